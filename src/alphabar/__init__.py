@@ -1,0 +1,80 @@
+"""Alphabar: train denoising diffusion models on your own data, and sample from them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# name → module; imported when first asked for, so that `import alphabar` doesn't wait for torch.
+_HOMES = {
+    "DataSpec": "data",
+    "Dataset": "data",
+    "Denoiser": "denoiser",
+    "Diverged": "training",
+    "Plan": "theory.plans",
+    "Run": "training",
+    "Samples": "sampling",
+    "Schedule": "theory.schedule",
+    "Step": "sampling",
+    "TrainConfig": "training",
+    "Trainer": "training",
+    "UNet": "nn",
+    "ancestral": "theory.plans",
+    "bound_terms": "theory.losses",
+    "clip": "sampling",
+    "ddim": "theory.plans",
+    "eps_from_x0": "theory.gaussian",
+    "head_row": "theory.heads",
+    "load": "denoiser",
+    "loss_weight": "theory.losses",
+    "make_plan": "theory.plans",
+    "mean_from_eps": "theory.gaussian",
+    "p_sample": "sampling",
+    "posterior": "theory.gaussian",
+    "prepare": "data",
+    "q_posterior": "theory.gaussian",
+    "q_sample": "theory.gaussian",
+    "sample": "sampling",
+    "train": "training",
+    "trailing": "theory.plans",
+    "trajectory": "sampling",
+    "transition": "theory.gaussian",
+    "x0_from_eps": "theory.gaussian",
+}
+
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'alphabar' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]
+
+
+if TYPE_CHECKING:
+    from .data import Dataset, DataSpec, prepare
+    from .denoiser import Denoiser, load
+    from .nn import UNet
+    from .sampling import Samples, Step, clip, p_sample, sample, trajectory
+    from .theory.gaussian import (
+        eps_from_x0,
+        mean_from_eps,
+        posterior,
+        q_posterior,
+        q_sample,
+        transition,
+        x0_from_eps,
+    )
+    from .theory.heads import head_row
+    from .theory.losses import bound_terms, loss_weight
+    from .theory.plans import Plan, ancestral, ddim, make_plan, trailing
+    from .theory.schedule import Schedule
+    from .training import Diverged, Run, TrainConfig, Trainer, train

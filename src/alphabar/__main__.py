@@ -1,0 +1,5 @@
+"""python -m alphabar."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,53 @@
+"""alphabar info: what a model is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from .options import Model
+
+
+def info(
+    run: Model,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+) -> None:
+    """Say what a model is, from its file alone."""
+    import json
+    from pathlib import Path
+
+    from ..denoiser import load, model_path
+    from ..training.run import run_progress
+    from .console import output, table
+
+    denoiser = load(run)
+    facts: dict[str, Any] = {
+        "file": str(model_path(run)),
+        "digest": denoiser.digest,
+        "parameters": sum(p.numel() for p in denoiser.parameters()),
+        "terminal_signal": denoiser.schedule.terminal_signal,
+        **denoiser.facts(),
+    }
+    if Path(run).is_dir():
+        facts["run"] = run_progress(Path(run))
+    if as_json:
+        output.print(json.dumps(facts, indent=1), markup=False)
+        return
+    spec, about, schedule = denoiser.data, denoiser.about, facts["schedule"]
+    network = {k: v for k, v in facts["network"].items() if k != "name"}
+    shown = ", ".join(f"{k} {v}" for k, v in schedule.items() if k not in ("name", "alpha_bar"))
+    values = "no bounds" if spec.low is None else f"{spec.low:g} to {spec.high:g}"
+    total = f" of {about['of_images']:,}" if about.get("of_images") else ""
+    table([
+        ("file", facts["file"]),
+        ("digest", denoiser.digest[:16]),
+        ("samples", f"{spec.shape[0]} × {spec.shape[1]} × {spec.shape[2]} (C × H × W), {spec.dtype}, {values}"),
+        ("classes", ", ".join(spec.classes) or "none"),
+        ("network", f"{facts['network']['name']}, {facts['parameters']:,} parameters"),
+        ("", ", ".join(f"{k} {v}" for k, v in network.items())),
+        ("predicts", denoiser.head),
+        ("schedule", f"{schedule['name']}, {shown or f'T {denoiser.schedule.T}'}"),
+        ("terminal signal", f"sqrt(alpha_bar_T) = {facts['terminal_signal']:.4g}"),
+        ("trained", f"{about.get('images', 0):,}{total} images, Alphabar {about.get('alphabar', '?')}"),
+    ])  # fmt: skip

@@ -1,0 +1,61 @@
+"""The program `alphabar`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import typer
+
+from .. import __version__
+from .data import data
+from .info import info
+from .sample import denoise, sample
+from .schedule import schedule
+from .train import train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train denoising diffusion models on your own data, and sample from them.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"alphabar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+for command in (data, train, sample, denoise, schedule, info):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the program: a user's mistake is one message on standard error and exit code 2."""
+    warnings.showwarning = lambda message, *_, **__: print(f"alphabar: warning: {message}", file=sys.stderr)
+    try:
+        app()
+    except (ValueError, OSError, ArithmeticError) as error:
+        print(f"alphabar: {_message(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        import errno
+
+        where = f": {error.filename}" if error.filename else ""
+        hint = "; free some space and give the same command again" if error.errno == errno.ENOSPC else ""
+        return f"{error.strerror}{where}{hint}"
+    return str(error)

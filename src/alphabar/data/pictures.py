@@ -1,0 +1,82 @@
+"""One picture file → an array at the training size."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageColor, ImageOps
+
+GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"}
+ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
+CHANNEL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Whether a picture may have transparent pixels, by its header."""
+    return image.mode in ALPHA_MODES or "transparency" in image.info
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) after the EXIF orientation is applied, by the header."""
+    sideways = image.getexif().get(0x0112) in (5, 6, 7, 8)
+    return (image.width, image.height) if sideways else (image.height, image.width)
+
+
+def check_background(background: str) -> str:
+    """Raise ValueError unless `background` is a colour that Pillow knows."""
+    try:
+        ImageColor.getrgb(background)
+    except ValueError:
+        raise ValueError(
+            f"unknown background {background!r}; give a colour such as 'white' or '#808080'"
+        ) from None
+    return background
+
+
+def picture_array(
+    image: Image.Image, size: tuple[int, int], channels: int, background: str = "white"
+) -> np.ndarray:
+    """A picture as uint8 (channels, H, W): upright, its shorter side resized, its centre cut out.
+
+    Resizing is antialiased (Lanczos) and keeps the proportions. `channels` is 1, 3, or 4 to keep
+    transparency, which otherwise is laid over `background`. 16-bit greys are scaled to 8 bits.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("floating-point pictures have no known range; give the data as .npy")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().astype(np.uint8))
+    if has_alpha(image):
+        image = image.convert("RGBA")
+        if channels != 4:
+            under = Image.new("RGBA", image.size, ImageColor.getrgb(background))
+            image = Image.alpha_composite(under, image)
+    image = image.convert(CHANNEL_MODES[channels])
+    array = np.asarray(fit(image, size))
+    return array[None] if channels == 1 else np.moveaxis(array, -1, 0)
+
+
+def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize until `size` = (H, W) just fits within, then cut it out of the centre."""
+    height, width = size
+    scale = max(height / image.height, width / image.width)
+    new = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    if new != image.size:
+        image = image.resize(new, Image.Resampling.LANCZOS)
+    left, top = (new[0] - width) // 2, (new[1] - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def open_picture(
+    path: str | os.PathLike[str], size: tuple[int, int], channels: int, background: str = "white"
+) -> np.ndarray:
+    """A picture file as `picture_array` gives it; ValueError if it cannot be read as one."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        with Image.open(path) as image:
+            return picture_array(image, size, channels, background)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from None

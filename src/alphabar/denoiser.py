@@ -1,0 +1,143 @@
+"""Network + schedule + head + data description → x0_hat. Torch meets the theory here."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from .data.spec import DataSpec
+from .errors import unknown
+from .files import DamagedFile, load_tensors, read_facts, save_tensors
+from .nn import build_network
+from .theory.gaussian import column
+from .theory.heads import HEADS, head_row
+from .theory.schedule import Schedule
+
+FORMAT = 1
+MODEL_FILE = "model.safetensors"
+
+
+class Denoiser(nn.Module):
+    """x0_hat(x_t, t): the clean sample that a network sees in a noisy one, in model space.
+
+    Attributes:
+        net: (c_in x_t, c_noise, label) → a tensor of x_t's shape.
+        schedule, head: what t means and what the network predicts.
+        data: what one sample is.
+        about: where the weights come from, for people and programs.
+        precision: "float32", or "bfloat16" to run the network under autocast.
+        digest: of the file that the weights were loaded from, if they were.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        schedule: Schedule,
+        head: str,
+        data: DataSpec,
+        about: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise unknown("head", head, HEADS)
+        self.net = net
+        self.schedule = schedule
+        self.head = head
+        self.data = data
+        self.about = about or {}
+        self.precision = "float32"
+        self.digest = ""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((p.device for p in self.net.parameters()), torch.device("cpu"))
+
+    def forward(self, x_t: Tensor, t: ArrayLike, label: Tensor | None = None) -> Tensor:
+        """x0_hat = c_skip x_t + c_out net(c_in x_t, c_noise).
+
+        Args:
+            x_t: (B, …), model space.
+            t: one time, or one a sample (B,); real numbers within (0, T].
+            label: (B,) integers, exactly if the network has classes.
+        """
+        row = head_row(self.head, self.schedule, t)
+        return column(row.c_skip, x_t) * x_t + column(row.c_out, x_t) * self.predict(x_t, t, label)
+
+    def predict(self, x_t: Tensor, t: ArrayLike, label: Tensor | None = None) -> Tensor:
+        """The network's own output, net(c_in x_t, c_noise), in x_t's dtype."""
+        row = head_row(self.head, self.schedule, t)
+        c_noise = x_t.new_tensor(np.broadcast_to(row.c_noise, len(x_t)))
+        reduced = self.precision != "float32"
+        autocast = torch.autocast(x_t.device.type, torch.bfloat16) if reduced else contextlib.nullcontext()
+        with autocast:  # the network alone: what is before and after stays in x_t's precision
+            out = self.net(column(row.c_in, x_t) * x_t, c_noise, label)
+        return out.to(x_t.dtype)
+
+    def facts(self) -> dict[str, Any]:
+        """All that is needed to use the weights, as JSON."""
+        return {
+            "format": FORMAT,
+            "network": self.net.config,
+            "schedule": self.schedule.to_dict(),
+            "head": self.head,
+            "data": self.data.to_dict(),
+            "about": self.about,
+        }
+
+    def save(self, path: str | Path) -> str:
+        """Write one self-describing .safetensors file; return its digest."""
+        return save_tensors(Path(path), self.net.state_dict(), self.facts())
+
+
+def from_facts(facts: dict[str, Any]) -> Denoiser:
+    """The denoiser that `Denoiser.facts` described, with fresh weights."""
+    return Denoiser(
+        build_network(facts["network"]),
+        Schedule.from_dict(facts["schedule"]),
+        facts["head"],
+        DataSpec(**facts["data"]),
+        facts["about"],
+    )
+
+
+def model_path(path: str | Path) -> Path:
+    """The model file that RUN names: itself, or the one inside a run's folder."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        if not (path / MODEL_FILE).exists():
+            raise FileNotFoundError(
+                f"{path} holds no {MODEL_FILE}: give the folder of a training run that has saved, "
+                "or a model file"
+            )
+        return path / MODEL_FILE
+    return path
+
+
+def load(path: str | Path, device: str = "cpu") -> Denoiser:
+    """Load a model from a run's folder or a .safetensors file, ready to sample from.
+
+    DamagedFile (a ValueError) if the file was cut short or changed, ValueError if it is another
+    program's, FileNotFoundError if there is none.
+    """
+    path = model_path(path)
+    tensors, facts = load_tensors(path)
+    if facts.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} has format {facts.get('format')!r}, and this version reads {FORMAT}"
+            if "format" in facts
+            else f"{path} is no model but a checkpoint or another file of a run"
+        )
+    denoiser = from_facts(facts)
+    try:
+        denoiser.net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DamagedFile(f"{path} does not fit its own description: {error}") from None
+    denoiser.digest = read_facts(path)[1]
+    return denoiser.to(device).eval().requires_grad_(False)

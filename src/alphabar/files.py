@@ -1,0 +1,142 @@
+"""Files that are whole or absent: atomic writes, and tensors with their facts and a digest."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEY = "alphabar"
+
+
+class DamagedFile(ValueError):
+    """A file that was cut short or changed since it was written."""
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; on success it is flushed and renamed to `path`.
+
+    Whatever happens, `path` is either as it was or completely new.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        flush_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames within `folder` survive a power cut, where the system can."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; DamagedFile if it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedFile(f"{path} is not valid JSON: {error}") from None
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
+    """Write a .safetensors file with `facts` as JSON metadata; return its digest.
+
+    The digest covers facts, names, types, shapes and bytes, and is kept beside the facts.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(facts, sort_keys=True)
+    digest = _digest(tensors, text)
+    with atomic(path) as temporary:
+        try:
+            save_file(tensors, str(temporary), {KEY: text, "digest": digest})
+        except SafetensorError as error:  # it wraps the system's own error, a full disk mostly
+            raise OSError(f"could not write {path}: {error}") from None
+    return digest
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote. DamagedFile if a single bit of it has changed."""
+    from safetensors import SafetensorError, safe_open
+
+    metadata = _metadata(path)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise DamagedFile(f"{path} cannot be read: {error}") from None
+    if _digest(tensors, metadata[KEY]) != metadata.get("digest"):
+        raise DamagedFile(f"{path} is damaged: its contents don't match the digest in its header")
+    return tensors, json.loads(metadata[KEY])
+
+
+def read_facts(path: Path) -> tuple[dict[str, Any], str]:
+    """The facts and the digest of a file by `save_tensors`, from its header alone."""
+    metadata = _metadata(path)
+    try:
+        return json.loads(metadata[KEY]), metadata.get("digest", "")
+    except ValueError as error:
+        raise DamagedFile(f"{path} is damaged: {error}") from None
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata, names = file.metadata() or {}, list(file.keys())
+    except (SafetensorError, ValueError, OSError) as error:
+        raise DamagedFile(f"{path} is damaged or no .safetensors file: {error}") from None
+    if KEY not in metadata:
+        raise ValueError(
+            f"{path} was not written by Alphabar: its metadata has no entry {KEY!r} "
+            f"(it holds {len(names)} tensors, such as {', '.join(names[:2]) or 'none'})"
+        )
+    return metadata
+
+
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    import torch
+
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,77 @@
+"""Arrays as pictures to look at: grids, strips and animations. Pillow is imported when needed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .files import atomic
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def displayable(images: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
+    """(…, C, H, W) in data space → uint8 with C of 1, 3 or 4; other channels stand side by side.
+
+    The range low..high (or the images' own, where they have no bounds) becomes 0..255.
+    """
+    if low is None or high is None:
+        low, high = float(np.min(images)), float(np.max(images))
+    if images.dtype != np.uint8 or (low, high) != (0, 255):
+        unit = (images.astype(np.float64) - low) / ((high - low) or 1.0)
+        images = np.rint(255 * np.clip(np.nan_to_num(unit), 0, 1)).astype(np.uint8)
+    if images.shape[-3] not in MODES:
+        images = np.concatenate(np.split(images, images.shape[-3], axis=-3), axis=-1)
+    return images
+
+
+def picture(image: np.ndarray) -> Image:
+    """(C, H, W) uint8 with C of 1, 3 or 4 → a picture."""
+    from PIL import Image
+
+    image = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+    return Image.fromarray(np.ascontiguousarray(image))
+
+
+def tiled(images: np.ndarray, columns: int | None = None, gap: int = 2) -> np.ndarray:
+    """(N, C, H, W) → one (C, H', W') with `columns` to a row (about square unless given)."""
+    n, c, h, w = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = np.full((c, rows * (h + gap) - gap, columns * (w + gap) - gap), 255, images.dtype)
+    for i, image in enumerate(images):
+        y, x = (i // columns) * (h + gap), (i % columns) * (w + gap)
+        sheet[:, y : y + h, x : x + w] = image
+    return sheet
+
+
+def enlarged(image: np.ndarray, least: int = 512) -> np.ndarray:
+    """Repeat pixels so that the longer side has about `least` pixels; never made smaller."""
+    factor = max(1, least // max(image.shape[-2:]))
+    return image.repeat(factor, -1).repeat(factor, -2)
+
+
+def save_picture(path: Path, image: np.ndarray, facts: dict[str, Any] | None = None) -> None:
+    """Write a PNG, atomically; `facts` go inside as the text entry "alphabar"."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    if facts is not None:
+        info.add_text("alphabar", json.dumps(facts))
+    with atomic(path) as temporary:
+        picture(image).save(temporary, "PNG", pnginfo=info)
+
+
+def save_animation(path: Path, images: np.ndarray, frame_ms: int = 80, last_ms: int = 1500) -> None:
+    """Write (N, C, H, W) as a GIF that lingers on its last frame."""
+    frames = [picture(image) for image in images]
+    durations = [frame_ms] * (len(frames) - 1) + [last_ms]
+    with atomic(path) as temporary:
+        frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)

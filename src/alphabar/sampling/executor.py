@@ -1,0 +1,88 @@
+"""One executor for every plan."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..theory.plans import Plan, ancestral
+from ..theory.schedule import Schedule
+
+OnX0 = Callable[[Tensor], Tensor]
+Denoise = Callable[[Tensor, float, Tensor | None], Tensor]
+
+
+class Step(NamedTuple):
+    """One row of a plan, done: from x_t at time t to x_s = mean + std z at time s."""
+
+    t: float
+    s: float
+    x_t: Tensor
+    x0_hat: Tensor
+    mean: Tensor
+    std: float
+    x_s: Tensor
+
+
+def trajectory(
+    denoise: Denoise,
+    plan: Plan,
+    x: Tensor,
+    noise: Callable[[int], Tensor],
+    label: Tensor | None = None,
+    on_x0: Sequence[OnX0] = (),
+) -> Iterator[Step]:
+    """Run a plan from x at plan.times[0], yielding each step.
+
+    x <- A[k] x + sum_j B[k, j] h_(k-j) + C[k] noise(k), with h_k = x0_hat at times[k].
+
+    Args:
+        denoise: (x_t, t, label) → x0_hat; a `Denoiser` or any function.
+        x: (B, …), the state at plan.times[0].
+        noise: row → standard normal numbers of x's shape; asked only where C is not 0.
+        label: passed on to `denoise`.
+        on_x0: functions that x0_hat passes through, in order, such as `clip(-1, 1)`.
+    """
+    history: deque[Tensor] = deque(maxlen=plan.B.shape[1])
+    for k in range(plan.num_evaluations):
+        t, s = float(plan.times[k]), float(plan.times[k + 1])
+        with torch.no_grad():
+            x0_hat = denoise(x, t, label)
+            for act in on_x0:
+                x0_hat = act(x0_hat)
+            history.appendleft(x0_hat)
+            mean = float(plan.A[k]) * x
+            for b, h in zip(plan.B[k], history, strict=False):
+                mean = mean + float(b) * h
+            std = float(plan.C[k])
+            x_s = mean + std * noise(k) if std else mean
+        yield Step(t, s, x, x0_hat, mean, std, x_s)
+        x = x_s
+
+
+def clip(low: float, high: float) -> OnX0:
+    """A function on x0_hat that keeps it within the data's range (in model space)."""
+    return lambda x0_hat: x0_hat.clamp(low, high)
+
+
+def p_sample(
+    denoise: Denoise,
+    schedule: Schedule,
+    x_t: Tensor,
+    t: float,
+    z: Tensor,
+    s: float | None = None,
+    variance: str = "posterior",
+    label: Tensor | None = None,
+    on_x0: Sequence[OnX0] = (),
+) -> Step:
+    """One step of the notes' inference: x_t, t → mu_t, sigma_t and x_s = mu_t + sigma_t z.
+
+    s is t - 1 unless given (Algorithm 2 of arXiv 2006.11239): a plan of one row.
+    """
+    plan = ancestral(schedule, (t, t - 1 if s is None else s), variance)
+    return next(trajectory(denoise, plan, x_t, lambda _: z, label, on_x0))

@@ -1,0 +1,135 @@
+"""The notes' two losses and their relatives as weights of t, and the terms of the bound.
+
+Every loss here is w(t) ‖x_0 - x0_hat‖^2 for some table w; in terms of another quantity of the same
+network it is the same loss with another weight:
+
+    eps:  ‖eps - eps_hat‖^2 = SNR ‖x_0 - x0_hat‖^2,              SNR = alpha_bar / (1 - alpha_bar)
+    mu:   ‖mu - mu_hat‖^2 = B^2 ‖x_0 - x0_hat‖^2,                B of q(x_{t-1} | x_t, x_0)
+    net:  ‖target - net‖^2 = ‖x_0 - x0_hat‖^2 / c_out^2,         c_out of the head
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .gaussian import posterior, transition
+from .heads import EDM_SIGMA_DATA, head_row
+from .schedule import Schedule
+
+MIN_SNR_GAMMA = 5.0
+VARIANCES = ("posterior", "beta")
+
+
+def _snr(schedule: Schedule, t: np.ndarray) -> np.ndarray:
+    bar = schedule.alpha_bar_at(t)
+    return bar / (1 - bar)
+
+
+def _mu(schedule: Schedule, t: np.ndarray) -> np.ndarray:
+    return posterior(schedule, t, t - 1)[1] ** 2
+
+
+def _kl(schedule: Schedule, t: np.ndarray) -> np.ndarray:
+    return _mu(schedule, t) / (2 * transition(schedule, t, t - 1)[1])
+
+
+LOSSES: dict[str, Callable[[Schedule, np.ndarray], np.ndarray]] = {
+    "simple": _snr,
+    "kl": _kl,
+    "mu": _mu,
+    "x0": lambda schedule, t: np.ones_like(t),
+    "v": lambda schedule, t: _snr(schedule, t) + 1,
+    "edm": lambda schedule, t: _snr(schedule, t) + EDM_SIGMA_DATA**-2,
+    "min_snr": lambda schedule, t: np.minimum(_snr(schedule, t), MIN_SNR_GAMMA),
+}
+"""w(t) in x_0-space, t in 1..T:
+
+- `simple`: ‖eps - eps_hat‖^2 (eq. 14 of arXiv 2006.11239)
+- `kl`: the KL term of the bound, ‖mu - mu_hat‖^2 / (2 sigma_t^2) with sigma_t^2 = beta_t (eq. 8)
+- `mu`: ‖mu - mu_hat‖^2 without its weight
+- `x0`: ‖x_0 - x0_hat‖^2
+- `v`: ‖v - v_hat‖^2 (arXiv 2202.00512)
+- `edm`: 1 in EDM's network space (arXiv 2206.00364)
+- `min_snr`: min(SNR, 5) (arXiv 2303.09556)
+"""
+
+
+def loss_weight(loss: str, schedule: Schedule, t: ArrayLike, head: str | None = None) -> np.ndarray:
+    """w(t) of a loss for squared errors of x_0, or of a head's network output if `head` is given."""
+    if loss not in LOSSES:
+        raise ValueError(f"unknown loss {loss!r}; known: {', '.join(LOSSES)}")
+    t = np.asarray(t, dtype=np.float64)
+    weight = LOSSES[loss](schedule, t)
+    return weight if head is None else weight * head_row(head, schedule, t).c_out ** 2
+
+
+def step_variance(schedule: Schedule, t: ArrayLike, s: ArrayLike, variance: str) -> np.ndarray:
+    """sigma_t^2 of the step from t to s, by either choice of the notes (sec. 3.2).
+
+    `posterior`: the variance of q(x_s | x_t, x_0), best for x_0 at a point; `beta`: beta_ts, best for
+    x_0 ~ N(0, I). The last step, to s = 0, adds no noise (Algorithm 2).
+    """
+    if variance not in VARIANCES:
+        raise ValueError(f"unknown variance {variance!r}; known: {', '.join(VARIANCES)}")
+    if variance == "posterior":
+        return posterior(schedule, t, s)[2] ** 2
+    return np.where(np.asarray(s) > 0, transition(schedule, t, s)[1], 0.0)
+
+
+def bound_terms(
+    schedule: Schedule,
+    x0_mean_square: float,
+    x0_mse: ArrayLike,
+    variance: str = "beta",
+    decoder_nll: float | None = None,
+) -> np.ndarray:
+    """L_0 … L_T of the variational bound, in nats per dimension (eq. 5 of arXiv 2006.11239).
+
+    -E log p(x_0) <= sum of the terms. Shape (T + 1,): [0] is L_0 = -E log p(x_0 | x_1), [T] is
+    L_T = KL(q(x_T | x_0) ‖ N(0, 1)), and [t - 1] between them L_{t-1} = KL(q(x_{t-1} | x_t, x_0) ‖
+    p(x_{t-1} | x_t)).
+
+    Args:
+        x0_mean_square: E x_0^2 per dimension, model space.
+        x0_mse: E (x_0 - x0_hat(x_t, t))^2 per dimension for t = 1..T, shape (T,).
+        variance: sigma_t^2 of the model's steps, `posterior` or `beta`.
+        decoder_nll: L_0 if another decoder is meant (see `discretised_nll`); else the density
+            N(x0_hat(x_1, 1), beta_1), for continuous data.
+    """
+    mse = np.asarray(x0_mse, dtype=np.float64)
+    if mse.shape != (schedule.T,):
+        raise ValueError(f"x0_mse needs one number for each t = 1..{schedule.T}, got {mse.shape}")
+    terms = np.empty(schedule.T + 1)
+    if decoder_nll is None:
+        beta_1 = schedule.beta[1]
+        decoder_nll = 0.5 * math.log(2 * math.pi * beta_1) + mse[0] / (2 * beta_1)
+    terms[0] = decoder_nll
+
+    t = np.arange(2, schedule.T + 1)
+    _, B, C = posterior(schedule, t, t - 1)
+    sigma2 = step_variance(schedule, t, t - 1, variance)
+    ratio = C**2 / sigma2
+    terms[1:-1] = 0.5 * (ratio - 1 - np.log(ratio)) + B**2 * mse[1:] / (2 * sigma2)
+
+    bar = schedule.alpha_bar[-1]
+    terms[-1] = 0.5 * (bar * x0_mean_square - bar - math.log1p(-bar))
+    return terms
+
+
+def discretised_nll(x_0: np.ndarray, mean: np.ndarray, std: float, bin_width: float) -> np.ndarray:
+    """-log P(x_0's bin) under N(mean, std^2), in nats, elementwise (eq. 13 of arXiv 2006.11239).
+
+    Bins have the width `bin_width` (2/255 for bytes scaled to [-1, 1]); the outermost reach to
+    infinity.
+    """
+    cdf = np.vectorize(lambda z: 0.5 * math.erfc(-z / math.sqrt(2)), otypes=[np.float64])
+    upper = np.where(x_0 > 1 - bin_width / 2, np.inf, (x_0 - mean + bin_width / 2) / std)
+    lower = np.where(x_0 < -1 + bin_width / 2, -np.inf, (x_0 - mean - bin_width / 2) / std)
+    # By symmetry the difference is taken in the tail that is small, where it keeps its digits.
+    flip = lower > 0
+    lower, upper = np.where(flip, -upper, lower), np.where(flip, -lower, upper)
+    return -np.log(np.maximum(cdf(upper) - cdf(lower), 1e-300))

@@ -1,0 +1,227 @@
+"""Noise schedules: the table alpha_bar_0 … alpha_bar_T that everything else is a function of."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+ADVISED_T = 100
+MAX_TERMINAL_SIGNAL = 0.03  # sqrt(alpha_bar_T); linear at T = 1000 has 0.0064
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """How much signal is left at each time: alpha_bar[t] for t = 0..T, with alpha_bar[0] = 1.
+
+    x_t = sqrt(alpha_bar[t]) x_0 + sqrt(1 - alpha_bar[t]) eps     (eq. 4 of arXiv 2006.11239)
+
+    `t = 0` is the clean sample and `t = T` the noisiest one. Every table below has T + 1 entries and
+    is indexed by t itself. Make one with `linear`, `cosine`, `sigmoid`, `from_betas` or
+    `from_alpha_bar`.
+
+    >>> schedule = Schedule.linear(1000)
+    >>> schedule.T, float(schedule.alpha_bar[0])
+    (1000, 1.0)
+    """
+
+    alpha_bar: np.ndarray
+    formula: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        alpha_bar = np.array(self.alpha_bar, dtype=np.float64)
+        if alpha_bar.ndim != 1 or len(alpha_bar) < 2:
+            raise ValueError(f"alpha_bar must be one row of T + 1 >= 2 numbers, got shape {alpha_bar.shape}")
+        if alpha_bar[0] != 1:
+            raise ValueError(
+                f"alpha_bar[0] is the clean sample and must be 1, got {alpha_bar[0]}; "
+                "give alpha_bar for t = 0..T"
+            )
+        if not (np.all(np.diff(alpha_bar) < 0) and alpha_bar[-1] > 0):
+            raise ValueError(
+                "alpha_bar must fall strictly from 1 and stay above 0 "
+                "(each beta within (0, 1)); end it at a small positive number, not at 0"
+            )
+        alpha_bar.flags.writeable = False
+        object.__setattr__(self, "alpha_bar", alpha_bar)
+
+    # --- the tables that follow from alpha_bar -------------------------------------------------
+
+    @property
+    def T(self) -> int:
+        """The number of noising steps."""
+        return len(self.alpha_bar) - 1
+
+    @property
+    def alpha(self) -> np.ndarray:
+        """alpha_t = alpha_bar_t / alpha_bar_{t-1}, shape (T + 1,); alpha[0] = 1."""
+        return np.concatenate([[1.0], self.alpha_bar[1:] / self.alpha_bar[:-1]])
+
+    @property
+    def beta(self) -> np.ndarray:
+        """beta_t = 1 - alpha_t, shape (T + 1,); beta[0] = 0 belongs to no step."""
+        return 1 - self.alpha
+
+    @property
+    def lam(self) -> np.ndarray:
+        """Half log-SNR lambda_t = 1/2 log(alpha_bar_t / (1 - alpha_bar_t)); lam[0] = +inf."""
+        with np.errstate(divide="ignore"):
+            return 0.5 * (np.log(self.alpha_bar) - np.log1p(-self.alpha_bar))
+
+    @property
+    def terminal_signal(self) -> float:
+        """sqrt(alpha_bar_T): the share of x_0 left in x_T, where sampling assumes none."""
+        return float(np.sqrt(self.alpha_bar[-1]))
+
+    def alpha_bar_at(self, t: ArrayLike) -> np.ndarray:
+        """alpha_bar at any real t in [0, T], same shape as `t`.
+
+        The table's own number at integers, and linear in lambda between them. On (0, 1), where
+        lambda_0 is infinite, the noise variance 1 - alpha_bar is linear in t instead.
+        """
+        t = np.asarray(t, dtype=np.float64)
+        if not np.all((t >= 0) & (t <= self.T)):  # also catches NaN
+            bad = t[~((t >= 0) & (t <= self.T))].ravel()[0]
+            raise ValueError(f"t must lie within 0..{self.T}, got {bad}")
+        i = np.minimum(t.astype(np.int64), self.T - 1)
+        f = t - i
+        lam = self.lam
+        with np.errstate(invalid="ignore"):
+            between = (1 - f) * lam[i] + f * lam[i + 1]
+        smooth = np.where(i == 0, 1 - f * (1 - self.alpha_bar[1]), 1 / (1 + np.exp(-2 * between)))
+        return np.where(f == 0, self.alpha_bar[i], np.where(f == 1, self.alpha_bar[i + 1], smooth))
+
+    # --- ways to make one ----------------------------------------------------------------------
+
+    @classmethod
+    def linear(cls, T: int = 1000, beta_min: float | None = None, beta_max: float | None = None) -> Schedule:
+        """beta_t rises linearly from beta_min to beta_max (sec. 4 of arXiv 2006.11239).
+
+        With neither bound given they are the paper's 1e-4 and 0.02 at T = 1000, and for another T
+        both are multiplied by the one factor that keeps alpha_bar_T (about 1000 / T for large T;
+        below 50 for every T, so that beta stays under 1). Bounds that are given are taken literally.
+
+        >>> bool(np.isclose(Schedule.linear(50).terminal_signal, Schedule.linear().terminal_signal))
+        True
+        """
+        _check_T(T)
+        if (beta_min is None) != (beta_max is None):
+            raise ValueError("give both beta_min and beta_max, or neither")
+        if beta_min is None or beta_max is None:
+            beta_min, beta_max = _scaled_linear_bounds(T)
+        formula = {"name": "linear", "T": T, "beta_min": beta_min, "beta_max": beta_max}
+        return cls.from_betas(np.linspace(beta_min, beta_max, T), formula)
+
+    @classmethod
+    def cosine(cls, T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
+        """alpha_bar_t = f(t)/f(0), f(t) = cos(((t/T + s)/(1 + s)) pi/2)^2, with beta_t <= max_beta.
+
+        Eq. 17 of arXiv 2102.09672. It is a function of t/T, so T needs no scaling.
+        """
+        _check_T(T)
+        u = np.arange(T + 1) / T
+        f = np.cos((u + s) / (1 + s) * np.pi / 2) ** 2
+        return cls._clipped(f / f[0], max_beta, {"name": "cosine", "T": T, "s": s, "max_beta": max_beta})
+
+    @classmethod
+    def sigmoid(
+        cls,
+        T: int = 1000,
+        start: float = -3.0,
+        end: float = 3.0,
+        tau: float = 1.0,
+        max_beta: float = 0.999,
+    ) -> Schedule:
+        """alpha_bar_t falls along a sigmoid of t/T from `start` to `end` at temperature `tau`.
+
+        arXiv 2212.11972, with beta_t <= max_beta. It is a function of t/T, so T needs no scaling.
+        """
+        _check_T(T)
+        if not (start < end and tau > 0):
+            raise ValueError(f"sigmoid needs start < end and tau > 0, got {start}, {end}, {tau}")
+        g = 1 / (1 + np.exp(-(start + (end - start) * np.arange(T + 1) / T) / tau))
+        formula = {"name": "sigmoid", "T": T, "start": start, "end": end, "tau": tau, "max_beta": max_beta}
+        return cls._clipped((g[-1] - g) / (g[-1] - g[0]), max_beta, formula)
+
+    @classmethod
+    def from_betas(cls, betas: ArrayLike, formula: dict[str, Any] | None = None) -> Schedule:
+        """alpha_bar_t = prod_{i <= t} (1 - beta_i) from beta_1 … beta_T, rising within (0, 1)."""
+        betas = np.asarray(betas, dtype=np.float64)
+        if betas.ndim != 1 or len(betas) == 0:
+            raise ValueError(f"betas must be one row of T >= 1 numbers, got shape {betas.shape}")
+        if not np.all((betas > 0) & (betas < 1)):
+            bad = int(np.flatnonzero(~((betas > 0) & (betas < 1)))[0])
+            raise ValueError(f"each beta must lie within (0, 1), got beta_{bad + 1} = {betas[bad]}")
+        if not np.all(np.diff(betas) > 0):
+            bad = int(np.flatnonzero(~(np.diff(betas) > 0))[0])
+            raise ValueError(
+                f"betas must rise, got beta_{bad + 1} = {betas[bad]} then "
+                f"beta_{bad + 2} = {betas[bad + 1]}; did you mean betas[::-1]?"
+            )
+        return cls._advised(np.concatenate([[1.0], np.cumprod(1 - betas)]), formula or {})
+
+    @classmethod
+    def from_alpha_bar(cls, alpha_bar: ArrayLike) -> Schedule:
+        """A schedule from alpha_bar_0 = 1, …, alpha_bar_T, falling strictly and staying above 0."""
+        return cls._advised(np.asarray(alpha_bar), {})
+
+    @classmethod
+    def _clipped(cls, alpha_bar: np.ndarray, max_beta: float, formula: dict[str, Any]) -> Schedule:
+        """The table whose betas are those of `alpha_bar`, at most `max_beta` (which lifts its end)."""
+        if not 0 < max_beta < 1:
+            raise ValueError(f"max_beta must lie within (0, 1), got {max_beta}")
+        beta = np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], max_beta)
+        return cls._advised(np.concatenate([[1.0], np.cumprod(1 - beta)]), formula)
+
+    @classmethod
+    def _advised(cls, alpha_bar: np.ndarray, formula: dict[str, Any]) -> Schedule:
+        """A new schedule, with the notes' advice as warnings (a loaded one gives none)."""
+        schedule = cls(alpha_bar, formula)
+        if schedule.T < ADVISED_T:
+            warnings.warn(f"T = {schedule.T}: at least {ADVISED_T} steps are advised", stacklevel=3)
+        if schedule.terminal_signal > MAX_TERMINAL_SIGNAL:
+            warnings.warn(
+                f"x_T keeps {schedule.terminal_signal:.1%} of x_0, while sampling starts from pure "
+                "noise: raise beta_max or T",
+                stacklevel=3,
+            )
+        return schedule
+
+    # --- as JSON -------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """The exact formula with all its parameters, or else the numbers."""
+        return dict(self.formula) or {"name": "alpha_bar", "alpha_bar": self.alpha_bar.tolist()}
+
+    @classmethod
+    def from_dict(cls, entry: dict[str, Any]) -> Schedule:
+        """The schedule that `to_dict` described (or any formula, with defaults for what is absent)."""
+        arguments = dict(entry)
+        name = arguments.pop("name", None)
+        makers = {"linear": cls.linear, "cosine": cls.cosine, "sigmoid": cls.sigmoid}
+        makers["alpha_bar"] = cls.from_alpha_bar
+        if name not in makers:
+            raise ValueError(f"unknown schedule {name!r}; known: {', '.join(sorted(makers))}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return makers[name](**arguments)
+
+
+def _check_T(T: int) -> None:
+    if isinstance(T, bool) or not isinstance(T, int | np.integer) or T < 1:
+        raise ValueError(f"T must be a whole number of at least 1, got {T!r}")
+
+
+def _scaled_linear_bounds(T: int) -> tuple[float, float]:
+    """(1e-4 k, 0.02 k), with the k for which prod_t (1 - beta_t) is that of k = 1, T = 1000."""
+    if T == 1000:
+        return 1e-4, 0.02
+    target = np.log1p(-np.linspace(1e-4, 0.02, 1000)).sum()
+    shape = np.linspace(1e-4 if T > 1 else 0.02, 0.02, T)
+    low, high = 0.0, 1 / 0.02  # the log of the product falls from 0 to -inf between them
+    while low < (k := (low + high) / 2) < high:
+        low, high = (k, high) if np.log1p(-k * shape).sum() > target else (low, k)
+    return float(low * shape[0]), float(low * shape[-1])

@@ -1,0 +1,47 @@
+"""Checkpoints of a run: whole or absent, checked to the bit, the last two and some milestones kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from ..files import DamagedFile, load_tensors, save_tensors
+from .trainer import Trainer
+
+KEPT = 2
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    return sorted(folder.glob("step-*.safetensors"))
+
+
+def save_checkpoint(folder: Path, trainer: Trainer, milestones: Collection[int] = ()) -> Path:
+    """Write the trainer's state, then delete all but the last two and the milestones (steps)."""
+    path = folder / f"step-{trainer.step:09d}.safetensors"
+    save_tensors(path, trainer.state(), {"step": trainer.step, "images": trainer.images})
+    keep = {folder / f"step-{step:09d}.safetensors" for step in milestones}
+    for old in checkpoint_files(folder)[:-KEPT]:
+        if old not in keep:
+            old.unlink()
+    return path
+
+
+def load_newest(folder: Path, trainer: Trainer, say: Callable[[str], None]) -> Path | None:
+    """Load the newest sound checkpoint; damaged ones are set aside, and said. None if there is none.
+
+    DamagedFile if there are checkpoints and all of them are damaged.
+    """
+    files = checkpoint_files(folder)
+    for path in reversed(files):
+        try:
+            tensors, facts = load_tensors(path)
+            trainer.load_state(tensors, facts["step"])
+            return path
+        except (DamagedFile, KeyError, RuntimeError) as error:
+            aside = path.with_name(path.name + ".damaged")
+            path.replace(aside)
+            say(f"checkpoint refused and set aside as {aside.name}: {error}")
+    if files:
+        raise DamagedFile(f"every checkpoint in {folder} is damaged; start anew with another --out")
+    return None

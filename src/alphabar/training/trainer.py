@@ -1,0 +1,225 @@
+"""One training step, and the state that decides the next one."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.dataset import Batch, Dataset
+from ..denoiser import Denoiser
+from ..nn import build_network
+from ..random import stream
+from ..theory.gaussian import column, q_sample
+from ..theory.heads import head_target
+from ..theory.losses import loss_weight
+from ..theory.schedule import Schedule
+from .config import TrainConfig
+
+VALIDATION_IMAGES = 64
+VALIDATION_LEVELS = 8
+
+
+class Diverged(ArithmeticError):
+    """A loss or gradient that is not finite."""
+
+
+def sample_losses(
+    denoiser: Denoiser, loss: str, x_0: Tensor, t: np.ndarray, eps: Tensor, label: Tensor | None
+) -> Tensor:
+    """w(t) · mean (target - net)^2 for each sample, shape (B,): Algorithm 1 of arXiv 2006.11239.
+
+    The target is the head's p x_0 + q eps, and w(t) the loss's weight in the network's space.
+    """
+    schedule, head = denoiser.schedule, denoiser.head
+    x_t = q_sample(schedule, x_0, t, eps)
+    p, q = head_target(head, schedule, t)
+    target = column(p, x_0) * x_0 + column(q, x_0) * eps
+    error = (target - denoiser.predict(x_t, t, label)).square().flatten(1).mean(1)
+    return column(loss_weight(loss, schedule, t, head), error) * error
+
+
+def draw_times(config: TrainConfig, T: int, k: int) -> np.ndarray:
+    """The times of batch k, whole numbers uniform on 1..T; one in each of B equal parts if stratified."""
+    n = config.batch_size
+    u = stream(config.seed, "time", k).random(n)
+    if config.stratified:
+        u = (np.arange(n) + u) / n
+    return np.minimum(np.floor(u * T), T - 1) + 1
+
+
+class Trainer:
+    """A model in training: network, average (EMA), optimiser and the number of steps done.
+
+    `update` makes one step; what it does is a function of this state, the configuration and the
+    data alone.
+    """
+
+    def __init__(self, config: TrainConfig, data: Dataset, device: str = "cpu") -> None:
+        self.config = config
+        self.data = data
+        self.device = torch.device(device)
+        self.step = 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(stream(config.seed, "weights").integers(2**62)))
+            try:
+                net = build_network(config.network)
+            except TypeError as error:
+                raise ValueError(f"network: {error}") from None
+        schedule = Schedule.from_dict(config.schedule)
+        self.model = Denoiser(net, schedule, config.head, data.spec).to(self.device)
+        self.model.precision = "float32" if config.precision == "auto" else config.precision
+        if config.channels_last:
+            self.model.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.parameters = dict(self.model.net.named_parameters())
+        self.averages = dict(self.ema.net.named_parameters())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=config.lr,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+
+    @property
+    def images(self) -> int:
+        """Images trained on so far."""
+        return self.step * self.config.batch_size
+
+    def update(self, total: int | None = None) -> dict[str, Any]:
+        """One step on batch `step`; `total` images are the run's length, if it is known by now.
+
+        The batch is worked through in micro-batches whose gradients add up to that of the mean
+        over the whole batch; rate, clipping and average happen once. Raises Diverged, with nothing
+        changed, if the loss or the gradient is not finite.
+        """
+        config, k = self.config, self.step
+        batch = self.data.batch(config.seed, k, config.batch_size, config.flip)
+        t = draw_times(config, self.model.schedule.T, k)
+        eps = stream(config.seed, "noise", k).standard_normal(batch.x_0.shape, np.float32)
+        rate = config.learning_rate(self.images, total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(stream(config.seed, "dropout", k).integers(2**62)))
+            losses = self._backward(batch, t, eps)
+        self._check_finite(losses, t, "loss")
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip))
+        self._check_finite(np.full(1, norm), t[[int(losses.argmax())]], "gradient")
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        return {
+            "step": self.step,
+            "images": self.images,
+            "loss": float(losses.mean()),
+            "grad_norm": norm,
+            "lr": rate,
+        }
+
+    def _backward(self, batch: Batch, t: np.ndarray, eps: np.ndarray) -> np.ndarray:
+        size = self.config.micro_batch or len(t)
+        losses = []
+        for i in range(0, len(t), size):
+            part = slice(i, i + size)
+            x_0, noise, label = self._tensors(batch.x_0[part], eps[part], batch.label, part)
+            each = sample_losses(self.model, self.config.loss, x_0, t[part], noise, label)
+            (each.sum() / len(t)).backward()
+            losses.append(each.detach())
+        return torch.cat(losses).cpu().numpy().astype(np.float64)
+
+    def _tensors(
+        self, x_0: np.ndarray, eps: np.ndarray, label: np.ndarray | None, part: slice
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        x_0_, eps_ = (torch.from_numpy(array).to(self.device, memory_format=layout) for array in (x_0, eps))
+        return x_0_, eps_, None if label is None else torch.from_numpy(label[part]).to(self.device)
+
+    def _check_finite(self, values: np.ndarray, t: np.ndarray, what: str) -> None:
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise Diverged(
+                f"the {what} is {values[bad[0]]} at step {self.step + 1}, t = {t[bad[0]]:g} of "
+                f"{self.model.schedule.T}: training has diverged. Try a lower learning rate "
+                f"(it was {self.optimizer.param_groups[0]['lr']:.2g}) or a longer warm-up"
+            )
+
+    def _average(self) -> None:
+        """average <- average + (1 - decay) (weights - average), once a step; buffers are not touched.
+
+        decay = 0.5^(batch / halflife), with the halflife growing with the images seen up to its
+        full length (arXiv 2312.02696 has the idea), so that the start is forgotten.
+        """
+        halflife = min(self.config.ema_halflife, self.config.ema_ramp * self.images)
+        decay = 0.5 ** (self.config.batch_size / halflife)
+        with torch.no_grad():
+            torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]list(self.averages.values()), list(self.parameters.values()), 1 - decay)
+
+    def held_out_loss(self) -> dict[str, Any]:
+        """The averaged model's loss on held-out samples at fixed times, with fixed noise.
+
+        Up to 64 samples at 8 times spread over 1..T; equal to the bit for equal weights. Empty if
+        nothing is held out.
+        """
+        indices = self.data.held_out[:VALIDATION_IMAGES]
+        if not len(indices):
+            return {}
+        batch = self.data.take(indices)
+        T = self.model.schedule.T
+        times = np.unique(np.ceil((np.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS * T))
+        losses = []
+        for level, t in enumerate(times):
+            eps = np.stack([
+                stream(0, "validation", int(i), level).standard_normal(self.data.spec.shape, np.float32)
+                for i in indices
+            ])  # fmt: skip
+            x_0, noise, label = self._tensors(batch.x_0, eps, batch.label, slice(None))
+            with torch.no_grad():
+                each = sample_losses(self.ema, self.config.loss, x_0, np.full(len(eps), t), noise, label)
+            losses.append(float(each.double().mean()))
+        return {
+            "held_out_loss": math.fsum(losses) / len(losses),
+            "held_out_t": times.tolist(),
+            "held_out_loss_by_t": losses,
+        }
+
+    # --- the state as tensors ------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that decides the next bit, besides configuration, data and `step`."""
+        tensors = {f"net.{name}": tensor for name, tensor in self.model.net.state_dict().items()}
+        tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.net.state_dict().items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"adam.{key}.{name}"] = value
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Go on from `state()` after `step` steps."""
+        parts: dict[str, dict[str, Tensor]] = {"net": {}, "ema": {}, "adam": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self.model.net.load_state_dict(parts["net"])
+        self.ema.net.load_state_dict(parts["ema"])
+        keys = sorted({name.partition(".")[0] for name in parts["adam"]})
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                self.optimizer.state[parameter] = {
+                    key: self._like(parameter, parts["adam"][f"{key}.{name}"]) for key in keys
+                }
+        self.step = step
+
+    def _like(self, parameter: Tensor, saved: Tensor) -> Tensor:
+        """A saved tensor on the parameter's device, in its memory layout."""
+        if saved.shape != parameter.shape:
+            return saved.clone()
+        return torch.empty_like(parameter).copy_(saved)

@@ -42,7 +42,7 @@ def info(
     table([
         ("file", facts["file"]),
         ("digest", denoiser.digest[:16]),
-        ("samples", f"{spec.shape[0]} × {spec.shape[1]} × {spec.shape[2]} (C × H × W), {spec.dtype}, {values}"),
+        ("samples", f"{' × '.join(map(str, spec.shape))} (C × H × W), {spec.dtype}, {values}"),
         ("classes", ", ".join(spec.classes) or "none"),
         ("network", f"{facts['network']['name']}, {facts['parameters']:,} parameters"),
         ("", ", ".join(f"{k} {v}" for k, v in network.items())),

@@ -147,11 +147,12 @@ def _announce(run: Run, say: Any) -> None:
         say(f"resuming {run.folder} from {run.resumed_from.name}")
     parameters = sum(p.numel() for p in run.trainer.parameters.values())
     signal_left = run.trainer.model.schedule.terminal_signal
-    say(
-        f"{run.folder}: {parameters:,} parameters, {run.config.precision}, "
-        f"{'channels_last' if run.config.channels_last else 'contiguous'}, {run.trainer.device}, "
-        f"sqrt(alpha_bar_T) = {signal_left:.4f}"
-    )
+    say(f"{run.folder}: {parameters:,} parameters, {_execution(run)}, sqrt(alpha_bar_T) = {signal_left:.4f}")
+
+
+def _execution(run: Run) -> str:
+    layout = "channels_last" if run.config.channels_last else "contiguous"
+    return f"{run.config.precision}, {layout}, {run.trainer.device}"
 
 
 def _line(run: Run, row: dict[str, Any], rate: float) -> str:
@@ -253,7 +254,7 @@ def _explain(run: Run) -> None:
     measured = run.entry["measured"].get("images_per_s")
     table([
         ("parameters", f"{parameters:,}"),
-        ("here", f"{config.precision}, {'channels_last' if config.channels_last else 'contiguous'}, {trainer.device}"),
+        ("here", _execution(run)),
         ("because", f"images/s measured: {measured}" if measured else "it was asked for"),
         ("a step", f"{step_s:.3f} s, {rate:,.1f} images/s; loading takes {loading:.1%} of it"),
         ("budget", f"{total:,} images, {total / len(trainer.data):.1f} passes over {len(trainer.data):,}"),

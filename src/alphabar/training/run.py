@@ -14,7 +14,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -129,7 +129,7 @@ class Run:
 
     # --- training ------------------------------------------------------------------------------
 
-    def train(self) -> Iterator[dict[str, Any]]:
+    def train(self) -> Generator[dict[str, Any]]:
         """Train to the end of the budget, yielding metrics after each step."""
         with self._locked():
             self._remove_leftovers()
@@ -142,7 +142,7 @@ class Run:
             with self._metrics() as metrics, open(self.folder / "times.jsonl", "a") as times:
                 yield from self._steps(metrics, times)
 
-    def _steps(self, metrics: IO[str], times: IO[str]) -> Iterator[dict[str, Any]]:
+    def _steps(self, metrics: IO[str], times: IO[str]) -> Generator[dict[str, Any]]:
         trainer = self.trainer
         clock = _Clock(self.asked.minutes, trainer.images)
         saved_at, saved_step = time.monotonic(), trainer.step

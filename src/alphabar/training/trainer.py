@@ -156,12 +156,13 @@ class Trainer:
         """average <- average + (1 - decay) (weights - average), once a step; buffers are not touched.
 
         decay = 0.5^(batch / halflife), with the halflife growing with the images seen up to its
-        full length (arXiv 2312.02696 has the idea), so that the start is forgotten.
+        full length, as in the code of arXiv 2206.00364, so that the start is forgotten.
         """
         halflife = min(self.config.ema_halflife, self.config.ema_ramp * self.images)
         decay = 0.5 ** (self.config.batch_size / halflife)
         with torch.no_grad():
-            torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]list(self.averages.values()), list(self.parameters.values()), 1 - decay)
+            for name, parameter in self.parameters.items():
+                self.averages[name].lerp_(parameter, 1 - decay)
 
     def held_out_loss(self) -> dict[str, Any]:
         """The averaged model's loss on held-out samples at fixed times, with fixed noise.

@@ -144,7 +144,8 @@ def read(path: Path, kind: str) -> Any:
         loaded = np.load(path, allow_pickle=False)
         return loaded[:] if kind == ".npy" else {name: loaded[name] for name in MNIST_KEYS}
     except (OSError, LookupError, TypeError, ValueError, EOFError, BadZipFile) as error:
-        raise BadInputError(f"{path}: cannot be read as {ACCEPTED[kind]} ({error!r})") from None
+        got = getattr(error, "strerror", None) or f"something else ({type(error).__name__})"
+        raise BadInputError(f"{path}: got {got}; accepted is {ACCEPTED[kind]}") from None
 
 
 def load_samples(path: Path) -> np.ndarray:

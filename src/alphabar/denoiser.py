@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .data.spec import DataSpec
 from .errors import unknown
-from .files import DamagedFile, load_tensors, read_facts, save_tensors
+from .files import DamagedFile, load_tensors, save_tensors
 from .nn import build_network
 from .theory.gaussian import column
 from .theory.heads import HEADS, head_row
@@ -127,7 +127,7 @@ def load(path: str | Path, device: str = "cpu") -> Denoiser:
     program's, FileNotFoundError if there is none.
     """
     path = model_path(path)
-    tensors, facts = load_tensors(path)
+    tensors, facts, digest = load_tensors(path)
     if facts.get("format") != FORMAT:
         raise ValueError(
             f"{path} has format {facts.get('format')!r}, and this version reads {FORMAT}"
@@ -139,5 +139,5 @@ def load(path: str | Path, device: str = "cpu") -> Denoiser:
         denoiser.net.load_state_dict(tensors)
     except RuntimeError as error:
         raise DamagedFile(f"{path} does not fit its own description: {error}") from None
-    denoiser.digest = read_facts(path)[1]
+    denoiser.digest = digest
     return denoiser.to(device).eval().requires_grad_(False)

@@ -79,41 +79,34 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(facts, sort_keys=True)
-    digest = _digest(tensors, text)
+    digest = _digest(tensors, facts)
+    # One entry, because the library writes several in an order that changes from run to run.
+    metadata = {KEY: json.dumps({"digest": digest, "facts": facts}, sort_keys=True)}
     with atomic(path) as temporary:
         try:
-            save_file(tensors, str(temporary), {KEY: text, "digest": digest})
+            save_file(tensors, str(temporary), metadata)
         except SafetensorError as error:  # it wraps the system's own error, a full disk mostly
             raise OSError(f"could not write {path}: {error}") from None
     return digest
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote. DamagedFile if a single bit of it has changed."""
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """Tensors, facts and digest that `save_tensors` wrote. DamagedFile if one bit has changed."""
     from safetensors import SafetensorError, safe_open
 
-    metadata = _metadata(path)
+    facts, digest = read_facts(path)
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
         raise DamagedFile(f"{path} cannot be read: {error}") from None
-    if _digest(tensors, metadata[KEY]) != metadata.get("digest"):
+    if _digest(tensors, facts) != digest:
         raise DamagedFile(f"{path} is damaged: its contents don't match the digest in its header")
-    return tensors, json.loads(metadata[KEY])
+    return tensors, facts, digest
 
 
 def read_facts(path: Path) -> tuple[dict[str, Any], str]:
     """The facts and the digest of a file by `save_tensors`, from its header alone."""
-    metadata = _metadata(path)
-    try:
-        return json.loads(metadata[KEY]), metadata.get("digest", "")
-    except ValueError as error:
-        raise DamagedFile(f"{path} is damaged: {error}") from None
-
-
-def _metadata(path: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -128,13 +121,17 @@ def _metadata(path: Path) -> dict[str, str]:
             f"{path} was not written by Alphabar: its metadata has no entry {KEY!r} "
             f"(it holds {len(names)} tensors, such as {', '.join(names[:2]) or 'none'})"
         )
-    return metadata
+    try:
+        entry = json.loads(metadata[KEY])
+        return entry["facts"], entry["digest"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedFile(f"{path} is damaged: its header cannot be read ({error})") from None
 
 
-def _digest(tensors: dict[str, Tensor], text: str) -> str:
+def _digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
     import torch
 
-    digest = hashlib.sha256(text.encode())
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import Any
 
 import typer
 
@@ -45,10 +46,31 @@ def main() -> None:
     """Run the program: a user's mistake is one message on standard error and exit code 2."""
     warnings.showwarning = lambda message, *_, **__: print(f"alphabar: warning: {message}", file=sys.stderr)
     try:
-        app()
+        sys.exit(app(sys.argv[1:] or ["--help"], prog_name="alphabar", standalone_mode=False))
+    except typer.Abort:  # Ctrl-C
+        sys.exit(130)
     except (ValueError, OSError, ArithmeticError) as error:
-        print(f"alphabar: {_message(error)}", file=sys.stderr)
-        sys.exit(2)
+        message = _message(error)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        message = _usage(error)
+    print(f"alphabar: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _usage(error: Any) -> str:
+    """What Typer says of the arguments, with the value it got and where help is, in one line."""
+    message = error.format_message().rstrip(".")
+    names = getattr(getattr(error, "param", None), "opts", [])
+    for argument, following in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        value = value if equals else following
+        if name in names and repr(value) not in message:
+            message += f", got {value!r}"
+            break
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "alphabar"
+    return f"{message}; see {command} --help"
 
 
 def _message(error: Exception) -> str:

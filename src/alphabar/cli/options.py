@@ -86,7 +86,17 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         *parents, name = path.split(".")
         for parent in parents:
             place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ValueError(
+                    f"--set gives both a value and parts to {parent!r}, got {' and '.join(pairs)}"
+                )
         place[name] = value
+    for group in ("network", "schedule"):
+        if not isinstance(settings.get(group, {}), dict):
+            raise ValueError(
+                f"{group} has several settings; give them one by one, such as --set {group}.name=NAME, "
+                f"got {settings[group]!r}"
+            )
     return settings
 
 
@@ -125,7 +135,7 @@ def read_data(
     from ..data import prepare
     from .console import errors
 
-    with Progress(console=errors, transient=True) as bar:
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
         return prepare(
             data,

@@ -149,15 +149,13 @@ def _read_sample(path: str, spec: DataSpec, noisy: bool) -> np.ndarray:
             array = np.load(path, allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path} is damaged or no .npy file: {error}") from None
-        if noisy:
+        wanted = spec.shape if noisy else spec.to_layout(np.empty(spec.shape, bool)).shape
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "uif" or array.shape != wanted:
+            found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
+            raise ValueError(f"{path} must hold the numbers of one sample, of shape {wanted}, got {found}")
+        if noisy or spec.layout == "CHW":
             return array
-        return (
-            array[None]
-            if spec.layout == "HW"
-            else np.moveaxis(array, -1, 0)
-            if spec.layout == "HWC"
-            else array
-        )
+        return array[None] if spec.layout == "HW" else np.moveaxis(array, -1, 0)
     channels, height, width = spec.shape
     if channels not in (1, 3, 4):
         raise ValueError(f"this model's samples have {channels} channels; give one as .npy")
@@ -194,7 +192,7 @@ def _bar() -> Any:
 
     @contextlib.contextmanager
     def bar() -> Any:
-        with Progress(console=errors, transient=True) as progress:
+        with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
             task = progress.add_task("sampling", total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -37,6 +37,8 @@ def schedule(
     target = new_file(out) if out else None
     if picture and target is None:
         raise ValueError("--picture needs --out, the file to draw into")
+    if size < 1:
+        raise ValueError(f"--size must be at least 1, got {size}")
     chosen = makers[name](T, **given)
     beta = chosen.beta
     table([

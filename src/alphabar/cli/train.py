@@ -85,7 +85,7 @@ def train(
         settings["schedule"] = {**named, **settings.get("schedule", {})}
     dataset = options.read_data(data, size, classes, channels, background, value_range, skip_bad, holdout)
     config = resolve(dataset.spec, len(dataset), preset, settings)
-    folder = Path(out or Path("runs") / Path(data.removeprefix("hf:")).stem)
+    folder = Path(out) if out else _default_folder(data)
 
     from .console import say
 
@@ -96,6 +96,12 @@ def train(
         for note in dataset.notes:
             say(f"data: {note}")
         _train(run)
+
+
+def _default_folder(data: str) -> Path:
+    """runs/NAME-OF-DATA."""
+    path = Path(data.removeprefix("hf:")).expanduser()
+    return Path("runs") / (path.resolve().name if path.is_dir() else path.stem)
 
 
 # --- training, with what a person sees of it ---------------------------------------------------
@@ -172,6 +178,7 @@ def _progress(console: Any) -> Any:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 

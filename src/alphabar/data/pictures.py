@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"}
 ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
@@ -47,7 +47,10 @@ def picture_array(
     if image.mode == "F":
         raise ValueError("floating-point pictures have no known range; give the data as .npy")
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.float64) / 257).round().astype(np.uint8))
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("whole numbers beyond 16 bits have no known range; give the data as .npy")
+        image = Image.fromarray((grey.astype(np.float64) / 257).round().astype(np.uint8))
     if has_alpha(image):
         image = image.convert("RGBA")
         if channels != 4:
@@ -59,14 +62,18 @@ def picture_array(
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Resize until `size` = (H, W) just fits within, then cut it out of the centre."""
+    """The largest part of proportions `size` = (H, W) at the centre, resized to it.
+
+    Where the shorter side fits already, whole pixels are cut out, and none is resampled.
+    """
     height, width = size
-    scale = max(height / image.height, width / image.width)
-    new = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-    if new != image.size:
-        image = image.resize(new, Image.Resampling.LANCZOS)
-    left, top = (new[0] - width) // 2, (new[1] - height) // 2
-    return image.crop((left, top, left + width, top + height))
+    scale = min(image.height / height, image.width / width)
+    left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
+    if scale == 1:
+        left, top = int(left), int(top)
+        return image.crop((left, top, left + width, top + height))
+    right, bottom = min(left + scale * width, image.width), min(top + scale * height, image.height)
+    return image.resize((width, height), Image.Resampling.LANCZOS, (max(left, 0), max(top, 0), right, bottom))
 
 
 def open_picture(
@@ -78,5 +85,11 @@ def open_picture(
     try:
         with Image.open(path) as image:
             return picture_array(image, size, channels, background)
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from None
+    except Exception as error:  # decoders raise many kinds, all about the file
+        raise ValueError(f"{path} cannot be read as a picture: {reason(error)}") from None
+
+
+def reason(error: Exception) -> str:
+    """Why a picture could not be read, without what Pillow says of its own objects."""
+    unidentified = isinstance(error, UnidentifiedImageError)
+    return "not in a format that Pillow knows, or damaged" if unidentified else str(error)

@@ -21,7 +21,7 @@ from PIL import Image
 from ..errors import unknown
 from ..files import DamagedFile, flush_folder, read_json, write_json
 from .dataset import Dataset
-from .pictures import GREY_MODES, check_background, has_alpha, picture_array, upright_size
+from .pictures import GREY_MODES, check_background, has_alpha, picture_array, reason, upright_size
 from .sources import Arrays, Pictures, open_source
 from .spec import DataSpec, spec_for
 
@@ -74,7 +74,7 @@ def prepare(
     if isinstance(source, Arrays):
         _refuse_for_arrays(size=wanted, channels=channels != "auto", skip_bad=skip_bad)
     elif value_range is not None:
-        raise ValueError("value_range is for arrays; pictures have the range 0..255")
+        raise ValueError("value_range (--range) is for arrays; pictures have the range 0..255")
     options = [VERSION, wanted, channels, classes, background, value_range, skip_bad]
     key = hashlib.sha256(json.dumps([source.identity, options]).encode()).hexdigest()[:20]
     place = cache_folder() / key
@@ -174,20 +174,20 @@ def _read_all(
         if i in bad:
             return None
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow's, about odd metadata
-                image = source.open(i)
-                with image:
-                    return act(image)
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            bad[i] = str(error)
+            with source.open(i) as image:
+                return act(image)
+        except Exception as error:  # decoders raise many kinds, all about the picture
+            bad[i] = reason(error)
             return None
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         numbers = range(len(source.names))
         for start in range(0, len(numbers), CHUNK):
             block = numbers[start : start + CHUNK]
-            for i, result in zip(block, pool.map(one, block), strict=True):
+            with warnings.catch_warnings():  # around the threads: within them it isn't safe
+                warnings.simplefilter("ignore")  # Pillow's, about odd metadata
+                results = list(pool.map(one, block))
+            for i, result in zip(block, results, strict=True):
                 if result is not None:
                     yield i, result
 
@@ -234,7 +234,7 @@ def _check_size(size: int | tuple[int, int]) -> tuple[int, int]:
 def _refuse_for_arrays(**given: object) -> None:
     for name, value in given.items():
         if value:
-            raise ValueError(f"{name} is for pictures; an array is taken as it is")
+            raise ValueError(f"{name} is for pictures; an array is taken as it is: leave the option out")
 
 
 def _build(
@@ -252,6 +252,8 @@ def _build(
                 file.write(block.data)
                 digest.update(block.data)
                 kept.extend(numbers)
+            file.flush()
+            os.fsync(file.fileno())
         if not kept:
             raise ValueError(f"nothing readable is left: {'; '.join(notes)}")
         if source.labels is not None:

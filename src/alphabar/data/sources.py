@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -81,15 +82,9 @@ def open_source(data: str, classes: str = "auto") -> Pictures | Arrays:
 
 def folder(path: Path, classes: str) -> Pictures:
     """All pictures below a folder, by their endings in any letter case; hidden ones are left out."""
-    files = sorted(
-        file for file in path.rglob("*")
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )  # fmt: skip
-    names = [file.relative_to(path).as_posix() for file in files]
-    stamp = {
-        name: (stat.st_size, stat.st_mtime_ns)
-        for name, stat in ((n, f.stat()) for n, f in zip(names, files, strict=True))
-    }
+    names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    stats = ((name, (path / name).stat()) for name in names if not _hidden(name))
+    stamp = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats}
     return _pictures(str(path.resolve()), names, lambda name: Image.open(path / name), stamp, classes)
 
 
@@ -102,13 +97,15 @@ def zipped(path: Path, classes: str) -> Pictures:
     names = sorted(
         info.filename for info in archive.infolist()
         if not info.is_dir() and not info.filename.startswith("__MACOSX/")
-        and not PurePosixPath(info.filename).name.startswith(".")
     )  # fmt: skip
     parts = {PurePosixPath(name).parts[0] for name in names}
     root = f"{parts.pop()}/" if len(parts) == 1 and all("/" in name for name in names) else ""
 
     def read(name: str) -> Image.Image:
-        return Image.open(io.BytesIO(archive.read(root + name)))
+        try:
+            return Image.open(io.BytesIO(archive.read(root + name)))
+        except (RuntimeError, zipfile.BadZipFile, zlib.error) as error:  # encrypted, unknown packing, damaged
+            raise ValueError(f"cannot be unpacked: {error}") from None
 
     names = [name.removeprefix(root) for name in names]
     return _pictures(str(path), names, read, _stamp(path), classes)
@@ -118,12 +115,15 @@ def _pictures(
     where: str, names: list[str], read: Callable[[str], Image.Image], stamp: Any, classes: str
 ) -> Pictures:
     notes = []
+    hidden = sum(_hidden(name) for name in names)
+    names = [name for name in names if not _hidden(name)]
     others = Counter(PurePosixPath(name).suffix.lower() or "no ending" for name in names)
     names = [name for name in names if PurePosixPath(name).suffix.lower() in PICTURE_ENDINGS]
     for ending in PICTURE_ENDINGS:
         others.pop(ending, None)
     if not names:
-        found = ", ".join(f"{n} × {ending}" for ending, n in others.most_common(4)) or "nothing"
+        counts = others.most_common(4) + [("hidden", hidden)] * bool(hidden)
+        found = ", ".join(f"{n} × {ending}" for ending, n in counts) or "nothing"
         raise ValueError(
             f"no pictures in {where} (found {found}); pictures end in {', '.join(sorted(PICTURE_ENDINGS))}"
         )
@@ -133,6 +133,8 @@ def _pictures(
             f"{total} other file{'s' if total > 1 else ''} left out "
             f"({', '.join(f'{n} × {ending}' for ending, n in others.most_common(4))})"
         )
+    if hidden:
+        notes.append(f"{hidden} hidden file{'s' if hidden > 1 else ''} left out")
     labels, class_names = None, ()
     tops = [PurePosixPath(name).parts[0] if "/" in name else "" for name in names]
     if classes == "folders" and "" in tops:
@@ -144,6 +146,10 @@ def _pictures(
     elif classes == "auto" and any(tops):
         notes.append("sub-folders are not taken as classes (give --classes folders if they are)")
     return Pictures(names, lambda i: read(names[i]), [where, stamp], labels, class_names, notes)
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
 
 
 def _plainly_classes(names: list[str], tops: list[str]) -> bool:
@@ -187,12 +193,20 @@ def hugging_face(name: str, classes: str) -> Pictures:
     label = next((k for k, f in features.items() if isinstance(f, datasets.ClassLabel)), None)
     labels, class_names = None, ()
     if label is not None and classes != "none":
-        labels = np.asarray(table[label][:], dtype=np.int64)
+        values = table[label][:]
+        if any(value is None or value < 0 for value in values):
+            raise ValueError(
+                f"some pictures of {name} (split {split!r}) have no class in the column {label!r}; "
+                "go on without classes (--classes none, classes='none')"
+            )
+        labels = np.asarray(values, dtype=np.int64)
         class_names = tuple(features[label].names)
     raw = table.cast_column(column, datasets.Image(decode=False))
 
     def read(i: int) -> Image.Image:
         entry = raw[i][column]
+        if entry is None:
+            raise ValueError("no picture there")
         return Image.open(io.BytesIO(entry["bytes"]) if entry["bytes"] else entry["path"])
 
     names = [f"{column} {i}" for i in range(len(table))]
@@ -206,9 +220,9 @@ def npy(path: Path, classes: str) -> Arrays:
     """One array of images; there are no labels in it."""
     if classes == "folders":
         raise ValueError(f"{path} is an array and has no sub-folders; labels go into an .npz")
-    images = _load(path)
+    images = _load(path, path)
     if not isinstance(images, np.ndarray):
-        raise ValueError(f"{path} holds no array")
+        raise ValueError(f"{path} holds several arrays and is no .npy; name it .npz")
     images, layout = as_nchw(images, str(path))
     return Arrays(images, layout, _stamp(path))
 
@@ -217,33 +231,38 @@ def npz(path: Path, classes: str) -> Arrays:
     """Images, and labels where they are there, by the names of the arrays."""
     if classes == "folders":
         raise ValueError(f"{path} holds arrays and has no sub-folders; its labels are found by name")
-    archive = _load(path)
-    shapes = {}
-    for key in archive.files:
-        try:
-            shapes[key] = archive[key].shape
-        except ValueError:
-            raise ValueError(f"the array {key!r} in {path} holds objects, not numbers") from None
-    listing = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
-    candidates = [key for key in shapes if len(shapes[key]) in (3, 4)]
+    with open(path, "rb") as file:
+        archive = _load(path, file)
+        if isinstance(archive, np.ndarray):
+            raise ValueError(f"{path} is a single array and no .npz; name it .npy")
+        arrays = {}
+        for key in archive.files:
+            try:
+                arrays[key] = archive[key]
+            except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                what = "holds objects, not numbers" if "pickle" in str(error) else f"is damaged: {error}"
+                raise ValueError(f"the array {key!r} in {path} {what}") from None
+    listing = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
+    candidates = [key for key in arrays if arrays[key].ndim in (3, 4)]
     key = next((key for key in IMAGE_KEYS if key in candidates), None)
     if key is None and len(candidates) == 1:
         key = candidates[0]
     if key is None:
         raise ValueError(
-            f"which array of {path} holds the images? It has {listing}; name it one of "
+            f"which array of {path} holds the images? It has {listing or 'none'}; name it one of "
             f"{', '.join(IMAGE_KEYS)}, of shape (N, H, W), (N, H, W, C) or (N, C, H, W)"
         )
-    images, layout = as_nchw(archive[key], f"{key} in {path}")
+    images, layout = as_nchw(arrays[key], f"{key} in {path}")
     used, labels, names, notes = {key}, None, (), []
-    label_key = next((k for k in LABEL_KEYS if shapes.get(k) == (len(images),)), None)
+    fitting = [k for k in arrays if k != key and arrays[k].shape == (len(images),)]
+    label_key = next((k for k in LABEL_KEYS if k in fitting), None)
     if label_key is not None and classes != "none":
-        values, labels = np.unique(archive[label_key], return_inverse=True)
+        values, labels = np.unique(arrays[label_key], return_inverse=True)
         if values.dtype.kind not in "iubUS":
             raise ValueError(f"labels must be whole numbers or text, got {label_key} of {values.dtype}")
         names = tuple(v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist())
         used.add(label_key)
-    rest = [k for k in shapes if k not in used]
+    rest = [k for k in arrays if k not in used]
     if rest:
         notes.append(f"images from {key}; not used: {', '.join(rest)}")
     return Arrays(images, layout, _stamp(path), labels, names, notes)
@@ -282,9 +301,10 @@ def as_nchw(images: np.ndarray, where: str) -> tuple[np.ndarray, str]:
     return images, "CHW"
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, file: Path | BinaryIO) -> Any:
+    """`file`, which lies at `path`, as NumPy reads it; an array at a path is mapped, not read."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.load(file, mmap_mode="r" if file is path else None, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged or holds no plain arrays: {error}") from None
 

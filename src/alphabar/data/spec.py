@@ -80,7 +80,7 @@ class DataSpec:
             raise ValueError(f"this model has no classes, got class {name!r}")
         if str(name) in self.classes:
             return self.classes.index(str(name))
-        if str(name).isdigit() and int(name) < len(self.classes):
+        if str(name).isdecimal() and int(name) < len(self.classes):
             return int(name)
         raise unknown("class", str(name), self.classes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..theory.plans import Plan, make_plan
 from .executor import OnX0, trajectory
 from .executor import clip as clip_x0
 
+DEFAULT_STEPS = 50
 SLOTS = 16
 """The network always sees batches of this size, and sample i always sits at place i mod SLOTS of
 one: kernels may round differently at another batch size or place, so neither ever changes."""
@@ -97,42 +98,25 @@ def sample(
     on_x0: list[OnX0] = [clip_x0(*low_high)] if low_high is not None and clip is not False else []
     labels = _labels(denoiser, numbers, seed, label)
 
-    kept_rows = _kept_rows(plan.num_evaluations, frames)
+    rows = _kept_rows(plan.num_evaluations, frames)
     out = np.empty((len(numbers), *spec.shape), dtype=np.float32)
-    states = np.empty((len(kept_rows), len(numbers), *spec.shape), dtype=np.float32)
+    states = np.empty((len(rows), len(numbers), *spec.shape), dtype=np.float32)
     blocks = np.unique(numbers // SLOTS)
     for done, block in enumerate(blocks):
         where = np.flatnonzero(numbers // SLOTS == block)
         slots = numbers[where] % SLOTS
-
-        def noise(step: int, where: np.ndarray = where, slots: np.ndarray = slots) -> np.ndarray:
-            z = np.zeros((SLOTS, *spec.shape), dtype=np.float32)
-            for i, slot in zip(where, slots, strict=True):
-                z[slot] = stream(seed, "sample", int(numbers[i]), step).standard_normal(
-                    spec.shape, np.float32
-                )
-            return z
-
-        def tensor(array: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(array).to(denoiser.device)
-
-        batch_label = None
+        slot_labels = None
         if labels is not None:
-            batch_label = np.zeros(SLOTS, dtype=np.int64)
-            batch_label[slots] = labels[where]
-            batch_label = tensor(batch_label)
-        x = tensor(origin(noise(0)))
-        run = trajectory(denoiser, plan, x, lambda k: tensor(noise(k + 1)), batch_label, on_x0)
-        for k, step in enumerate(run):
-            for frame, row in enumerate(kept_rows):
-                if row == k:
-                    states[frame, where] = step.x_t.cpu().numpy()[slots]
-            x = step.x_s
+            slot_labels = np.zeros(SLOTS, dtype=np.int64)
+            slot_labels[slots] = labels[where]
+        noise = _SlotNoise(seed, numbers[where], spec.shape)
+        for k, x in enumerate(_states(denoiser, plan, origin, noise, slot_labels, on_x0)):
+            if k in rows:
+                states[rows.index(k), where] = x[slots]
+            if k == plan.num_evaluations:
+                out[where] = x[slots]
             if progress is not None:
-                progress(done * plan.num_evaluations + k + 1, len(blocks) * plan.num_evaluations)
-        out[where] = x.cpu().numpy()[slots]
-    if kept_rows:
-        states[-1] = out
+                progress(done * plan.num_evaluations + k, len(blocks) * plan.num_evaluations)
     facts = {
         "model": denoiser.digest,
         "seed": seed,
@@ -146,12 +130,42 @@ def sample(
         numbers,
         labels,
         facts,
-        spec.to_data(states) if kept_rows else None,
-        [float(plan.times[row]) for row in kept_rows],
+        spec.to_data(states) if rows else None,
+        [float(plan.times[row]) for row in rows],
     )
 
 
-DEFAULT_STEPS = 50
+class _SlotNoise:
+    """step → standard normal numbers (SLOTS, C, H, W); zeros where no sample sits."""
+
+    def __init__(self, seed: int, numbers: np.ndarray, shape: tuple[int, ...]) -> None:
+        self.seed, self.numbers, self.shape = seed, numbers.tolist(), shape
+
+    def __call__(self, step: int) -> np.ndarray:
+        z = np.zeros((SLOTS, *self.shape), dtype=np.float32)
+        for i in self.numbers:
+            z[i % SLOTS] = stream(self.seed, "sample", i, step).standard_normal(self.shape, np.float32)
+        return z
+
+
+def _states(
+    denoiser: Denoiser,
+    plan: Plan,
+    origin: Callable[[np.ndarray], np.ndarray],
+    noise: _SlotNoise,
+    labels: np.ndarray | None,
+    on_x0: Sequence[OnX0],
+) -> Iterator[np.ndarray]:
+    """The states of one batch of slots at each of plan.times, the start included."""
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(denoiser.device)
+
+    x = tensor(origin(noise(0)))
+    yield x.cpu().numpy()
+    label = None if labels is None else tensor(labels)
+    for step in trajectory(denoiser, plan, x, lambda k: tensor(noise(k + 1)), label, on_x0):
+        yield step.x_s.cpu().numpy()
 
 
 def _steps(steps: int | None, start: float | None, T: int) -> dict[str, int]:

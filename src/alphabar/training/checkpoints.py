@@ -35,7 +35,7 @@ def load_newest(folder: Path, trainer: Trainer, say: Callable[[str], None]) -> P
     files = checkpoint_files(folder)
     for path in reversed(files):
         try:
-            tensors, facts = load_tensors(path)
+            tensors, facts, _ = load_tensors(path)
             trainer.load_state(tensors, facts["step"])
             return path
         except (DamagedFile, KeyError, RuntimeError) as error:

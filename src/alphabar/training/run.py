@@ -15,6 +15,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any
 
@@ -94,7 +95,7 @@ class Run:
         if not path.exists():
             if self.folder.exists() and not self.folder.is_dir():
                 raise ValueError(f"{self.folder} is a file; --out must be a folder")
-            if self.folder.exists() and any(p.name != LOCK for p in self.folder.iterdir()):
+            if self.folder.exists() and any(not _is_leftover(p) for p in self.folder.iterdir()):
                 raise ValueError(
                     f"{self.folder} holds something that is not a run of Alphabar; "
                     "choose a new or an empty folder (nothing was written)"
@@ -225,6 +226,11 @@ class Run:
 
 
 LOCK = ".lock"
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a file is what a run leaves that was killed before its first write was done."""
+    return path.name == LOCK or fnmatch(path.name, ".run.json.*.tmp")
 
 
 class _Clock:

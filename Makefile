@@ -1,0 +1,41 @@
+# make demo | test | check: each sets itself up in .venv, from pinned versions.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+
+.PHONY: demo test check clean
+
+demo: .venv/demo
+	@test -e $(DEMO)/samples && echo "$(DEMO) is there already: look at $(DEMO)/samples/grid.png, or make clean" || { \
+	$(BIN)/alphabar train digits --preset digits --out $(DEMO)/run && \
+	$(BIN)/alphabar sample $(DEMO)/run -n 64 --out $(DEMO)/samples --trajectory && \
+	$(BIN)/alphabar sample $(DEMO)/run -n 16 --class 7 --out $(DEMO)/sevens && \
+	$(BIN)/alphabar denoise $(DEMO)/run $(DEMO)/samples/000000.png --t 600 --out $(DEMO)/denoised && \
+	echo "look at $(DEMO)/samples/grid.png, $(DEMO)/samples/trajectory.gif, $(DEMO)/sevens/grid.png, $(DEMO)/denoised/strip.png"; }
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(MAKE) test
+	rm -rf dist .venv/wheel && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .venv/wheel dist/*.whl
+	PYTHONPATH=.venv/wheel $(BIN)/python -c "import alphabar as a; print(a.__file__, a.__version__); assert 'wheel' in a.__file__; a.train"
+
+.venv/bin/pip:
+	$(PYTHON) -m venv .venv
+
+.venv/demo: .venv/bin/pip pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[digits]"
+	touch $@
+
+.venv/dev: .venv/bin/pip pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@ .venv/demo
+
+clean:
+	rm -rf $(DEMO) dist build

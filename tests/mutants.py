@@ -1,0 +1,475 @@
+"""Bugs that published diffusion libraries shipped, as small changes of our code.
+
+Each must be noticed by the tests named beside it (`test_mutants.py`), or is impossible by construction.
+`python tests/mutants.py` prints the table in docs/known_bugs.md.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    number: int
+    bug: str
+    file: str
+    old: str
+    new: str
+    tests: str  # file::name, several separated by blanks
+
+
+SCHEDULE, GAUSSIAN, HEADS = "theory/schedule.py", "theory/gaussian.py", "theory/heads.py"
+LOSSES, PLANS, TRAINER = "theory/losses.py", "theory/plans.py", "training/trainer.py"
+EXECUTOR, SAMPLER, UNET = "sampling/executor.py", "sampling/sampler.py", "nn/unet.py"
+
+MUTANTS = [
+    Mutant(
+        1,
+        "the table of the time before is shifted the wrong way",
+        GAUSSIAN,
+        "bar_t, bar_s = schedule.alpha_bar_at(t), schedule.alpha_bar_at(s)",
+        "bar_t, bar_s = schedule.alpha_bar_at(s), schedule.alpha_bar_at(t)",
+        "test_theory.py::test_posterior_equals_eqs_6_and_7_for_all_t",
+    ),
+    Mutant(
+        1,
+        "one time before is taken as two",
+        GAUSSIAN,
+        "A, B, C = posterior(schedule, t, np.asarray(t) - 1 if s is None else s)",
+        "A, B, C = posterior(schedule, t, np.maximum(np.asarray(t) - 2, 0) if s is None else s)",
+        "test_theory.py::test_mean_in_eps_is_the_posterior_mean_and_eq_11",
+    ),
+    Mutant(
+        2,
+        "the cosine table and its betas don't belong together",
+        SCHEDULE,
+        "u = np.arange(T + 1) / T\n",
+        "u = np.arange(T + 1) / (T + 1)\n",
+        "test_theory.py::test_linear_and_cosine_equal_the_papers_for_all_t",
+    ),
+    Mutant(
+        3,
+        "a square root is missing",
+        GAUSSIAN,
+        "column(np.sqrt(beta_ts), x_s) * eps",
+        "column(beta_ts, x_s) * eps",
+        "test_theory.py::test_steps_compose_into_the_closed_form",
+    ),
+    Mutant(
+        4,
+        "beta's range is not scaled with T",
+        SCHEDULE,
+        "    if T == 1000:\n",
+        "    if T:\n",
+        "test_theory.py::test_every_T_keeps_the_terminal_signal_small_and_beta_within_bounds",
+    ),
+    Mutant(
+        5,
+        "scaling by 1000/T takes beta out of (0, 1) for T <= 20",
+        SCHEDULE,
+        "    if T == 1000:\n        return 1e-4, 0.02\n",
+        "    if T:\n        return 1e-4 * 1000 / T, 0.02 * 1000 / T\n",
+        "test_theory.py::test_every_T_keeps_the_terminal_signal_small_and_beta_within_bounds",
+    ),
+    Mutant(
+        6,
+        "cosine with eps explodes at the first step (x0_hat not clipped)",
+        EXECUTOR,
+        "x0_hat = act(x0_hat)",
+        "act(x0_hat)",
+        "test_exact_laws.py::test_a_small_error_of_the_network_never_explodes_within_the_datas_range",
+    ),
+    Mutant(
+        7,
+        "zero terminal signal is let in, and divided by",
+        SCHEDULE,
+        "alpha_bar[-1] > 0)",
+        "alpha_bar[-1] >= 0)",
+        "test_theory.py::test_alpha_bar_must_fall_from_1_and_stay_above_0",
+    ),
+    Mutant(
+        8,
+        "training never sees T",
+        TRAINER,
+        "np.minimum(np.floor(u * T), T - 1) + 1",
+        "np.maximum(np.floor(u * T), 1)",
+        "test_training.py::test_times_are_whole_uniform_on_1_to_T_and_never_outside",
+    ),
+    Mutant(
+        8,
+        "sampling starts below the largest trained time",
+        PLANS,
+        "start = schedule.T if start is None else start",
+        "start = schedule.T - 1 if start is None else start",
+        "test_sampling.py::test_from_pure_noise_the_first_state_is_the_noise_of_step_0",
+    ),
+    Mutant(
+        10,
+        "t - 1 is the time before, while jumping further",
+        PLANS,
+        "A, B, _ = posterior(schedule, t, s)",
+        "A, B, _ = posterior(schedule, t, t - 1)",
+        "test_exact_laws.py::test_rows_use_exactly_the_consecutive_pairs_of_the_grid",
+    ),
+    Mutant(
+        11,
+        "t - T // N is the time before, while the grid is elsewhere",
+        PLANS,
+        "    bar_t, bar_s = schedule.alpha_bar_at(t), schedule.alpha_bar_at(s)\n    C = eta",
+        "    s = np.maximum(t - times[0] // len(t), 0)\n"
+        "    bar_t, bar_s = schedule.alpha_bar_at(t), schedule.alpha_bar_at(s)\n    C = eta",
+        "test_exact_laws.py::test_every_step_keeps_the_marginal",
+    ),
+    Mutant(
+        12,
+        "one step more than asked for",
+        PLANS,
+        "left = np.arange(steps, -1, -1)",
+        "left = np.arange(steps + 1, -1, -1)",
+        "test_exact_laws.py::test_every_grid_starts_at_the_top_ends_clean_and_has_its_number_of_steps",
+    ),
+    Mutant(
+        13,
+        "the grid doesn't start at T",
+        PLANS,
+        "(2 * int(start) * left + steps) // (2 * steps)",
+        "(int(start) // steps) * left",
+        "test_exact_laws.py::test_every_grid_starts_at_the_top_ends_clean_and_has_its_number_of_steps",
+    ),
+    Mutant(
+        14,
+        "the network sees t where its weights know t - 1",
+        HEADS,
+        "-np.sqrt(1 - bar) / np.sqrt(bar), t - 1)",
+        "-np.sqrt(1 - bar) / np.sqrt(bar), t)",
+        "test_theory.py::test_the_network_sees_0_based_times",
+    ),
+    Mutant(
+        15,
+        "the last step leaves the noise of t = 1",
+        PLANS,
+        "return times[:-1], times[1:]",
+        "return times[:-1], np.maximum(times[1:], 0.5)",
+        "test_exact_laws.py::test_the_last_step_ends_clean",
+    ),
+    Mutant(
+        16,
+        "a step past the end",
+        PLANS,
+        "if times[-1] < 0:",
+        "if times[-1] < -1e9:",
+        "test_exact_laws.py::test_times_must_fall_to_0",
+    ),
+    Mutant(
+        17,
+        "DDIM uses alpha_bar of the time before for x_t",
+        PLANS,
+        "B = np.sqrt(bar_s) - A * np.sqrt(bar_t)",
+        "B = np.sqrt(bar_s) - A * np.sqrt(bar_s)",
+        "test_exact_laws.py::test_every_step_keeps_the_marginal",
+    ),
+    Mutant(
+        18,
+        "x_0 from eps with the wrong sign",
+        HEADS,
+        "1 / np.sqrt(bar), -np.sqrt(1 - bar) / np.sqrt(bar)",
+        "1 / np.sqrt(bar), np.sqrt(1 - bar) / np.sqrt(bar)",
+        "test_theory.py::test_every_head_recovers_x_0_from_its_papers_target",
+    ),
+    Mutant(
+        18,
+        "v with the wrong sign",
+        HEADS,
+        "np.sqrt(bar), -np.sqrt(1 - bar), t - 1)",
+        "np.sqrt(bar), np.sqrt(1 - bar), t - 1)",
+        "test_theory.py::test_every_head_recovers_x_0_from_its_papers_target",
+    ),
+    Mutant(
+        19,
+        "the output of an x_0 network is used as eps",
+        HEADS,
+        '"x0": _x0,',
+        '"x0": _eps,',
+        "test_theory.py::test_every_head_recovers_x_0_from_its_papers_target",
+    ),
+    Mutant(
+        21,
+        "the clip range is always -1 to 1",
+        SAMPLER,
+        "clip_x0(*low_high)",
+        "clip_x0(-1.0, 1.0)",
+        "test_sampling.py::test_the_range_of_other_data_is_not_minus_1_to_1",
+    ),
+    Mutant(
+        21,
+        "unbounded data are clipped",
+        "data/spec.py",
+        "            return None\n        return (self.low",
+        "            return -1.0, 1.0\n        return (self.low",
+        "test_sampling.py::test_a_model_without_classes_or_bounds_says_so",
+    ),
+    Mutant(
+        23,
+        "DDIM's noise is that of one step, not of the jump",
+        PLANS,
+        "C = eta * posterior(schedule, t, s)[2]",
+        "C = eta * posterior(schedule, t, t - 1)[2]",
+        "test_exact_laws.py::test_ddim_with_eta_1_is_ancestral_with_the_posterior_variance",
+    ),
+    Mutant(
+        23,
+        "DDIM's direction doesn't make room for the noise",
+        PLANS,
+        "A = np.sqrt((1 - bar_s - C**2) / (1 - bar_t))",
+        "A = np.sqrt((1 - bar_s) / (1 - bar_t))",
+        "test_exact_laws.py::test_every_step_keeps_the_marginal",
+    ),
+    Mutant(
+        26,
+        "the start is noised for the wrong end of the plan",
+        SAMPLER,
+        "denoiser.data, float(plan.times[0])",
+        "denoiser.data, float(plan.times[-2])",
+        "test_sampling.py::test_a_clean_sample_is_noised_to_t_and_denoised_from_t"
+        " test_sampling.py::test_any_number_of_steps",
+    ),
+    Mutant(
+        28,
+        "a time that comes twice is let in",
+        PLANS,
+        "if not np.all(np.diff(times) < 0):",
+        "if not np.all(np.diff(times) <= 0):",
+        "test_exact_laws.py::test_times_must_fall_to_0",
+    ),
+    Mutant(
+        31,
+        "an option that a sampler doesn't have is ignored",
+        PLANS,
+        "unknown = sorted(set(options) - set(accepted))",
+        "unknown, options = [], {k: v for k, v in options.items() if k in accepted}",
+        "test_exact_laws.py::test_plans_refuse_what_they_cannot_do",
+    ),
+    Mutant(
+        32,
+        "a real sample is noised to t + 1 and denoised from t",
+        SAMPLER,
+        "np.broadcast_to(clean, z.shape), start, z)",
+        "np.broadcast_to(clean, z.shape), min(start + 1, schedule.T), z)",
+        "test_sampling.py::test_a_clean_sample_is_noised_to_t_and_denoised_from_t",
+    ),
+    Mutant(
+        36,
+        "min-SNR takes the larger",
+        LOSSES,
+        "np.minimum(_snr(schedule, t), MIN_SNR_GAMMA)",
+        "np.maximum(_snr(schedule, t), MIN_SNR_GAMMA)",
+        "test_theory.py::test_the_losses_equal_their_definitions_for_every_head",
+    ),
+    Mutant(
+        36,
+        "the weight for v is that for eps",
+        LOSSES,
+        "_snr(schedule, t) + 1,",
+        "_snr(schedule, t),",
+        "test_theory.py::test_the_losses_equal_their_definitions_for_every_head",
+    ),
+    Mutant(
+        36,
+        "a weight in x_0-space is used in the network's",
+        LOSSES,
+        "c_out ** 2",
+        "c_out ** 0",
+        "test_theory.py::test_the_losses_equal_their_definitions_for_every_head",
+    ),
+    Mutant(
+        37,
+        "the gradients of micro-batches add up to a multiple",
+        TRAINER,
+        "(each.sum() / len(t)).backward()",
+        "each.mean().backward()",
+        "test_training.py::test_accumulation_gives_the_same_update",
+    ),
+    Mutant(
+        37,
+        "the average moves once a micro-batch",
+        TRAINER,
+        "            losses.append(each.detach())\n",
+        "            losses.append(each.detach())\n            self._average() if self.step else None\n",
+        "test_training.py::test_the_average_follows_its_formula_once_a_step",
+    ),
+    Mutant(
+        38,
+        "the average is never stepped",
+        TRAINER,
+        "        self._average()\n",
+        "",
+        "test_training.py::test_the_average_follows_its_formula_once_a_step",
+    ),
+    Mutant(
+        38,
+        "buffers are averaged",
+        TRAINER,
+        "        with torch.no_grad():\n            for name, parameter in self.parameters.items():\n"
+        "                self.averages",
+        "        for a, b in zip(self.ema.net.buffers(), self.model.net.buffers()):\n            a.lerp_(b, 1 - decay)\n"
+        "        with torch.no_grad():\n            for name, parameter in self.parameters.items():\n"
+        "                self.averages",
+        "test_training.py::test_buffers_are_not_averaged_and_the_schedule_is_none_of_the_weights",
+    ),
+    Mutant(
+        38,
+        "the average is lost on resuming",
+        TRAINER,
+        'self.ema.net.load_state_dict(parts["ema"])',
+        'self.ema.net.load_state_dict(parts["net"])',
+        "test_training.py::test_held_out_loss_is_fixed_to_the_bit_and_covers_the_levels",
+    ),
+    Mutant(
+        39,
+        "the data stay in [0, 1]",
+        "data/spec.py",
+        "(images.astype(np.float32) - np.float32(self.offset)) / np.float32(self.scale)",
+        "images.astype(np.float32) / np.float32(2 * self.scale)",
+        "test_sampling.py::test_a_clean_sample_is_noised_to_t_and_denoised_from_t",
+    ),
+    Mutant(
+        39,
+        "the way back makes everything positive",
+        "data/spec.py",
+        "images = np.asarray(x_0, dtype=np.float64) * self.scale + self.offset",
+        "images = np.maximum(np.asarray(x_0, dtype=np.float64), 0) * self.scale + self.offset",
+        "test_sampling.py::test_the_range_of_other_data_is_not_minus_1_to_1",
+    ),
+    Mutant(
+        40,
+        "what attention computes is thrown away",
+        UNET,
+        "return x + self.out(h).transpose(1, 2).unflatten(2, x.shape[-2:])",
+        "return x + self.out(x.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, x.shape[-2:])",
+        "test_nn.py::test_attention_is_softmax_over_the_keys",
+    ),
+    Mutant(
+        40,
+        "softmax over the queries",
+        UNET,
+        "F.scaled_dot_product_attention(q, k, v)",
+        "F.scaled_dot_product_attention(k, q, v)",
+        "test_nn.py::test_attention_is_softmax_over_the_keys",
+    ),
+    Mutant(
+        40,
+        "the skip of the top level is missing",
+        UNET,
+        "        skips = [h]\n        for",
+        "        skips = [torch.zeros_like(h)]\n        for",
+        "test_nn.py::test_every_block_on_the_way_up_gets_its_skip",
+    ),
+    Mutant(
+        40,
+        "sines and cosines are swapped",
+        UNET,
+        "[angle.sin(), angle.cos()]",
+        "[angle.cos(), angle.sin()]",
+        "test_nn.py::test_time_embedding_is_sines_then_cosines_from_1_to_1e_4",
+    ),
+    Mutant(
+        41,
+        "the frequencies of the time embedding are made in bfloat16",
+        UNET,
+        "(self.count - 1) * exponent)",
+        "(self.count - 1) * exponent).bfloat16()",
+        "test_nn.py::test_reduced_precision_touches_the_network_alone",
+    ),
+    Mutant(
+        41,
+        "noise is added in reduced precision",
+        TRAINER,
+        "x_t = q_sample(schedule, x_0, t, eps)",
+        "x_t = q_sample(schedule, x_0.bfloat16(), t, eps.bfloat16()).float()",
+        "test_training.py::test_the_simple_loss_is_algorithm_1",
+    ),
+    Mutant(
+        42,
+        "only one sample of the batch is trained on",
+        TRAINER,
+        "(each.sum() / len(t)).backward()",
+        "each[0].backward()",
+        "test_training.py::test_accumulation_gives_the_same_update",
+    ),
+    Mutant(
+        42,
+        "the same noise for every sample",
+        SAMPLER,
+        'stream(self.seed, "sample", i, step)',
+        'stream(self.seed, "sample", 0, step)',
+        "test_sampling.py::test_sample_i_is_the_same_bytes_alone_in_a_batch_and_in_reverse",
+    ),
+    Mutant(
+        43,
+        "a batch larger than the data set never comes",
+        "data/dataset.py",
+        "epochs, within = np.divmod(places, len(self.training))",
+        "epochs, within = places // len(self.training), places",
+        "test_training.py::test_less_data_than_a_batch_trains",
+    ),
+    Mutant(
+        45,
+        "another expression for log(1 - alpha_bar_T) in the prior term",
+        LOSSES,
+        "bar - math.log1p(-bar))",
+        "bar - math.log(1 + bar))",
+        "test_theory.py::test_the_bound_of_a_gaussian_is_its_exact_value",
+    ),
+    Mutant(
+        45,
+        "the entropy is missing from the terms of the bound",
+        LOSSES,
+        "0.5 * (ratio - 1 - np.log(ratio)) + ",
+        "0.5 * (ratio - 1) + ",
+        "test_theory.py::test_the_bound_of_a_gaussian_is_its_exact_value",
+    ),
+]
+
+BY_CONSTRUCTION = {
+    6: "beside the mutant: static clipping to the stored range is on wherever the data have one",
+    9: "times are floor(uT) + 1 for u in [0, 1), at most T",
+    20: "a plan's row has only x and x0_hat: eps_hat is not kept, so it cannot be left behind by a clip",
+    27: "a plan is a value and the history is local to a run: there is no state to reuse",
+    28: "beside the mutant: there is no step counter; a run is a loop over rows",
+    37: "beside the mutants: rate, clipping, optimiser and average act once, in `Trainer.update`",
+    42: "beside the mutants: noise is a function of (seed, index, step), so no two draws share a generator",
+}
+
+LATER = {
+    22: "learned variances are not there yet",
+    24: "churn comes with the Heun solver",
+    25: "predictor-corrector, SDE solvers",
+    29: "guidance",
+    30: "guidance",
+    33: "inpainting",
+    34: "inversion",
+    35: "interpolation",
+    44: "evaluation",
+}
+
+
+def table() -> str:
+    """The mutants and what is impossible by construction, as Markdown."""
+    lines = ["| bug | what it was | here | noticed by |", "|---|---|---|---|"]
+    rows = [
+        (
+            m.number,
+            m.bug,
+            f"mutant of `{m.file}`",
+            ", ".join(f"`{t.split('::')[1]}`" for t in m.tests.split()),
+        )
+        for m in MUTANTS
+    ]
+    rows += [(n, "", f"impossible: {why}", "") for n, why in BY_CONSTRUCTION.items()]
+    rows += [(n, "", f"later: {why}", "") for n, why in LATER.items()]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in sorted(rows, key=lambda row: row[0])]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

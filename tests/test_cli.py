@@ -1,0 +1,416 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from alphabar import __version__
+from alphabar.cli.main import app
+from alphabar.cli.options import parse_amount, parse_settings, parse_size
+
+TINY = [
+    "--batch", "8", "--set", "network.channels=16", "--set", "network.groups=8",
+    "--set", "network.num_res_blocks=1", "--set", "precision=float32", "--set", "channels_last=false",
+    "--set", "warmup_images=0",
+]  # fmt: skip
+
+
+def call(*arguments):
+    """What the command prints on standard output, standard error, both; it must succeed."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def pictures(folder, n=12, side=8, channels=1, seed=0):
+    generator = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(n):
+        array = generator.integers(0, 256, (side, side, channels), dtype=np.uint8)
+        Image.fromarray(array[..., 0] if channels == 1 else array).save(folder / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with pictures of two classes, and a run on them."""
+    place = tmp_path_factory.mktemp("trained")
+    pictures(place / "pets" / "cats", 6)
+    pictures(place / "pets" / "dogs", 6, seed=1)
+    result = call("train", place / "pets", "--out", place / "run", "--images", "64", *TINY)
+    return place, result
+
+
+@pytest.fixture(scope="module")
+def array_run(tmp_path_factory):
+    """A run on float arrays (N, H, W, C) with values within 0..10."""
+    place = tmp_path_factory.mktemp("arrays")
+    values = np.random.default_rng(0).uniform(0, 10, (12, 8, 6, 2)).astype(np.float32)
+    np.save(place / "fields.npy", values)
+    arguments = ["--range", "0", "10", "--images", "16", "--T", "100", "--schedule", "linear", *TINY]
+    call("train", place / "fields.npy", "--out", place / "run", *arguments)
+    return place
+
+
+@pytest.fixture
+def run(trained):
+    return trained[0] / "run"
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def inside(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def bytes_of(folder):
+    return {name: (folder / name).read_bytes() for name in inside(folder)}
+
+
+# --- the program -------------------------------------------------------------------------------
+
+
+def test_the_program_starts_and_errors_go_to_standard_error_with_exit_code_2():
+    def start(*arguments):
+        command = [sys.executable, "-m", "alphabar", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    good = start("--version")
+    assert (good.returncode, good.stdout, good.stderr) == (0, f"alphabar {__version__}\n", "")
+    bad = start("info", "nowhere")
+    assert (bad.returncode, bad.stdout, bad.stderr) == (2, "", "alphabar: no such file: nowhere\n")
+
+
+def test_help_is_quick_to_give_and_lists_every_command():
+    code = (
+        "import sys; from alphabar.cli.main import main; sys.argv[1:] = ['--help']\n"
+        "try: main()\n"
+        "finally: print([m for m in ('torch', 'matplotlib', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    for command in ("data", "train", "sample", "denoise", "schedule", "info"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("command", ["data", "train", "sample", "denoise", "schedule", "info"])
+def test_every_command_has_help(command):
+    assert "--help" in call(command, "--help").stdout
+
+
+def test_sizes_amounts_and_settings_are_read():
+    assert [parse_size(text) for text in (None, "64", "48x64", "48 × 64")] == [None, 64, (48, 64), (48, 64)]
+    amounts = [parse_amount(text, "--images") for text in (None, "5000", "200k", "3M", "0.5k")]
+    assert amounts == [None, 5000, 200_000, 3_000_000, 500]
+    pairs = ["lr=1e-3", "network.channels=96", "network.name=unet", "flip=true", "betas=[0.9, 0.99]", "a=b=c"]
+    assert parse_settings(pairs) == {
+        "lr": 1e-3,
+        "network": {"channels": 96, "name": "unet"},
+        "flip": True,
+        "betas": [0.9, 0.99],
+        "a": "b=c",
+    }
+
+
+# --- data --------------------------------------------------------------------------------------
+
+
+def test_data_says_what_the_model_sees(here):
+    pictures(here / "pets" / "cats", 6)
+    pictures(here / "pets" / "dogs", 14, seed=1)
+    (here / "pets" / "notes.txt").write_text("hello")
+    shown = call("data", "pets", "--out", "sheet.png").stdout
+    for line in (
+        "samples      20",
+        "model sees   1 channel, 8 × 8 pixels, uint8",
+        "values       0 to 255, seen as -1 to 1",
+        "training     19",
+        "held out     1 (5%, drawn once for all runs on this data)",
+        "note         1 other file left out (1 × .txt)",
+        "wrote sheet.png",
+    ):
+        assert line in shown.splitlines()
+    assert "2 classes    cats (" in shown
+    with Image.open("sheet.png") as sheet:
+        assert sheet.mode == "L"
+    assert "3 channels, 6 × 4 pixels" in call("data", "pets", "--size", "4x6", "--channels", "rgb").stdout
+
+
+def test_data_of_an_array(here):
+    np.save("d.npy", np.linspace(-3, 5, 4 * 8 * 8).reshape(4, 8, 8))
+    shown = call("data", "d.npy", "--range", "-4", "6", "--holdout", "0").stdout
+    assert "-4 to 6, seen as -1 to 1" in shown
+    assert "float64" in shown
+    assert "0 (0%" in shown
+
+
+# --- train and info ----------------------------------------------------------------------------
+
+
+def test_train_writes_a_run(trained):
+    place, result = trained
+    files = inside(place / "run")
+    assert {"run.json", "metrics.jsonl", "times.jsonl", "loss.png", "model.safetensors"} <= files
+    assert "samples/000000064.png" in files
+    assert "checkpoints/step-000000008.safetensors" in files
+    assert not any(name.endswith(".tmp") for name in files)
+    rows = [json.loads(line) for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    assert [row["images"] for row in rows] == list(range(8, 65, 8))
+    assert np.isfinite([row["loss"] for row in rows]).all()
+    assert "held_out_loss" in rows[-1]
+    assert f"trained on 64 images; now: alphabar sample {place / 'run'}" in result.stdout
+    assert "data: all 8 × 8 pixels, taken as they are" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_the_same_command_on_a_finished_run_changes_nothing(trained, tmp_path):
+    place, _ = trained
+    copy = shutil.copytree(place / "run", tmp_path / "run")
+    before = bytes_of(copy)
+    result = call("train", place / "pets", "--out", copy, "--images", "64", *TINY)
+    assert f"{copy} is finished: 64 images" in result.stdout
+    assert bytes_of(copy) == before
+
+
+def test_dry_run_writes_nothing(here):
+    pictures(here / "pics")
+    before = inside(here)
+    shown = call("train", "pics", "--dry-run", "--images", "4k", "--flip", *TINY).stdout
+    assert inside(here) == before
+    assert not (here / "runs").exists()
+    for expected in (
+        '"images": 4000',
+        '"flip": true',
+        '"channels": 16',
+        "parameters",
+        "float32, contiguous, cpu",
+        "4,000 images, 363.6 passes over 11",
+        "nothing was written (--dry-run)",
+    ):
+        assert expected in shown
+
+
+def test_options_reach_the_configuration(here):
+    pictures(here / "pics")
+    options = ["--head", "v", "--loss", "v", "--schedule", "cosine", "--lr", "3e-4", "--micro-batch", "4"]
+    options += ["--seed", "5", "--epochs", "2.5", "--set", "schedule.max_beta=0.99", "--holdout", "0.5"]
+    call("train", "pics", "--out", "r", *options, *TINY)
+    config = json.loads((here / "r" / "run.json").read_text())["config"]
+    expected = {"head": "v", "loss": "v", "lr": 3e-4, "micro_batch": 4, "seed": 5, "epochs": 2.5}
+    assert {name: config[name] for name in expected} == expected
+    assert config["schedule"] == {"name": "cosine", "T": 1000, "s": 0.008, "max_beta": 0.99}
+    assert json.loads((here / "r" / "run.json").read_text())["measured"]["images"] == 15  # 2.5 × 6
+    assert "held out" not in call("info", "r").stdout
+
+
+def test_the_run_is_named_after_the_data(here, monkeypatch):
+    pictures(here / "my.pics")
+    call("train", "my.pics", "--images", "8", *TINY)
+    assert (here / "runs" / "my.pics" / "model.safetensors").exists()
+    monkeypatch.chdir(here / "my.pics")
+    call("train", ".", "--images", "8", *TINY)
+    assert (here / "my.pics" / "runs" / "my.pics" / "model.safetensors").exists()
+
+
+def test_info_describes_run_and_lone_file(run, tmp_path):
+    shown = call("info", run).stdout
+    for expected in (
+        "1 × 8 × 8 (C × H × W), uint8, 0 to 255",
+        "cats, dogs",
+        "eps",
+        "64 of 64 images",
+        "unet",
+    ):
+        assert expected in shown
+    alone = shutil.copy(run / "model.safetensors", tmp_path / "copied.safetensors")
+    facts, lone = (json.loads(call("info", path, "--json").stdout) for path in (run, alone))
+    assert facts["run"] == {"step": 8, "images": 64}
+    assert facts["data"]["class_counts"] == [6, 5] or facts["data"]["class_counts"] == [5, 6]
+    assert facts["network"]["channels"] == 16
+    assert {k: v for k, v in facts.items() if k not in ("run", "file")} == {
+        k: v for k, v in lone.items() if k != "file"
+    }
+
+
+# --- sample ------------------------------------------------------------------------------------
+
+
+def test_sample_writes_pictures_grid_array_and_facts(run, here):
+    result = call("sample", run, "-n", "5", "--steps", "3", "--out", "s")
+    names = [f"{i:06d}.png" for i in range(5)]
+    assert inside(here / "s") == {*names, "grid.png", "samples.npy", "samples.json"}
+    assert "5 samples in 3 evaluations" in result.stdout
+    assert "look at s/grid.png" in result.stdout
+    array = np.load(here / "s" / "samples.npy")
+    assert (array.dtype, array.shape) == (np.uint8, (5, 8, 8))
+    for i, name in enumerate(names):
+        with Image.open(here / "s" / name) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), array[i])
+
+
+def test_any_one_picture_can_be_made_again_from_its_own_facts(run, here):
+    call("sample", run, "-n", "20", "--steps", "4", "--sampler", "ddpm", "--seed", "7", "--out", "all")
+    listing = json.loads((here / "all" / "samples.json").read_text())
+    info = json.loads(call("info", run, "--json").stdout)
+    assert listing["model"] == info["digest"]
+    assert listing["alphabar"] == __version__
+    with Image.open(here / "all" / "000017.png") as picture:
+        facts = json.loads(picture.text["alphabar"])
+    assert facts["index"] == 17
+    assert facts["class"] == listing["classes"][listing["labels"][17]]
+    again = [
+        "--first",
+        facts["index"],
+        "-n",
+        "1",
+        "--seed",
+        facts["seed"],
+        "--steps",
+        len(facts["times"]) - 1,
+    ]
+    again += ["--sampler", facts["plan"]["sampler"], "--variance", facts["plan"]["variance"]]
+    call("sample", facts["model_file"], *again, "--out", "one")
+    pixels = [np.asarray(Image.open(here / folder / "000017.png")) for folder in ("all", "one")]
+    np.testing.assert_array_equal(*pixels)
+    assert (here / "one" / "000017.png").read_bytes() == (here / "all" / "000017.png").read_bytes()
+
+
+def test_a_copied_model_file_alone_gives_the_same_samples(run, here):
+    shutil.copy(run / "model.safetensors", here / "alone.safetensors")
+    call("sample", run, "-n", "2", "--steps", "2", "--out", "a")
+    call("sample", "alone.safetensors", "-n", "2", "--steps", "2", "--out", "b")
+    np.testing.assert_array_equal(np.load("a/samples.npy"), np.load("b/samples.npy"))
+
+
+def test_class_restricts_samples_and_is_written_down(run, here):
+    call("sample", run, "-n", "4", "--steps", "5", "--class", "dogs", "--out", "dogs")
+    call("sample", run, "-n", "4", "--steps", "5", "--class", "0", "--out", "cats")
+    listings = [json.loads((here / name / "samples.json").read_text()) for name in ("dogs", "cats")]
+    assert [listing["labels"] for listing in listings] == [[1] * 4, [0] * 4]
+    with Image.open(here / "dogs" / "000000.png") as picture:
+        assert json.loads(picture.text["alphabar"])["class"] == "dogs"
+    assert not np.array_equal(np.load("dogs/samples.npy"), np.load("cats/samples.npy"))
+
+
+def test_trajectory_writes_strip_and_animation(run, here):
+    call("sample", run, "-n", "3", "--steps", "6", "--trajectory", "--out", "s")
+    assert {"strip.png", "trajectory.gif"} <= inside(here / "s")
+    with Image.open("s/trajectory.gif") as animation:
+        assert animation.n_frames == 7
+    with Image.open("s/strip.png") as picture:
+        width, height = picture.size
+    assert width > 2 * height  # 7 states of 3 samples
+    times = json.loads((here / "s" / "samples.json").read_text())["frame_times"]
+    assert (times[0], times[-1], len(times)) == (1000, 0, 7)
+
+
+def test_samples_of_arrays_have_their_dtype_range_and_layout(array_run, here):
+    call("sample", array_run / "run", "-n", "3", "--steps", "5", "--out", "s")
+    array = np.load("s/samples.npy")
+    assert (array.dtype, array.shape) == (np.float32, (3, 8, 6, 2))
+    assert array.min() >= 0
+    assert array.max() <= 10
+    assert array.std() > 1
+    assert json.loads((here / "s" / "samples.json").read_text())["value_range"] == [0, 10]
+    with Image.open("s/000000.png") as picture:
+        assert picture.size == (12, 8)  # two channels side by side
+    call("sample", array_run / "run", "-n", "3", "--steps", "5", "--no-clip", "--out", "free")
+    assert json.loads((here / "free" / "samples.json").read_text())["clip"] is None
+    assert np.abs(np.load("free/samples.npy")).max() > 10
+
+
+def test_without_out_the_next_free_name_is_taken(run, here):
+    for _ in range(2):
+        call("sample", run, "-n", "1", "--steps", "1")
+    Image.new("L", (8, 8), 99).save("a.png")
+    call("denoise", run, "a.png", "--t", "10", "--steps", "1")
+    assert sorted(path.name for path in here.iterdir() if path.is_dir()) == [
+        "denoised-001",
+        "samples-001",
+        "samples-002",
+    ]
+
+
+# --- denoise -----------------------------------------------------------------------------------
+
+
+def test_denoise_noises_and_brings_back(run, here):
+    array = np.random.default_rng(3).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(array).save("a.png")
+    call("denoise", run, "a.png", "--t", "400", "--steps", "4", "-n", "3", "--out", "d")
+    expected = {"noisy.npy", "noisy.png", "input.png", "strip.png", "trajectory.gif", "samples.npy"}
+    assert expected <= inside(here / "d")
+    facts = json.loads((here / "d" / "samples.json").read_text())
+    assert (facts["picture"], facts["t"], facts["times"]) == ("a.png", 400, [400, 300, 200, 100, 0])
+    assert facts["from"] == "x_0 noised to t"
+    assert len(np.load("d/samples.npy")) == 3
+    x_t = np.load("d/noisy.npy")
+    assert x_t.shape == (1, 8, 8)
+    assert x_t.dtype == np.float32
+
+
+def test_denoise_at_a_small_time_gives_the_picture_back(run, here):
+    array = np.random.default_rng(3).integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(array).save("a.png")
+    call("denoise", run, "a.png", "--t", "1", "-n", "2", "--out", "d")
+    difference = np.load("d/samples.npy").astype(int) - array
+    assert abs(difference).max() < 15
+
+
+def test_denoise_goes_on_from_its_own_noisy_array(run, here):
+    Image.new("L", (8, 8), 99).save("a.png")
+    options = ["--t", "300", "--steps", "3", "-n", "1", "--class", "cats"]
+    call("denoise", run, "a.png", *options, "--out", "first")
+    call("denoise", run, "first/noisy.npy", "--noisy", *options, "--out", "second")
+    np.testing.assert_array_equal(np.load("first/samples.npy"), np.load("second/samples.npy"))
+    np.testing.assert_array_equal(np.load("first/noisy.npy"), np.load("second/noisy.npy"))
+    assert "input.png" not in inside(here / "second")
+    assert json.loads((here / "second" / "samples.json").read_text())["from"] == "x_t as given"
+
+
+def test_denoise_resizes_a_picture_of_another_size_and_says_so(run, here):
+    Image.new("RGB", (40, 20), (99, 99, 99)).save("big.png")
+    result = call("denoise", run, "big.png", "--t", "50", "--steps", "1", "-n", "1", "--out", "d")
+    assert "big.png is 40 × 20: resized and cut to 8 × 8, as in training" in result.stderr
+    with Image.open("d/input.png") as picture:
+        assert np.unique(np.asarray(picture)).tolist() == [99]
+
+
+def test_denoise_takes_one_sample_of_arrays(array_run, here):
+    one = np.load(array_run / "fields.npy")[0]
+    np.save("one.npy", one)
+    call("denoise", array_run / "run", "one.npy", "--t", "1", "-n", "1", "--out", "d")
+    restored = np.load("d/samples.npy")[0]
+    assert restored.shape == one.shape
+    np.testing.assert_allclose(restored, one, atol=2)
+
+
+# --- schedule ----------------------------------------------------------------------------------
+
+
+def test_schedule_prints_numbers_and_draws(here):
+    shown = call("schedule").stdout
+    assert "0.0001 to 0.02" in shown
+    assert "sqrt(alpha_bar_T) = 0.006353" in shown
+    Image.new("RGB", (30, 20), (10, 200, 30)).save("a.png")
+    result = call("schedule", "--name", "cosine", "--T", "200", "--picture", "a.png", "--out", "plot.png")
+    assert "200" in result.stdout
+    with Image.open("plot.png") as plot:
+        assert plot.format == "PNG"
+        assert plot.width > 500
+    literal = call("schedule", "--beta-min", "0.001", "--beta-max", "0.03").stdout
+    assert "0.001 to 0.03" in literal

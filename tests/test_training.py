@@ -1,0 +1,318 @@
+"""One step, the averages, accumulation, validation, and that something is learned."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from alphabar import Dataset, DataSpec, Diverged, Run, Schedule, Trainer, load, sample, train
+from alphabar.training import resolve
+from alphabar.training.config import PRESETS, TrainConfig
+from alphabar.training.trainer import draw_times, sample_losses
+from tiny import NETWORK, tiny_config, tiny_data
+
+
+def weights(trainer):
+    return {name: p.detach().clone() for name, p in trainer.parameters.items()}
+
+
+def averages(trainer):
+    return {name: p.clone() for name, p in trainer.averages.items()}
+
+
+# --- the loss ------------------------------------------------------------------------------------
+
+
+class Constant(torch.nn.Module):
+    """A network that always gives the same number and remembers what it saw."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x, c_noise, label):
+        self.seen = x.clone(), c_noise.clone()
+        return torch.full_like(x, self.value)
+
+
+def test_the_simple_loss_is_algorithm_1():
+    """‖eps - net(sqrt(bar) x_0 + sqrt(1 - bar) eps, t - 1)‖^2, a mean over each sample."""
+    from alphabar import Denoiser
+
+    schedule = Schedule.linear(100)
+    denoiser = Denoiser(Constant(0.3), schedule, "eps", tiny_data().spec)
+    rng = np.random.default_rng(0)
+    x_0, eps = torch.from_numpy(rng.standard_normal((2, 5, 1, 8, 8), np.float32))
+    t = np.array([1.0, 2, 50, 99, 100])
+    got = sample_losses(denoiser, "simple", x_0, t, eps, None)
+    torch.testing.assert_close(got, (eps - 0.3).square().mean((1, 2, 3)))
+    seen, c_noise = denoiser.net.seen
+    bar = torch.tensor(schedule.alpha_bar[t.astype(int)], dtype=torch.float32)[:, None, None, None]
+    torch.testing.assert_close(seen, bar.sqrt() * x_0 + (1 - bar).sqrt() * eps)
+    assert c_noise.tolist() == [0, 1, 49, 98, 99]
+
+
+def test_every_sample_of_the_batch_counts():
+    from alphabar import Denoiser
+
+    denoiser = Denoiser(Constant(0.0), Schedule.linear(100), "x0", tiny_data().spec)
+    x_0 = torch.arange(4.0)[:, None, None, None].expand(4, 1, 8, 8)
+    losses = sample_losses(denoiser, "x0", x_0, np.full(4, 50.0), torch.zeros(4, 1, 8, 8), None)
+    assert losses.tolist() == [0, 1, 4, 9]
+
+
+def test_times_are_whole_uniform_on_1_to_T_and_never_outside():
+    config = tiny_config(batch_size=1000)
+    times = np.concatenate([draw_times(config, 10, k) for k in range(100)])
+    counts = np.bincount(times.astype(int), minlength=11)
+    assert counts[0] == 0
+    assert len(counts) == 11
+    assert np.abs(counts[1:] / 10_000 - 1).max() < 0.05
+    assert draw_times(config, 1, 0).tolist() == [1] * 1000
+    spread = draw_times(tiny_config(batch_size=50, stratified=True), 1000, 0)
+    assert np.array_equal((np.sort(spread) - 1) // 20, np.arange(50))
+
+
+# --- one step ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 4])
+def test_accumulation_gives_the_same_update(micro_batch):
+    """Batch 8 = micro-batches: weights, average, clipping, rate and the number of steps."""
+    data = tiny_data()
+    whole = Trainer(tiny_config(grad_clip=0.05), data)
+    parts = Trainer(tiny_config(grad_clip=0.05, micro_batch=micro_batch), data)
+    for _ in range(3):
+        a, b = whole.update(), parts.update()
+        assert a["lr"] == b["lr"]
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
+    assert whole.step == parts.step == 3
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(parts)[name], value, atol=3e-4, rtol=0)
+        torch.testing.assert_close(averages(parts)[name], averages(whole)[name], atol=3e-4, rtol=0)
+
+
+def test_the_gradient_is_clipped_to_its_norm():
+    trainer = Trainer(tiny_config(grad_clip=1e-3), tiny_data())
+    norm = trainer.update()["grad_norm"]
+    clipped = math.sqrt(sum(float(p.grad.square().sum()) for p in trainer.parameters.values()))
+    assert norm > 1e-2
+    assert clipped == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_average_follows_its_formula_once_a_step():
+    """decay = 0.5^(batch / min(halflife, ramp * images))."""
+    config = tiny_config(ema_halflife=20, ema_ramp=0.5, micro_batch=2)
+    trainer = Trainer(config, tiny_data())
+    expected = weights(trainer)
+    for step in (1, 2, 3, 4, 5, 6, 7):
+        trainer.update()
+        decay = 0.5 ** (8 / min(20, 0.5 * 8 * step))
+        for name, value in weights(trainer).items():
+            expected[name] = decay * expected[name] + (1 - decay) * value
+            torch.testing.assert_close(trainer.averages[name], expected[name], atol=1e-6, rtol=1e-5)
+
+
+def test_buffers_are_not_averaged_and_the_schedule_is_none_of_the_weights():
+    trainer = Trainer(tiny_config(), tiny_data())
+    assert not list(trainer.model.buffers())
+    trainer.model.net.register_buffer("table", torch.tensor([1.0]))
+    trainer.ema.net.register_buffer("table", torch.tensor([5.0]))
+    trainer.update()
+    assert trainer.ema.net.table.item() == 5.0
+
+
+def test_the_rate_rises_stays_and_falls_and_its_start_ignores_the_total():
+    config = tiny_config(lr=1.0, warmup_images=80, decay=0.25)
+    assert config.learning_rate(0, None) == pytest.approx(0.1)
+    assert config.learning_rate(72, None) == 1
+    rates = [config.learning_rate(images, 1000) for images in range(0, 1000, 8)]
+    assert max(rates) == 1
+    assert config.learning_rate(750, 1000) == 1
+    assert config.learning_rate(875, 1000) == pytest.approx(0.5)
+    assert rates[-1] == pytest.approx(0.032)
+    for images in range(0, 700, 8):
+        assert config.learning_rate(images, 1000) == config.learning_rate(images, None)
+
+
+def test_dropout_is_a_function_of_the_step_and_off_in_the_average():
+    config = tiny_config(network={**NETWORK, "dropout": 0.5})
+    a, b = Trainer(config, tiny_data()), Trainer(config, tiny_data())
+    a.update()
+    torch.manual_seed(123)
+    b.update()
+    b.load_state(a.state(), 1)
+    torch.manual_seed(456)
+    assert a.update() == b.update()
+    assert a.held_out_loss() == a.held_out_loss()
+    plain = Trainer(tiny_config(), tiny_data())
+    plain.load_state(a.state(), 2)
+    assert plain.held_out_loss() == a.held_out_loss()
+    assert plain.update()["loss"] != a.update()["loss"]
+
+
+def test_the_rate_that_diverges_stops_at_the_first_bad_loss():
+    trainer = Trainer(tiny_config(lr=1e6, grad_clip=1e30, warmup_images=0), tiny_data())
+    with pytest.raises(Diverged, match=r"at step \d+, t = \d+ of 100: .* lower learning rate") as caught:
+        for _ in range(50):
+            before = weights(trainer), averages(trainer), trainer.step
+            trainer.update()
+    assert f"step {trainer.step + 1}," in str(caught.value)
+    assert trainer.step == before[2]
+    for old, new in zip(before[:2], (weights(trainer), averages(trainer)), strict=True):
+        assert all(torch.equal(old[name], new[name]) for name in old)
+
+
+def test_held_out_loss_is_fixed_to_the_bit_and_covers_the_levels():
+    data = tiny_data(60)
+    trainer = Trainer(tiny_config(), data)
+    trainer.update()
+    first = trainer.held_out_loss()
+    assert first == trainer.held_out_loss()
+    other = Trainer(tiny_config(seed=9, lr=1.0), data)
+    other.load_state(trainer.state(), 1)
+    assert other.held_out_loss() == first
+    assert first["held_out_t"] == [7, 19, 32, 44, 57, 69, 82, 94]
+    assert first["held_out_loss"] == pytest.approx(np.mean(first["held_out_loss_by_t"]))
+    trainer.update()
+    assert trainer.held_out_loss() != first
+
+
+def test_weights_are_a_function_of_the_seed():
+    a, b, c = (Trainer(tiny_config(seed=seed), tiny_data()) for seed in (1, 1, 2))
+    torch.randn(7)
+    assert all(torch.equal(weights(a)[n], weights(b)[n]) for n in weights(a))
+    assert not all(torch.equal(weights(a)[n], weights(c)[n]) for n in weights(a))
+
+
+# --- learning ------------------------------------------------------------------------------------
+
+
+def test_two_kinds_of_picture_are_learned_by_class(tmp_path):
+    """Bright squares left or right: after seconds the samples of a class look like it."""
+    data = tiny_data(200)
+    settings = {"images": 9600, "batch_size": 32, "lr": 3e-3, "head": "v", "loss": "v"}
+    run = Run(tmp_path / "run", data, tiny_config(**settings))
+    rows = list(run.train())
+    held_out = [row["held_out_loss"] for row in rows if "held_out_loss" in row]
+    assert held_out[-1] < 0.3
+    model = load(tmp_path / "run")
+    for label, (there, elsewhere) in enumerate([(slice(0, 4), slice(4, 8)), (slice(4, 8), slice(0, 4))]):
+        images = sample(model, 16, label=label, steps=20).images.astype(float)
+        assert abs(images[:, 0, 2:6, there].mean() - 220) < 25
+        assert abs(images[:, 0, 2:6, elsewhere].mean() - 20) < 25
+
+
+def test_data_in_another_range_come_back_in_it(tmp_path):
+    """Floats around 5 with a spread of 3, normalised by mean and deviation, unclipped."""
+    rng = np.random.default_rng(0)
+    images = (5 + 3 * rng.standard_normal((256, 1, 4, 4))).astype(np.float32)
+    data = Dataset(images, None, DataSpec((1, 4, 4), "float32", None, None, 5.0, 3.0), "normal")
+    network = {**NETWORK, "num_classes": 0, "attention_levels": []}
+    settings = {"images": 12_800, "batch_size": 64, "lr": 3e-3, "network": network, "head": "v", "loss": "v"}
+    for _ in train(data, tmp_path / "run", schedule={"name": "linear", "T": 100}, precision="float32",
+                   channels_last=False, warmup_images=64, **settings):  # fmt: skip
+        pass
+    drawn = sample(load(tmp_path / "run"), 64, steps=20, sampler="ddpm").images
+    assert drawn.dtype == np.float32
+    assert drawn.mean() == pytest.approx(5, abs=0.5)
+    assert drawn.std() == pytest.approx(3, abs=0.7)
+
+
+# --- configuration -------------------------------------------------------------------------------
+
+
+def test_presets_are_what_they_say():
+    spec = DataSpec((3, 32, 32))
+    paper = resolve(spec, 50_000, "cifar10")
+    assert (paper.head, paper.loss, paper.stratified) == ("eps", "simple", False)
+    assert paper.schedule == {"name": "linear", "T": 1000, "beta_min": 1e-4, "beta_max": 0.02}
+    assert (paper.lr, paper.batch_size, paper.flip, paper.network["dropout"]) == (2e-4, 128, True, 0.1)
+    assert paper.images == 800_000 * 128
+    assert 0.5 ** (128 / paper.ema_halflife) == pytest.approx(0.9999)
+    from alphabar.nn import build_network
+
+    with torch.device("meta"):
+        assert sum(p.numel() for p in build_network(paper.network).parameters()) == 35_746_307
+    notes = resolve(spec, 50_000, "ddpm")
+    assert (notes.head, notes.loss, notes.stratified) == ("eps", "simple", False)
+    assert notes.schedule == paper.schedule
+    for name in PRESETS:
+        assert resolve(spec, 1000, name) == resolve(spec, 1000, name)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 33, 61), (2, 64, 48), (3, 256, 256)])
+def test_the_default_network_fits_any_size(shape):
+    from alphabar.nn import build_network
+
+    config = resolve(DataSpec(shape), 100)
+    with torch.device("meta"):
+        net = build_network(config.network)
+        out = net(torch.empty(1, *shape), torch.empty(1))
+    assert out.shape == (1, *shape)
+
+
+def test_settings_override_presets_key_by_key():
+    config = resolve(DataSpec((1, 28, 28)), 1000, "cifar10", {"epochs": 2, "network": {"channels": 64}})
+    assert config.network["channels"] == 64
+    assert config.network["channel_mult"] == [1, 2, 2, 2]
+    assert config.images is None
+    assert config.epochs == 2
+    cosine = resolve(DataSpec((1, 28, 28)), 1000, None, {"schedule": {"name": "cosine", "T": 200}})
+    assert cosine.schedule == {"name": "cosine", "T": 200, "s": 0.008, "max_beta": 0.999}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learning_rate": 1}, "unknown setting 'learning_rate'"),
+        ({"lr": -1}, "lr: .*greater than 0, got -1"),
+        ({"images": 5, "minutes": 1}, "one of images, epochs and minutes, got images and minutes"),
+        ({"head": "esp"}, "did you mean 'eps'"),
+        ({"loss": "simpel"}, "did you mean 'simple'"),
+        ({"schedule": {"name": "cosin"}}, "cosine"),
+        ({"schedule": {"name": "cosine", "beta_min": 1}}, "beta_min"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"precision": "float16"}, "precision"),
+    ],
+)
+def test_settings_are_validated(settings, message):
+    with pytest.raises(ValueError, match=message):
+        resolve(DataSpec((1, 8, 8)), 100, None, settings)
+
+
+def test_budgets(tmp_path):
+    data = tiny_data(40)
+    run = Run(tmp_path / "a", data, tiny_config(images=None, epochs=1.5))
+    assert run.total == round(1.5 * len(data.training))
+    assert len(list(run.train())) == math.ceil(run.total / 8)
+    timed = Run(tmp_path / "b", data, tiny_config(images=None, minutes=1 / 30))
+    assert timed.total is None
+    rows = list(timed.train())
+    assert timed.total == json.loads((tmp_path / "b/run.json").read_text())["measured"]["images"]
+    assert rows[-1]["images"] >= timed.total > rows[-2]["images"]
+
+
+def test_precision_and_layout_are_measured_and_recorded(tmp_path):
+    run = Run(tmp_path / "run", tiny_data(), tiny_config(precision="auto", channels_last=None, images=16))
+    list(run.train())
+    measured = json.loads((tmp_path / "run/run.json").read_text())["measured"]
+    assert set(measured["images_per_s"]) == {
+        "float32, contiguous", "float32, channels_last", "bfloat16, contiguous", "bfloat16, channels_last",
+    }  # fmt: skip
+    best = max(measured["images_per_s"], key=measured["images_per_s"].get)
+    layout = "channels_last" if measured["channels_last"] else "contiguous"
+    assert best == f"{measured['precision']}, {layout}"
+    assert isinstance(TrainConfig.model_validate(run.config), TrainConfig)
+
+
+def test_less_data_than_a_batch_trains(tmp_path):
+    data = tiny_data(3, classes=False)
+    network = {**NETWORK, "num_classes": 0}
+    rows = list(Run(tmp_path / "run", data, tiny_config(network=network, images=24)).train())
+    assert len(rows) == 3

@@ -311,7 +311,8 @@ MUTANTS = [
         TRAINER,
         "        with torch.no_grad():\n            for name, parameter in self.parameters.items():\n"
         "                self.averages",
-        "        for a, b in zip(self.ema.net.buffers(), self.model.net.buffers()):\n            a.lerp_(b, 1 - decay)\n"
+        "        for a, b in zip(self.ema.net.buffers(), self.model.net.buffers()):\n"
+        "            a.lerp_(b, 1 - decay)\n"
         "        with torch.no_grad():\n            for name, parameter in self.parameters.items():\n"
         "                self.averages",
         "test_training.py::test_buffers_are_not_averaged_and_the_schedule_is_none_of_the_weights",

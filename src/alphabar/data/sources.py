@@ -61,7 +61,7 @@ def open_source(data: str, classes: str = "auto") -> Pictures | Arrays:
     if data.startswith("hf:"):
         return hugging_face(data[3:], classes)
     path = Path(data).expanduser()
-    if path.is_dir():
+    if data and path.is_dir():
         return folder(path, classes)
     if not path.exists():
         raise FileNotFoundError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from .. import __version__
+from ..version import __version__
 from .data import data
 from .info import info
 from .sample import denoise, sample

@@ -113,19 +113,15 @@ def _train(run: Run) -> None:
 
     steps = run.train()
     previews = _Previews(run)
-    announced = False
+    first: tuple[float, int] | None = None  # when the first step was done, and how many images there were
+    line_at = time.monotonic()
     with _stop_signals() as stop, _progress(errors) as bar:
         task = bar.add_task("", total=run.total, loss="", rate="")
-        line_at = start = time.monotonic()
-        start_images = 0
         for row in steps:
-            if not announced:
-                announced = True
-                start_images = row["images"] - run.config.batch_size
-                start = time.monotonic()
+            if first is None:
+                first = time.monotonic(), row["images"]
                 _announce(run, say)
-            elapsed = time.monotonic() - start
-            rate = (row["images"] - start_images - run.config.batch_size) / elapsed if elapsed > 1 else 0.0
+            rate = (row["images"] - first[1]) / max(time.monotonic() - first[0], 1e-9)
             shown = {"loss": f"loss {row['loss']:.4f}", "rate": f"{rate:,.1f} images/s" if rate else ""}
             bar.update(task, completed=row["images"], total=run.total, **shown)
             if not errors.is_terminal and time.monotonic() - line_at > LINE_S:
@@ -136,7 +132,7 @@ def _train(run: Run) -> None:
             previews.draw_if_due()
     steps.close()  # saves, if the loop was left early
     metrics = run.folder / "metrics.jsonl"
-    if not announced:
+    if first is None:
         output.print(f"{run.folder} is finished: {run.trainer.images:,} images")
         return
     previews.draw()

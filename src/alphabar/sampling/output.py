@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..data.spec import DataSpec
 from ..files import atomic, write_json
 from ..images import displayable, enlarged, save_animation, save_picture, tiled
+from ..version import __version__
 from .sampler import Samples
 
 STRIP_COLUMNS = 11

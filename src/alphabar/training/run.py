@@ -21,10 +21,10 @@ from typing import IO, Any
 
 import torch
 
-from .. import __version__
 from ..data.dataset import Dataset
 from ..denoiser import MODEL_FILE
 from ..files import atomic, read_facts, read_json, write_json
+from ..version import __version__
 from .checkpoints import checkpoint_files, load_newest, save_checkpoint
 from .config import TrainConfig
 from .measure import fastest_execution

@@ -222,5 +222,5 @@ class Trainer:
     def _like(self, parameter: Tensor, saved: Tensor) -> Tensor:
         """A saved tensor on the parameter's device, in its memory layout."""
         if saved.shape != parameter.shape:
-            return saved.clone()
+            return saved.to(parameter.device, copy=True)
         return torch.empty_like(parameter).copy_(saved)

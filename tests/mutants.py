@@ -245,8 +245,8 @@ MUTANTS = [
         31,
         "an option that a sampler doesn't have is ignored",
         PLANS,
-        "unknown = sorted(set(options) - set(accepted))",
-        "unknown, options = [], {k: v for k, v in options.items() if k in accepted}",
+        "extra = sorted(set(options) - set(accepted))",
+        "extra, options = [], {k: v for k, v in options.items() if k in accepted}",
         "test_exact_laws.py::test_plans_refuse_what_they_cannot_do",
     ),
     Mutant(

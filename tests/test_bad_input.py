@@ -320,7 +320,6 @@ def test_every_checkpoint_damaged(here, refused):
     assert (here / "run" / "metrics.jsonl").read_bytes() == metrics
 
 
-@pytest.mark.xfail(strict=True, reason="starts anew, over the averaged model, once all are set aside")
 def test_every_checkpoint_damaged_and_the_same_command_again(here, capfd):
     for path in (here / "run" / "checkpoints").iterdir():
         flip_byte(path)

@@ -217,7 +217,6 @@ def test_options_reach_the_configuration(here):
     assert "held out" not in call("info", "r").stdout
 
 
-@pytest.mark.xfail(strict=True, reason="the schedule's name is not kept when only T is given")
 def test_T_alone_keeps_the_schedule(here):
     pictures(here / "pics")
     result = CliRunner().invoke(app, ["train", "pics", "--out", "r", "--images", "8", "--T", "200", *TINY])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -85,8 +86,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
     with atomic(path) as temporary:
         try:
             save_file(tensors, str(temporary), metadata)
-        except SafetensorError as error:  # it wraps the system's own error, a full disk mostly
-            raise OSError(f"could not write {path}: {error}") from None
+        except SafetensorError as error:  # it wraps the system's own error in words
+            full = "os error 28" in str(error) or "No space" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from None
     return digest
 
 

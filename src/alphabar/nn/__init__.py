@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
+from ..errors import unknown
 from .unet import UNet
 
 NETWORKS = {"unet": UNet}
@@ -14,5 +16,9 @@ def build_network(config: dict[str, Any]) -> UNet:
     arguments = dict(config)
     name = arguments.pop("name", None)
     if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+        raise unknown("network", name, NETWORKS)
+    accepted = inspect.signature(NETWORKS[name]).parameters
+    for argument in arguments:
+        if argument not in accepted:
+            raise unknown(f"setting of the network {name}", argument, accepted)
     return NETWORKS[name](**arguments)

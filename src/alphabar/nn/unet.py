@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -52,13 +52,13 @@ class UNet(nn.Module):
         patch: int = 1,
     ) -> None:
         super().__init__()
-        self.config = {
+        config = {
             "name": "unet",
             "in_channels": in_channels,
             "channels": channels,
-            "channel_mult": list(channel_mult),
+            "channel_mult": channel_mult,
             "num_res_blocks": num_res_blocks,
-            "attention_levels": list(attention_levels),
+            "attention_levels": attention_levels,
             "middle_attention": middle_attention,
             "head_channels": head_channels,
             "num_classes": num_classes,
@@ -67,8 +67,9 @@ class UNet(nn.Module):
             "scale_shift": scale_shift,
             "patch": patch,
         }
+        self.config = _checked(config)
         levels = len(channel_mult)
-        if not levels or not set(attention_levels) <= set(range(levels)):
+        if not set(attention_levels) <= set(range(levels)):
             raise ValueError(f"attention_levels must be among 0..{levels - 1}, got {list(attention_levels)}")
         if channels % groups:
             raise ValueError(f"channels must be a multiple of groups = {groups}, got {channels}")
@@ -171,6 +172,30 @@ class UNet(nn.Module):
         h = self.conv_out(F.silu(self.norm_out(h)))
         h = F.pixel_shuffle(h, self.patch) if self.patch > 1 else h
         return h[..., :height, :width]
+
+
+LEAST = {"in_channels": 1, "channels": 1, "num_res_blocks": 1, "groups": 1, "patch": 1, "num_classes": 0}
+LEAST |= {"head_channels": 1, "channel_mult": 1, "attention_levels": 0}
+
+
+def _checked(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with its rows as lists, after a check that its numbers can be a network's."""
+    for name, least in LEAST.items():
+        value = config[name]
+        row = name in ("channel_mult", "attention_levels")
+        if row:
+            value = config[name] = list(value) if isinstance(value, list | tuple) else [None]
+        elif name == "head_channels" and value is None:
+            continue
+        numbers = value if row else [value]
+        if not all(type(n) is int and n >= least for n in numbers):
+            what = "whole numbers" if row else "a whole number"
+            raise ValueError(f"network: {name} must be {what} of at least {least}, got {value!r}")
+    if not config["channel_mult"]:
+        raise ValueError("network: channel_mult needs a factor for each level, got none")
+    if not 0 <= config["dropout"] < 1:
+        raise ValueError(f"network: dropout must lie within 0 and 1 (1 excluded), got {config['dropout']}")
+    return config
 
 
 class Stage(nn.Module):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..errors import unknown
 from .schedule import Schedule
 
 EDM_SIGMA_DATA = 0.5
@@ -79,7 +80,7 @@ only place that knows it.
 def head_row(head: str, schedule: Schedule, t: ArrayLike) -> Row:
     """The row (c_in, c_skip, c_out, c_noise) of a head at times t in (0, T]."""
     if head not in HEADS:
-        raise ValueError(f"unknown head {head!r}; known: {', '.join(HEADS)}")
+        raise unknown("head", head, HEADS)
     t = np.asarray(t, dtype=np.float64)
     return HEADS[head](schedule.alpha_bar_at(t), t)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..errors import unknown
 from .gaussian import posterior, transition
 from .heads import EDM_SIGMA_DATA, head_row
 from .schedule import Schedule
@@ -61,7 +62,7 @@ LOSSES: dict[str, Callable[[Schedule, np.ndarray], np.ndarray]] = {
 def loss_weight(loss: str, schedule: Schedule, t: ArrayLike, head: str | None = None) -> np.ndarray:
     """w(t) of a loss for squared errors of x_0, or of a head's network output if `head` is given."""
     if loss not in LOSSES:
-        raise ValueError(f"unknown loss {loss!r}; known: {', '.join(LOSSES)}")
+        raise unknown("loss", loss, LOSSES)
     t = np.asarray(t, dtype=np.float64)
     weight = LOSSES[loss](schedule, t)
     return weight if head is None else weight * head_row(head, schedule, t).c_out ** 2
@@ -74,7 +75,7 @@ def step_variance(schedule: Schedule, t: ArrayLike, s: ArrayLike, variance: str)
     x_0 ~ N(0, I). The last step, to s = 0, adds no noise (Algorithm 2).
     """
     if variance not in VARIANCES:
-        raise ValueError(f"unknown variance {variance!r}; known: {', '.join(VARIANCES)}")
+        raise unknown("variance", variance, VARIANCES)
     if variance == "posterior":
         return posterior(schedule, t, s)[2] ** 2
     return np.where(np.asarray(s) > 0, transition(schedule, t, s)[1], 0.0)

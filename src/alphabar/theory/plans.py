@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import unknown
 from .gaussian import posterior
 from .losses import step_variance
 from .schedule import Schedule
@@ -147,11 +148,11 @@ def make_plan(
     `options` are the sampler's own: `variance` of ddpm, `eta` of ddim.
     """
     if sampler not in SAMPLERS:
-        raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
+        raise unknown("sampler", sampler, SAMPLERS)
     accepted = list(inspect.signature(SAMPLERS[sampler]).parameters)[2:]
-    unknown = sorted(set(options) - set(accepted))
-    if unknown:
-        raise ValueError(f"{sampler} takes {', '.join(accepted)}, and not {', '.join(unknown)}")
+    extra = sorted(set(options) - set(accepted))
+    if extra:
+        raise ValueError(f"{sampler} takes {', '.join(accepted)}, and not {', '.join(extra)}")
     start = schedule.T if start is None else start
     schedule.alpha_bar_at(start)  # raises if it lies outside
     return SAMPLERS[sampler](schedule, trailing(start, steps), **options)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from ..errors import unknown
 
 ADVISED_T = 100
 MAX_TERMINAL_SIGNAL = 0.03  # sqrt(alpha_bar_T); linear at T = 1000 has 0.0064
@@ -204,7 +207,11 @@ class Schedule:
         makers = {"linear": cls.linear, "cosine": cls.cosine, "sigmoid": cls.sigmoid}
         makers["alpha_bar"] = cls.from_alpha_bar
         if name not in makers:
-            raise ValueError(f"unknown schedule {name!r}; known: {', '.join(sorted(makers))}")
+            raise unknown("schedule", name, makers)
+        accepted = inspect.signature(makers[name]).parameters
+        for argument in arguments:
+            if argument not in accepted:
+                raise unknown(f"setting of the {name} schedule", argument, accepted)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return makers[name](**arguments)

@@ -30,7 +30,7 @@ def save_checkpoint(folder: Path, trainer: Trainer, milestones: Collection[int] 
 def load_newest(folder: Path, trainer: Trainer, say: Callable[[str], None]) -> Path | None:
     """Load the newest sound checkpoint; damaged ones are set aside, and said. None if there is none.
 
-    DamagedFile if there are checkpoints and all of them are damaged.
+    DamagedFile if there are checkpoints and all of them are damaged, also when they were set aside before.
     """
     files = checkpoint_files(folder)
     for path in reversed(files):
@@ -38,10 +38,10 @@ def load_newest(folder: Path, trainer: Trainer, say: Callable[[str], None]) -> P
             tensors, facts, _ = load_tensors(path)
             trainer.load_state(tensors, facts["step"])
             return path
-        except (DamagedFile, KeyError, RuntimeError) as error:
+        except (ValueError, KeyError, RuntimeError) as error:
             aside = path.with_name(path.name + ".damaged")
             path.replace(aside)
             say(f"checkpoint refused and set aside as {aside.name}: {error}")
-    if files:
+    if files or any(folder.glob("*.damaged")):
         raise DamagedFile(f"every checkpoint in {folder} is damaged; start anew with another --out")
     return None

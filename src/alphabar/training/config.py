@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..data.spec import DataSpec
 from ..errors import unknown
@@ -14,6 +21,9 @@ from ..theory.losses import LOSSES
 from ..theory.schedule import Schedule
 
 Precision = Literal["auto", "float32", "bfloat16"]
+
+
+DEFAULT_SCHEDULE = {"name": "linear", "T": 1000}
 
 
 class TrainConfig(BaseModel):
@@ -26,11 +36,15 @@ class TrainConfig(BaseModel):
 
     seed: int = Field(0, ge=0)
     images: int | None = Field(None, ge=1, description="budget, in images")
-    epochs: float | None = Field(None, gt=0, description="budget, in passes over the training part")
-    minutes: float | None = Field(None, gt=0, description="budget, turned into images once measured")
+    epochs: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="budget, in passes over the training part"
+    )
+    minutes: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="budget, turned into images once measured"
+    )
 
     network: dict[str, Any] = Field(description="of `alphabar.nn`")
-    schedule: dict[str, Any] = Field({"name": "linear", "T": 1000}, description="of `Schedule`")
+    schedule: dict[str, Any] = Field(DEFAULT_SCHEDULE, description="of `Schedule`")
     head: str = "eps"
     loss: str = "simple"
     stratified: bool = Field(False, description="spread each batch's times evenly over 1..T")
@@ -68,10 +82,7 @@ class TrainConfig(BaseModel):
     @field_validator("schedule")
     @classmethod
     def _schedule(cls, schedule: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return Schedule.from_dict(schedule).to_dict()
-        except TypeError as error:
-            raise ValueError(f"schedule {schedule}: {error}") from None
+        return Schedule.from_dict(schedule).to_dict()
 
     @model_validator(mode="after")
     def _one_budget(self) -> TrainConfig:
@@ -164,7 +175,12 @@ def resolve(
     if preset is not None and preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     budgets = ("images", "epochs", "minutes")
-    values: dict[str, Any] = {"network": default_network(spec.shape), **GOOD_DEFAULTS}
+    values: dict[str, Any] = {"network": default_network(spec.shape), "schedule": dict(DEFAULT_SCHEDULE)}
+    values |= GOOD_DEFAULTS
+    from_data = {"in_channels": spec.shape[0], "num_classes": len(spec.classes)}
+    for name, value in from_data.items():
+        if (given := (settings or {}).get("network", {}).get(name, value)) != value:
+            raise ValueError(f"network.{name} follows from the data and is {value}, got {given}")
     for layer in (PRESETS[preset] if preset else {}, settings or {}):
         if any(layer.get(name) is not None for name in budgets):
             values = {name: value for name, value in values.items() if name not in budgets}
@@ -177,7 +193,7 @@ def resolve(
                 values[name] = value
     if not any(name in values for name in budgets):
         values["images"] = default_images(num_training)
-    values["network"] |= {"in_channels": spec.shape[0], "num_classes": len(spec.classes)}
+    values["network"] |= from_data
     try:
         return TrainConfig(**values)
     except ValidationError as error:

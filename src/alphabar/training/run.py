@@ -102,6 +102,8 @@ class Run:
                 )
             return entry
         before = read_json(path)
+        if not isinstance(before, dict) or not {"config", "data", "measured"} <= set(before):
+            raise ValueError(f"{path} is not the description of a run of Alphabar; choose another --out")
         differing = _differences(before["config"], entry["config"])
         for name in ("fingerprint", "holdout"):
             if before["data"][name] != entry["data"][name]:

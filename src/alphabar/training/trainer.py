@@ -66,10 +66,7 @@ class Trainer:
         self.step = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(config.seed, "weights").integers(2**62)))
-            try:
-                net = build_network(config.network)
-            except TypeError as error:
-                raise ValueError(f"network: {error}") from None
+            net = build_network(config.network)
         schedule = Schedule.from_dict(config.schedule)
         self.model = Denoiser(net, schedule, config.head, data.spec).to(self.device)
         self.model.precision = "float32" if config.precision == "auto" else config.precision

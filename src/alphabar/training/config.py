@@ -102,7 +102,14 @@ class TrainConfig(BaseModel):
         return rate
 
 
-GOOD_DEFAULTS: dict[str, Any] = {}
+GOOD_DEFAULTS: dict[str, Any] = {
+    "schedule": {"name": "sigmoid", "T": 1000},
+    "head": "v",
+    "loss": "v",
+    "stratified": True,
+    "decay": 0.3,
+    "weight_decay": 0.01,
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "ddpm": {
@@ -113,8 +120,24 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr": 2e-4,
         "betas": (0.9, 0.999),
         "decay": 0.0,
+        "weight_decay": 0.0,
     },
-    "digits": {"minutes": 5},
+    "digits": {
+        "minutes": 5,
+        "network": {
+            "name": "unet",
+            "channels": 64,
+            "channel_mult": [1, 2],
+            "num_res_blocks": 1,
+            "attention_levels": [],
+            "scale_shift": True,
+            "patch": 2,
+        },
+        "batch_size": 32,
+        "lr": 2e-3,
+        "warmup_images": 3000,
+        "ema_halflife": 20_000,
+    },
     "cifar10": {
         "network": {
             "name": "unet",
@@ -135,6 +158,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup_images": 640_000,
         "betas": (0.9, 0.999),
         "decay": 0.0,
+        "weight_decay": 0.0,
         "ema_halflife": 128 * math.log(2) / 1e-4,
         "images": 102_400_000,
     },
@@ -158,7 +182,7 @@ def default_network(shape: tuple[int, int, int]) -> dict[str, Any]:
         "channel_mult": [1, 2, 2, 2][:levels],
         "num_res_blocks": 2,
         "attention_levels": [levels - 1],
-        "groups": 16,
+        "scale_shift": True,
         "patch": patch,
     }
 
@@ -175,8 +199,7 @@ def resolve(
     if preset is not None and preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     budgets = ("images", "epochs", "minutes")
-    values: dict[str, Any] = {"network": default_network(spec.shape), "schedule": dict(DEFAULT_SCHEDULE)}
-    values |= GOOD_DEFAULTS
+    values: dict[str, Any] = {"network": default_network(spec.shape), **GOOD_DEFAULTS}
     from_data = {"in_channels": spec.shape[0], "num_classes": len(spec.classes)}
     for name, value in from_data.items():
         if (given := (settings or {}).get("network", {}).get(name, value)) != value:

@@ -412,9 +412,9 @@ def test_models_that_are_none(here, refused, command):
     [
         (["--sampler", "dddm"], "unknown sampler 'dddm'; known: "),
         (["--sampler", "ddpm", "--eta", "0.5"], "ddpm takes variance, and not eta"),
-        (["--variance", "beta"], "ddim takes eta, and not variance"),
+        (["--sampler", "ddim", "--variance", "beta"], "ddim takes eta, and not variance"),
         (["--sampler", "ddpm", "--variance", "big"], "big"),
-        (["--eta", "1.5"], "eta must lie within 0..1, got 1.5"),
+        (["--sampler", "ddim", "--eta", "1.5"], "eta must lie within 0..1, got 1.5"),
         (["--class", "dog"], "unknown class 'dog'; known: cats, dogs; did you mean 'dogs'?"),
         (["--class", "2"], "unknown class '2'; known: cats, dogs"),
         (["--steps", "0"], "steps must be a whole number of at least 1, got 0"),

@@ -17,7 +17,9 @@ def denoiser():
     return tiny_denoiser("v")
 
 
-@pytest.mark.parametrize("options", [{"sampler": "ddpm"}, {"eta": 0.5}, {}], ids=["ddpm", "ddim 0.5", "ddim"])
+@pytest.mark.parametrize(
+    "options", [{}, {"sampler": "ddim", "eta": 0.5}, {"sampler": "ddim"}], ids=["ddpm", "ddim 0.5", "ddim"]
+)
 def test_sample_i_is_the_same_bytes_alone_in_a_batch_and_in_reverse(denoiser, options):
     together = sample(denoiser, 64, seed=3, steps=4, **options)
     backwards = sample(denoiser, indices=range(63, -1, -1), seed=3, steps=4, **options)
@@ -163,7 +165,7 @@ def test_any_number_of_steps(denoiser):
 def test_a_plan_may_be_given_whole(denoiser):
     plan = make_plan(denoiser.schedule, "ddim", 4, eta=0.2)
     a = sample(denoiser, 2, plan=plan)
-    assert np.array_equal(a.images, sample(denoiser, 2, steps=4, eta=0.2).images)
+    assert np.array_equal(a.images, sample(denoiser, 2, sampler="ddim", steps=4, eta=0.2).images)
     with pytest.raises(ValueError, match="give it alone"):
         sample(denoiser, 2, plan=plan, steps=4)
 
@@ -182,7 +184,7 @@ def test_a_plan_may_be_given_whole(denoiser):
         ({"label": [0, 1]}, "or 1 of them"),
         ({"seed": -1}, "seed must be"),
         ({"steps": 0}, "steps must be"),
-        ({"etaa": 1}, "ddim takes eta, and not etaa"),
+        ({"etaa": 1}, "ddpm takes variance, and not etaa"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused(denoiser, arguments, message):

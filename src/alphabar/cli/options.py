@@ -37,7 +37,7 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without unreada
 Holdout = Annotated[float, typer.Option(help="Share held out for validation.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps, …; auto: a GPU if there is one.")]
 Steps = Annotated[int | None, typer.Option(help="Network evaluations.", show_default="50")]
-Sampler = Annotated[str, typer.Option(help="ddim, or ddpm (the paper's).")]
+Sampler = Annotated[str, typer.Option(help="ddpm (the paper's) or ddim.")]
 Eta = Annotated[float | None, typer.Option(help="Of ddim: 0 adds no noise, 1 is ddpm.", show_default="0")]
 Variance = Annotated[str | None, typer.Option(help="Of ddpm: posterior or beta.", show_default="posterior")]
 Seed = Annotated[int, typer.Option(help="Sample i of a seed is always the same.")]

@@ -223,7 +223,7 @@ class _Previews:
         spec = trainer.ema.data
         label = [i % len(spec.classes) for i in range(PREVIEW_SAMPLES)] if spec.classes else None
         steps = min(PREVIEW_STEPS, trainer.ema.schedule.T)
-        drawn = sample(trainer.ema, PREVIEW_SAMPLES, label=label, steps=steps)
+        drawn = sample(trainer.ema, PREVIEW_SAMPLES, label=label, sampler="ddim", steps=steps)
         path = self.run.folder / "samples" / f"{trainer.images:09d}.png"
         save_picture(path, grid(displayable(drawn.images, spec.low, spec.high), 256), drawn.facts)
         self.last, self.drawn_at = time.monotonic(), trainer.step

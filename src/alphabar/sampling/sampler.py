@@ -87,7 +87,7 @@ def sample(
         raise ValueError(f"samples are numbered from 0 and at least one is needed, got n = {n}, {numbers}")
     if plan is None:
         plan = make_plan(
-            schedule, sampler or "ddim", **_steps(steps, start, schedule.T), start=start, **options
+            schedule, sampler or "ddpm", **_steps(steps, start, schedule.T), start=start, **options
         )
     elif sampler or steps or options or start is not None:
         raise ValueError("a plan has its own sampler, steps, start and options: give it alone")

@@ -138,7 +138,7 @@ SAMPLERS: dict[str, Callable[..., Plan]] = {"ddpm": ancestral, "ddim": ddim}
 
 def make_plan(
     schedule: Schedule,
-    sampler: str = "ddim",
+    sampler: str = "ddpm",
     steps: int = 50,
     start: float | None = None,
     **options: Any,

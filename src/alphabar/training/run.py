@@ -33,7 +33,7 @@ from .trainer import VALIDATION_IMAGES, VALIDATION_LEVELS, Trainer
 VALIDATION_SHARE = 0.02  # of the time; a held-out image costs about a third of a trained one
 SPEED_SHARE = 0.1  # of --minutes, at most MAX_SPEED_S, go into measuring the speed
 MAX_SPEED_S = 20.0
-SAFETY = 0.95  # --minutes leaves this for saves, validation and previews
+SAFETY = 0.88  # what --minutes leaves of it for saves, validation, previews and a slower machine
 
 
 class Run:
@@ -53,6 +53,7 @@ class Run:
         device: str = "cpu",
         say: Callable[[str], None] = lambda message: None,
     ) -> None:
+        start = time.monotonic()
         self.folder = Path(folder).expanduser()
         self.asked = config
         self.say = say
@@ -70,6 +71,7 @@ class Run:
         self.trainer = Trainer(self.config, data, device)
         self.trainer.ema.about = {"run": self.folder.resolve().name, "source": source}
         self.resumed_from: Path | None = None
+        self.start = start
 
     @property
     def total(self) -> int | None:
@@ -147,7 +149,7 @@ class Run:
 
     def _steps(self, metrics: IO[str], times: IO[str]) -> Generator[dict[str, Any]]:
         trainer = self.trainer
-        clock = _Clock(self.asked.minutes, trainer.images)
+        clock = _Clock(self.asked.minutes, trainer.images, self.start)
         saved_at, saved_step = time.monotonic(), trainer.step
         try:
             while not self.finished:
@@ -238,9 +240,9 @@ def _is_leftover(path: Path) -> bool:
 class _Clock:
     """Turns minutes into a number of images, once the speed has been measured."""
 
-    def __init__(self, minutes: float | None, images: int) -> None:
+    def __init__(self, minutes: float | None, images: int, start: float) -> None:
         self.minutes = minutes
-        self.start = time.monotonic()
+        self.start = start
         self.start_images = images
         self.first: tuple[float, int] | None = None
         self.steps = 0

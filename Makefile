@@ -11,7 +11,7 @@ demo: .venv/demo
 	$(BIN)/alphabar train digits --preset digits --out $(DEMO)/run && \
 	$(BIN)/alphabar sample $(DEMO)/run -n 64 --out $(DEMO)/samples --trajectory && \
 	$(BIN)/alphabar sample $(DEMO)/run -n 16 --class 7 --out $(DEMO)/sevens && \
-	$(BIN)/alphabar denoise $(DEMO)/run $(DEMO)/samples/000000.png --t 600 --out $(DEMO)/denoised && \
+	$(BIN)/alphabar denoise $(DEMO)/run $(DEMO)/samples/000000.png --class 8 --t 600 --out $(DEMO)/denoised && \
 	echo "look at $(DEMO)/samples/grid.png, $(DEMO)/samples/trajectory.gif, $(DEMO)/sevens/grid.png, $(DEMO)/denoised/strip.png"; }
 
 test: .venv/dev

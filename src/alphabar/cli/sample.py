@@ -88,6 +88,7 @@ def denoise(
     from ..random import stream
     from ..sampling import sample as draw
     from ..theory.gaussian import q_sample
+    from .console import say
 
     if number < 1:
         raise ValueError(f"-n must be at least 1, got {number}")
@@ -98,6 +99,8 @@ def denoise(
         raise ValueError(f"--t must lie within 1..{schedule.T}, got {t:g}")
     given = _read_sample(picture, spec, noisy)
     label = None if class_name is None else spec.class_index(class_name)
+    if spec.classes and label is None:
+        say("no --class given: the class of each way back is drawn at random")
     begin = time.perf_counter()
     with _bar() as progress:
         samples = draw(

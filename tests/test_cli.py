@@ -222,7 +222,7 @@ def test_T_alone_keeps_the_schedule(here):
     result = CliRunner().invoke(app, ["train", "pics", "--out", "r", "--images", "8", "--T", "200", *TINY])
     assert result.exit_code == 0
     config = json.loads((here / "r" / "run.json").read_text())["config"]
-    assert (config["schedule"]["name"], config["schedule"]["T"]) == ("linear", 200)
+    assert (config["schedule"]["name"], config["schedule"]["T"]) == ("sigmoid", 200)
 
 
 def test_the_run_is_named_after_the_data(here, monkeypatch):
@@ -239,7 +239,7 @@ def test_info_describes_run_and_lone_file(run, tmp_path):
     for expected in (
         "1 × 8 × 8 (C × H × W), uint8, 0 to 255",
         "cats, dogs",
-        "eps",
+        "predicts         v",
         "64 of 64 images",
         "unet",
     ):

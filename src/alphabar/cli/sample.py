@@ -99,8 +99,6 @@ def denoise(
         raise ValueError(f"--t must lie within 1..{schedule.T}, got {t:g}")
     given = _read_sample(picture, spec, noisy)
     label = None if class_name is None else spec.class_index(class_name)
-    if spec.classes and label is None:
-        say("no --class given: the class of each way back is drawn at random")
     begin = time.perf_counter()
     with _bar() as progress:
         samples = draw(
@@ -116,6 +114,8 @@ def denoise(
             **{"x_t" if noisy else "x_0": given},
             **options.sampler_options(sampler, eta, variance),
         )
+    if samples.labels is not None and label is None:
+        say("no --class was given: the class of each way back is drawn at random")
     _write(folder, samples, spec, run, time.perf_counter() - begin, picture=str(picture), t=t)
     if noisy:
         x_t = given

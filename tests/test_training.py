@@ -239,6 +239,7 @@ def test_presets_are_what_they_say():
 
     with torch.device("meta"):
         assert sum(p.numel() for p in build_network(paper.network).parameters()) == 35_746_307
+    assert resolve(DataSpec((3, 32, 32), classes=("a", "b")), 9, "cifar10").network["num_classes"] == 0
     notes = resolve(spec, 50_000, "ddpm")
     assert (notes.head, notes.loss, notes.stratified) == ("eps", "simple", False)
     assert notes.schedule == paper.schedule
@@ -309,6 +310,15 @@ def test_precision_and_layout_are_measured_and_recorded(tmp_path):
     layout = "channels_last" if measured["channels_last"] else "contiguous"
     assert best == f"{measured['precision']}, {layout}"
     assert isinstance(TrainConfig.model_validate(run.config), TrainConfig)
+
+
+def test_classes_may_be_left_out(tmp_path):
+    network = {**NETWORK, "num_classes": 0}
+    run = Run(tmp_path / "run", tiny_data(), tiny_config(network=network, conditional=False, images=16))
+    list(run.train())
+    model = load(tmp_path / "run")
+    assert model.data.classes == ()
+    assert sample(model, 1, steps=2).labels is None
 
 
 def test_less_data_than_a_batch_trains(tmp_path):

@@ -87,8 +87,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
         try:
             save_file(tensors, str(temporary), metadata)
         except SafetensorError as error:  # it wraps the system's own error in words
-            full = "os error 28" in str(error) or "No space" in str(error)
-            raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from None
+            number = errno.ENOSPC if "os error 28" in str(error) else errno.EIO
+            what = os.strerror(number) if number == errno.ENOSPC else str(error)
+            raise OSError(number, what, str(path)) from None
     return digest
 
 

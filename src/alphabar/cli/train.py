@@ -239,12 +239,13 @@ def _explain(run: Run) -> None:
     import resource
 
     from ..training.measure import seconds_per_step
+    from ..training.run import SAFETY
     from .console import output, table
 
     config, trainer = run.config, run.trainer
     step_s = seconds_per_step(trainer, 2.0)
     rate = config.batch_size / step_s
-    total = run.total or round(60 * (config.minutes or 0) * rate)
+    total = run.total or round(SAFETY * 60 * (config.minutes or 0) * rate)
     parameters = sum(p.numel() for p in trainer.parameters.values())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     start = time.perf_counter()
@@ -254,11 +255,12 @@ def _explain(run: Run) -> None:
     state = 4 * parameters
     for line in json.dumps(config.model_dump(mode="json"), indent=1).splitlines()[1:-1]:
         output.print(line, markup=False)
-    measured = run.entry["measured"].get("images_per_s")
+    rates = run.entry["measured"].get("images_per_s", {})
+    measured = "; ".join(f"{way} {each:,.1f}" for way, each in rates.items())
     table([
         ("parameters", f"{parameters:,}"),
         ("here", _execution(run)),
-        ("because", f"images/s measured: {measured}" if measured else "it was asked for"),
+        ("because", f"images/s here: {measured}" if measured else "it was asked for"),
         ("a step", f"{step_s:.3f} s, {rate:,.1f} images/s; loading takes {loading:.1%} of it"),
         ("budget", f"{total:,} images, {total / len(trainer.data):.1f} passes over {len(trainer.data):,}"),
         ("time", f"{total / rate / 60:,.1f} minutes"),

@@ -47,6 +47,7 @@ class TrainConfig(BaseModel):
     schedule: dict[str, Any] = Field(DEFAULT_SCHEDULE, description="of `Schedule`")
     head: str = "eps"
     loss: str = "simple"
+    conditional: bool = Field(True, description="tell the network the class, where the data have classes")
     stratified: bool = Field(False, description="spread each batch's times evenly over 1..T")
 
     batch_size: int = Field(64, ge=1)
@@ -116,6 +117,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "schedule": {"name": "linear", "T": 1000},
         "head": "eps",
         "loss": "simple",
+        "conditional": False,
         "stratified": False,
         "lr": 2e-4,
         "betas": (0.9, 0.999),
@@ -150,6 +152,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "schedule": {"name": "linear", "T": 1000},
         "head": "eps",
         "loss": "simple",
+        "conditional": False,
         "stratified": False,
         "flip": True,
         "batch_size": 128,
@@ -165,7 +168,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Settings by name:
 
-- `ddpm`: the notes literally: T = 1000, linear beta, eps, uniform t, the simple loss
+- `ddpm`: the notes literally: T = 1000, linear beta, eps, uniform t, the simple loss, no classes
 - `digits`: what gives the best digits in five minutes on two cores (docs/log.md)
 - `cifar10`: the network and training of arXiv 2006.11239
 """
@@ -200,10 +203,6 @@ def resolve(
         raise unknown("preset", preset, PRESETS)
     budgets = ("images", "epochs", "minutes")
     values: dict[str, Any] = {"network": default_network(spec.shape), **GOOD_DEFAULTS}
-    from_data = {"in_channels": spec.shape[0], "num_classes": len(spec.classes)}
-    for name, value in from_data.items():
-        if (given := (settings or {}).get("network", {}).get(name, value)) != value:
-            raise ValueError(f"network.{name} follows from the data and is {value}, got {given}")
     for layer in (PRESETS[preset] if preset else {}, settings or {}):
         if any(layer.get(name) is not None for name in budgets):
             values = {name: value for name, value in values.items() if name not in budgets}
@@ -216,7 +215,11 @@ def resolve(
                 values[name] = value
     if not any(name in values for name in budgets):
         values["images"] = default_images(num_training)
-    values["network"] |= from_data
+    classes = len(spec.classes) if values.get("conditional", True) else 0
+    for name, value in (("in_channels", spec.shape[0]), ("num_classes", classes)):
+        if values["network"].setdefault(name, value) != value:
+            given = values["network"][name]
+            raise ValueError(f"network.{name} follows from the data and is {value}, got {given}")
     try:
         return TrainConfig(**values)
     except ValidationError as error:

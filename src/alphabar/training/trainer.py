@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,8 @@ class Trainer:
             torch.manual_seed(int(stream(config.seed, "weights").integers(2**62)))
             net = build_network(config.network)
         schedule = Schedule.from_dict(config.schedule)
-        self.model = Denoiser(net, schedule, config.head, data.spec).to(self.device)
+        spec = data.spec if net.num_classes else replace(data.spec, classes=(), class_counts=())
+        self.model = Denoiser(net, schedule, config.head, spec).to(self.device)
         self.model.precision = "float32" if config.precision == "auto" else config.precision
         if config.channels_last:
             self.model.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -138,7 +140,9 @@ class Trainer:
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         x_0_, eps_ = (torch.from_numpy(array).to(self.device, memory_format=layout) for array in (x_0, eps))
-        return x_0_, eps_, None if label is None else torch.from_numpy(label[part]).to(self.device)
+        if label is None or not self.model.data.classes:
+            return x_0_, eps_, None
+        return x_0_, eps_, torch.from_numpy(label[part]).to(self.device)
 
     def _check_finite(self, values: np.ndarray, t: np.ndarray, what: str) -> None:
         bad = np.flatnonzero(~np.isfinite(values))

@@ -7,8 +7,9 @@ DEMO := demo
 .PHONY: demo test check clean
 
 demo: .venv/demo
-	@test -e $(DEMO)/samples && echo "$(DEMO) is there already: look at $(DEMO)/samples/grid.png, or make clean" || { \
+	@test -e $(DEMO)/denoised/strip.png && echo "$(DEMO) is there already: look at $(DEMO)/samples/grid.png, or make clean" || { \
 	$(BIN)/alphabar train digits --preset digits --out $(DEMO)/run && \
+	rm -rf $(DEMO)/samples $(DEMO)/sevens $(DEMO)/denoised && \
 	$(BIN)/alphabar sample $(DEMO)/run -n 64 --out $(DEMO)/samples --trajectory && \
 	$(BIN)/alphabar sample $(DEMO)/run -n 16 --class 7 --out $(DEMO)/sevens && \
 	$(BIN)/alphabar denoise $(DEMO)/run $(DEMO)/samples/000000.png --class 8 --t 600 --out $(DEMO)/denoised && \

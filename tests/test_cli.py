@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -422,3 +424,23 @@ def test_schedule_prints_numbers_and_draws(here):
         assert plot.width > 500
     literal = call("schedule", "--beta-min", "0.001", "--beta-max", "0.03").stdout
     assert "0.001 to 0.03" in literal
+
+
+def test_the_progress_bar_works_on_a_terminal_while_the_budget_is_not_known(here):
+    """With --minutes there is no total at first; on a real terminal the bar is drawn all the same."""
+    pty = pytest.importorskip("pty")
+    pictures(here / "pics")
+    words = ["train", "pics", "--out", "r", "--minutes", "0.05", *TINY]
+    primary, secondary = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "alphabar", *words], stdout=secondary, stderr=secondary, env=environment
+    )
+    os.close(secondary)
+    seen = b""
+    with contextlib.suppress(OSError):
+        while block := os.read(primary, 65536):
+            seen += block
+    assert process.wait() == 0, seen.decode()
+    assert b"images/s" in seen
+    assert b"Traceback" not in seen

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from alphabar import Denoiser, UNet, make_plan, q_sample, sample
+from alphabar import Denoiser, Schedule, UNet, make_plan, q_sample, sample
 from alphabar.random import stream
 from alphabar.theory.gaussian import posterior
 from tiny import tiny_denoiser
@@ -159,6 +159,9 @@ def test_any_number_of_steps(denoiser):
         samples = sample(denoiser, 1, steps=steps)
         assert len(samples.facts["times"]) == steps + 1
     assert len(sample(denoiser, 1).facts["times"]) == 51
+    few = tiny_denoiser()
+    few.schedule = Schedule.linear(20)
+    assert sample(few, 1).facts["times"] == list(range(20, -1, -1))
     assert len(sample(denoiser, 1, start=20, x_0=np.zeros((1, 8, 8), np.uint8)).facts["times"]) == 11
 
 
@@ -183,6 +186,9 @@ def test_a_plan_may_be_given_whole(denoiser):
         ({"label": 2}, r"within 0\.\.1"),
         ({"label": [0, 1]}, "or 1 of them"),
         ({"seed": -1}, "seed must be"),
+        ({"indices": [3, 3]}, "indices must differ"),
+        ({"indices": [1.5]}, "whole numbers"),
+        ({"frames": 1}, "frames must be 0, or 2 or more"),
         ({"steps": 0}, "steps must be"),
         ({"etaa": 1}, "ddpm takes variance, and not etaa"),
     ],

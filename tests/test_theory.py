@@ -238,6 +238,12 @@ def test_numpy_and_torch_agree_and_keep_their_dtype():
         np.testing.assert_array_equal(other.numpy(), got)
 
 
+def test_whole_numbers_with_a_time_each_are_refused_rather_than_rounded():
+    for x in (np.ones((2, 3), np.uint8), torch.ones(2, 3, dtype=torch.int64)):
+        with pytest.raises(ValueError, match="floating-point"):
+            gaussian.q_sample(Schedule.linear(), x, [10, 500], x)
+
+
 @pytest.mark.parametrize(("t", "s"), [(5, 5), (5, 7), (np.array([3, 2]), np.array([2, 2]))])
 def test_s_must_come_before_t(t, s):
     with pytest.raises(ValueError, match="did you swap them"):

@@ -326,3 +326,39 @@ def test_less_data_than_a_batch_trains(tmp_path):
     network = {**NETWORK, "num_classes": 0}
     rows = list(Run(tmp_path / "run", data, tiny_config(network=network, images=24)).train())
     assert len(rows) == 3
+
+
+def test_held_out_loss_sees_every_class_of_a_sorted_data_set():
+    images = np.zeros((4000, 1, 8, 8), np.uint8)
+    labels = np.arange(4000) // 2000
+    data = Dataset(images, labels, DataSpec((1, 8, 8), classes=("a", "b")), "sorted")
+    trainer = Trainer(tiny_config(), data)
+    seen = []
+    trainer.ema.net.register_forward_pre_hook(lambda _, args: seen.append(args[2].tolist()))
+    trainer.held_out_loss()
+    assert len(seen) == 8
+    assert 24 <= sum(seen[0]) <= 40
+
+
+def test_few_steps_and_a_strong_terminal_signal_are_warned_of_when_training():
+    with pytest.warns(UserWarning, match="T = 20: at least 100"):
+        resolve(DataSpec((1, 8, 8)), 100, None, {"schedule": {"T": 20}})
+    bounds = {"name": "linear", "beta_min": 1e-4, "beta_max": 2e-3}
+    with pytest.warns(UserWarning, match="x_T keeps"):
+        resolve(DataSpec((1, 8, 8)), 100, None, {"schedule": bounds})
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"chanels": 16}, "unknown setting of the network unet 'chanels'.*did you mean 'channels'"),
+        ({"channels": -16}, "channels must be a whole number of at least 4, got -16"),
+        ({"scale_shift": "False"}, "scale_shift must be true or false, got 'False'"),
+        ({"dropout": "abc"}, "dropout must lie within"),
+        ({"channel_mult": 3}, "channel_mult must be whole numbers"),
+        ({"in_channels": 3}, "follows from the data and is 1, got 3"),
+    ],
+)
+def test_networks_are_validated(network, message):
+    with pytest.raises(ValueError, match=message):
+        Trainer(resolve(DataSpec((1, 8, 8)), 100, None, {"network": network}), tiny_data(classes=False))

@@ -64,7 +64,8 @@ class Denoiser(nn.Module):
 
         Args:
             x_t: (B, …), model space.
-            t: one time, or one a sample (B,); real numbers within (0, T].
+            t: one time, or one a sample (B,); real numbers within (0, T] (below 1 is less noise than any
+                that the network was trained on).
             label: (B,) integers, exactly if the network has classes.
         """
         row = head_row(self.head, self.schedule, t)
@@ -100,7 +101,7 @@ def from_facts(facts: dict[str, Any]) -> Denoiser:
     """The denoiser that `Denoiser.facts` described, with fresh weights."""
     return Denoiser(
         build_network(facts["network"]),
-        Schedule.from_dict(facts["schedule"]),
+        Schedule.from_dict(facts["schedule"], advise=False),
         facts["head"],
         DataSpec(**facts["data"]),
         facts["about"],

@@ -101,7 +101,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError) as error:
         raise DamagedFile(f"{path} cannot be read: {error}") from None
     if _digest(tensors, facts) != digest:
         raise DamagedFile(f"{path} is damaged: its contents don't match the digest in its header")
@@ -117,7 +117,7 @@ def read_facts(path: Path) -> tuple[dict[str, Any], str]:
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata, names = file.metadata() or {}, list(file.keys())
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError) as error:
         raise DamagedFile(f"{path} is damaged or no .safetensors file: {error}") from None
     if KEY not in metadata:
         raise ValueError(

@@ -45,7 +45,8 @@ def data(
         ("training", f"{len(dataset.training):,}"),
         (
             "held out",
-            f"{len(dataset.held_out):,} ({dataset.holdout:.0%}, drawn once for all runs on this data)",
+            f"{len(dataset.held_out):,} ({len(dataset.held_out) / len(dataset.images):.0%}, "
+            "drawn once for all runs on this data)",
         ),
     ]
     if spec.classes:

@@ -13,7 +13,7 @@ def info(
     run: Model,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
 ) -> None:
-    """Say what a model is, from its file alone."""
+    """Say what a model is."""
     import json
     from pathlib import Path
 
@@ -29,9 +29,10 @@ def info(
         "terminal_signal": denoiser.schedule.terminal_signal,
         **denoiser.facts(),
     }
-    if Path(run).is_dir():
-        facts["run"] = run_progress(Path(run))
     if as_json:
+        folder = Path(run).expanduser()
+        if folder.is_dir():
+            facts["run"] = run_progress(folder)
         output.print(json.dumps(facts, indent=1), markup=False)
         return
     spec, about, schedule = denoiser.data, denoiser.about, facts["schedule"]

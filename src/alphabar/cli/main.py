@@ -49,6 +49,12 @@ def main() -> None:
         sys.exit(app(sys.argv[1:] or ["--help"], prog_name="alphabar", standalone_mode=False))
     except typer.Abort:  # Ctrl-C
         sys.exit(130)
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        hint = "try a smaller --micro-batch (same result), --size or network"
+        print(f"alphabar: out of memory; {hint}", file=sys.stderr)
+        sys.exit(2)
     except (ValueError, OSError, ArithmeticError) as error:
         message = _message(error)
     except Exception as error:

@@ -36,7 +36,9 @@ ValueRange = Annotated[
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without unreadable pictures.")]
 Holdout = Annotated[float, typer.Option(help="Share held out for validation.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps, …; auto: a GPU if there is one.")]
-Steps = Annotated[int | None, typer.Option(help="Network evaluations.", show_default="50")]
+Steps = Annotated[
+    int | None, typer.Option(help="Network evaluations.", show_default="50 from T, fewer from below")
+]
 Sampler = Annotated[str, typer.Option(help="ddpm (the paper's) or ddim.")]
 Eta = Annotated[float | None, typer.Option(help="Of ddim: 0 adds no noise, 1 is ddpm.", show_default="0")]
 Variance = Annotated[str | None, typer.Option(help="Of ddpm: posterior or beta.", show_default="posterior")]

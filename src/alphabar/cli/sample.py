@@ -169,7 +169,8 @@ def _read_sample(path: str, spec: DataSpec, noisy: bool) -> np.ndarray:
         say(f"{path} is {found[1]} × {found[0]}: resized and cut to {width} × {height}, as in training")
     if spec.dtype != "uint8" or (spec.low, spec.high) != (0, 255):
         low, high = (0.0, 255.0) if spec.low is None or spec.high is None else (spec.low, spec.high)
-        image = (low + image / 255 * (high - low)).astype(spec.dtype)
+        values = low + image / 255 * (high - low)
+        image = (np.rint(values) if np.dtype(spec.dtype).kind in "iu" else values).astype(spec.dtype)
     return spec.to_model(image) if noisy else image
 
 

@@ -23,11 +23,11 @@ def schedule(
 ) -> None:
     """Show a schedule: beta, alpha_bar, log-SNR; with --picture, the forward process as a strip."""
     from ..errors import unknown
-    from ..theory.schedule import Schedule
+    from ..theory.schedule import SCHEDULES
     from .console import output, table
     from .files import new_file
 
-    makers = {"linear": Schedule.linear, "cosine": Schedule.cosine, "sigmoid": Schedule.sigmoid}
+    makers = {key: make for key, make in SCHEDULES.items() if key != "alpha_bar"}
     if name not in makers:
         raise unknown("schedule", name, makers)
     bounds = {"beta_min": beta_min, "beta_max": beta_max}

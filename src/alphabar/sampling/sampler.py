@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +70,9 @@ def sample(
         n: how many; samples 0 … n - 1 unless `indices` says which (1 unless given).
         seed: noise is a pure function of (seed, index of the sample, step).
         label: class of all or of each; drawn as often as in the training data unless given.
-        plan: a plan; or else `sampler`, `steps` and `options` (`eta`, `variance`) for `make_plan`.
+        plan: a plan; or else `sampler` (ddpm), `steps` and `options` (`eta`, `variance`) for
+            `make_plan`. Unless given there are 50 steps from T, as many less as `start` is lower (but
+            10), and never more than times.
         start: the time to start at, T unless given.
         clip: keep x0_hat within the data's range; True unless the data has none.
         x_0: a clean image (C, H, W) in data space to noise to `start` first, for every sample.
@@ -80,11 +84,15 @@ def sample(
     schedule, spec = denoiser.schedule, denoiser.data
     if indices is not None and n is not None:
         raise ValueError("give n or indices, not both")
-    numbers = (
-        np.arange(1 if n is None else n) if indices is None else np.asarray(list(indices), dtype=np.int64)
-    )
+    numbers = np.arange(1 if n is None else n) if indices is None else _whole(indices)
     if len(numbers) < 1 or numbers.min() < 0:
         raise ValueError(f"samples are numbered from 0 and at least one is needed, got n = {n}, {numbers}")
+    if len(np.unique(numbers)) < len(numbers):
+        raise ValueError("indices must differ: a sample has one number, and that number one sample")
+    if frames < 0 or frames == 1:
+        raise ValueError(
+            f"frames must be 0, or 2 or more (the start and the end are among them), got {frames}"
+        )
     if plan is None:
         plan = make_plan(
             schedule, sampler or "ddpm", **_steps(steps, start, schedule.T), start=start, **options
@@ -119,10 +127,11 @@ def sample(
                 progress(done * plan.num_evaluations + k, len(blocks) * plan.num_evaluations)
     facts = {
         "model": denoiser.digest,
-        "seed": seed,
-        "plan": plan.made_by,
+        "seed": int(seed),
+        "plan": plan.made_by or plan.to_dict(),
         "times": plan.times.tolist(),
         "clip": list(low_high) if on_x0 and low_high is not None else None,
+        "start_sha256": _fingerprint(x_0, x_t),
         "from": "x_0 noised to t" if x_0 is not None else "x_t as given" if x_t is not None else "pure noise",
     }
     return Samples(
@@ -172,8 +181,8 @@ def _steps(steps: int | None, start: float | None, T: int) -> dict[str, int]:
     """`steps` as given, else as many as the full way's 50 leave below `start`, and at least 10."""
     if steps is not None:
         return {"steps": steps}
-    share = 1.0 if start is None else start / T
-    return {"steps": max(int(np.ceil(DEFAULT_STEPS * share)), min(10, int(np.ceil(share * T))))}
+    top = T if start is None else start
+    return {"steps": min(max(math.ceil(DEFAULT_STEPS * top / T), 10), math.ceil(top))}
 
 
 def _origin(
@@ -230,8 +239,22 @@ def _labels(
     return labels.astype(np.int64)
 
 
+def _whole(indices: Iterable[int]) -> np.ndarray:
+    numbers = np.asarray(list(indices))
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise ValueError(f"indices must be whole numbers, got {numbers.dtype}")
+    return numbers.astype(np.int64)
+
+
+def _fingerprint(*given: np.ndarray | None) -> str | None:
+    """SHA-256 of the sample that was started from, if there was one."""
+    return next(
+        (hashlib.sha256(np.ascontiguousarray(a).data).hexdigest() for a in given if a is not None), None
+    )
+
+
 def _kept_rows(evaluations: int, frames: int) -> list[int]:
     """Which states of a plan, 0 … evaluations, to keep: `frames` evenly, both ends included."""
     if frames <= 0:
         return []
-    return np.unique(np.linspace(0, evaluations, max(frames, 2)).round().astype(int)).tolist()
+    return np.unique(np.linspace(0, evaluations, frames).round().astype(int)).tolist()

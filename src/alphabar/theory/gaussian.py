@@ -46,6 +46,8 @@ def posterior(schedule: Schedule, t: ArrayLike, s: ArrayLike) -> tuple[np.ndarra
 def q_sample(schedule: Schedule, x_s: Any, t: ArrayLike, eps: Any, s: ArrayLike = 0) -> Any:
     """x_t = sqrt(alpha_ts) x_s + sqrt(beta_ts) eps: noise x_s on to time t (eqs. 2 and 4).
 
+    x_s and eps have one shape (B, …); 0 <= s < t <= T, else ValueError.
+
     >>> import numpy as np
     >>> x_0 = np.ones((2, 3))
     >>> q_sample(Schedule.linear(), x_0, t=1, eps=np.zeros((2, 3)))[0, 0].round(6)
@@ -58,7 +60,10 @@ def q_sample(schedule: Schedule, x_s: Any, t: ArrayLike, eps: Any, s: ArrayLike 
 def q_posterior(
     schedule: Schedule, x_t: Any, x_0: Any, t: ArrayLike, s: ArrayLike | None = None
 ) -> tuple[Any, np.ndarray]:
-    """Mean and variance of q(x_s | x_t, x_0), with s = t - 1 unless given (eqs. 6 and 7)."""
+    """Mean and variance of q(x_s | x_t, x_0), with s = t - 1 unless given (eqs. 6 and 7).
+
+    The mean is A x_t + B x_0, of x_t's shape; the variance is C^2, of t's shape (see `posterior`).
+    """
     A, B, C = posterior(schedule, t, np.asarray(t) - 1 if s is None else s)
     return column(A, x_t) * x_t + column(B, x_t) * x_0, C**2
 
@@ -91,4 +96,7 @@ def column(values: ArrayLike, x: Any) -> Any:
     if values.ndim == 0:
         return float(values)
     values = values.reshape(values.shape + (1,) * (x.ndim - values.ndim))
-    return x.new_tensor(values) if hasattr(x, "new_tensor") else values.astype(x.dtype)
+    torch_like = hasattr(x, "new_tensor")
+    if not (x.is_floating_point() if torch_like else x.dtype.kind == "f"):
+        raise ValueError(f"x must hold floating-point numbers (model space), got {x.dtype}")
+    return x.new_tensor(values) if torch_like else values.astype(x.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,7 +111,7 @@ class Schedule:
         >>> bool(np.isclose(Schedule.linear(50).terminal_signal, Schedule.linear().terminal_signal))
         True
         """
-        _check_T(T)
+        T = _whole_T(T)
         if (beta_min is None) != (beta_max is None):
             raise ValueError("give both beta_min and beta_max, or neither")
         if beta_min is None or beta_max is None:
@@ -124,7 +125,7 @@ class Schedule:
 
         Eq. 17 of arXiv 2102.09672. It is a function of t/T, so T needs no scaling.
         """
-        _check_T(T)
+        T = _whole_T(T)
         u = np.arange(T + 1) / T
         f = np.cos((u + s) / (1 + s) * np.pi / 2) ** 2
         return cls._clipped(f / f[0], max_beta, {"name": "cosine", "T": T, "s": s, "max_beta": max_beta})
@@ -142,7 +143,7 @@ class Schedule:
 
         arXiv 2212.11972, with beta_t <= max_beta. It is a function of t/T, so T needs no scaling.
         """
-        _check_T(T)
+        T = _whole_T(T)
         if not (start < end and tau > 0):
             raise ValueError(f"sigmoid needs start < end and tau > 0, got {start}, {end}, {tau}")
         g = 1 / (1 + np.exp(-(start + (end - start) * np.arange(T + 1) / T) / tau))
@@ -200,26 +201,39 @@ class Schedule:
         return dict(self.formula) or {"name": "alpha_bar", "alpha_bar": self.alpha_bar.tolist()}
 
     @classmethod
-    def from_dict(cls, entry: dict[str, Any]) -> Schedule:
-        """The schedule that `to_dict` described (or any formula, with defaults for what is absent)."""
+    def from_dict(cls, entry: dict[str, Any], advise: bool = True) -> Schedule:
+        """The schedule that `to_dict` described (or any formula, with defaults for what is absent).
+
+        `advise=False` leaves out the advice on T and the terminal signal, for one that is in use.
+        """
         arguments = dict(entry)
         name = arguments.pop("name", None)
-        makers = {"linear": cls.linear, "cosine": cls.cosine, "sigmoid": cls.sigmoid}
-        makers["alpha_bar"] = cls.from_alpha_bar
-        if name not in makers:
-            raise unknown("schedule", name, makers)
-        accepted = inspect.signature(makers[name]).parameters
-        for argument in arguments:
+        if name not in SCHEDULES:
+            raise unknown("schedule", name, SCHEDULES)
+        accepted = inspect.signature(SCHEDULES[name]).parameters
+        for argument, value in arguments.items():
             if argument not in accepted:
                 raise unknown(f"setting of the {name} schedule", argument, accepted)
+            if not isinstance(value, int | float | list | None):
+                raise ValueError(f"{argument} of the {name} schedule must be a number, got {value!r}")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return makers[name](**arguments)
+            if not advise:
+                warnings.simplefilter("ignore")
+            return SCHEDULES[name](**arguments)
 
 
-def _check_T(T: int) -> None:
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "linear": Schedule.linear,
+    "cosine": Schedule.cosine,
+    "sigmoid": Schedule.sigmoid,
+    "alpha_bar": Schedule.from_alpha_bar,
+}
+
+
+def _whole_T(T: int) -> int:
     if isinstance(T, bool) or not isinstance(T, int | np.integer) or T < 1:
         raise ValueError(f"T must be a whole number of at least 1, got {T!r}")
+    return int(T)
 
 
 def _scaled_linear_bounds(T: int) -> tuple[float, float]:

@@ -38,7 +38,7 @@ def load_newest(folder: Path, trainer: Trainer, say: Callable[[str], None]) -> P
             tensors, facts, _ = load_tensors(path)
             trainer.load_state(tensors, facts["step"])
             return path
-        except (ValueError, KeyError, RuntimeError) as error:
+        except (ValueError, KeyError) as error:
             aside = path.with_name(path.name + ".damaged")
             path.replace(aside)
             say(f"checkpoint refused and set aside as {aside.name}: {error}")

@@ -23,7 +23,7 @@ from ..theory.schedule import Schedule
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
-DEFAULT_SCHEDULE = {"name": "linear", "T": 1000}
+DEFAULT_SCHEDULE = {"name": "sigmoid", "T": 1000}
 
 
 class TrainConfig(BaseModel):
@@ -45,19 +45,19 @@ class TrainConfig(BaseModel):
 
     network: dict[str, Any] = Field(description="of `alphabar.nn`")
     schedule: dict[str, Any] = Field(DEFAULT_SCHEDULE, description="of `Schedule`")
-    head: str = "eps"
-    loss: str = "simple"
+    head: str = "v"
+    loss: str = "v"
     conditional: bool = Field(True, description="tell the network the class, where the data have classes")
-    stratified: bool = Field(False, description="spread each batch's times evenly over 1..T")
+    stratified: bool = Field(True, description="spread each batch's times evenly over 1..T")
 
     batch_size: int = Field(64, ge=1)
     micro_batch: int | None = Field(None, ge=1, description="images at once; gradients add up")
     flip: bool = Field(False, description="mirror images at random")
     lr: float = Field(1e-3, gt=0)
     warmup_images: int = Field(10_000, ge=0, description="the rate rises linearly over these")
-    decay: float = Field(0.0, ge=0, le=1, description="last share of the run; the rate falls to 0")
+    decay: float = Field(0.7, ge=0, le=1, description="last share of the run; the rate falls to 0")
     betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
     grad_clip: float = Field(1.0, gt=0)
     ema_halflife: float = Field(500_000, gt=0, description="in images")
     ema_ramp: float = Field(0.05, gt=0, description="halflife is at most this share of images seen")
@@ -102,15 +102,6 @@ class TrainConfig(BaseModel):
             rate *= min(1.0, max(0.0, (total - images) / (self.decay * total)))
         return rate
 
-
-GOOD_DEFAULTS: dict[str, Any] = {
-    "schedule": {"name": "sigmoid", "T": 1000},
-    "head": "v",
-    "loss": "v",
-    "stratified": True,
-    "decay": 0.3,
-    "weight_decay": 0.01,
-}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "ddpm": {
@@ -202,12 +193,14 @@ def resolve(
     if preset is not None and preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     budgets = ("images", "epochs", "minutes")
-    values: dict[str, Any] = {"network": default_network(spec.shape), **GOOD_DEFAULTS}
+    values: dict[str, Any] = {"network": default_network(spec.shape), "schedule": DEFAULT_SCHEDULE}
     for layer in (PRESETS[preset] if preset else {}, settings or {}):
         if any(layer.get(name) is not None for name in budgets):
             values = {name: value for name, value in values.items() if name not in budgets}
         for name, value in layer.items():
-            if name in ("network", "schedule") and isinstance(value, dict):
+            if name in ("network", "schedule"):
+                if not isinstance(value, dict):
+                    raise ValueError(f"{name} must be a dictionary of settings, got {value!r}")
                 before = values.get(name, {})
                 same = value.get("name", before.get("name")) == before.get("name")
                 values[name] = {**before, **value} if same and layer is settings else dict(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 import time
 from typing import Any
 
@@ -40,11 +41,11 @@ def fastest_execution(config: TrainConfig, data: Dataset, device: str) -> dict[s
 
 
 def seconds_per_step(trainer: Trainer, budget_s: float) -> float:
-    """The shortest of the steps that fit into `budget_s` (at least two), after one to warm up."""
+    """The median of the steps that fit into `budget_s` (at least two), after one to warm up."""
     times: list[float] = []
     trainer.update()
     while len(times) < 2 or sum(times) < budget_s:
         start = time.perf_counter()
         trainer.update()
         times.append(time.perf_counter() - start)
-    return min(times)
+    return statistics.median(times)

@@ -23,7 +23,7 @@ import torch
 
 from ..data.dataset import Dataset
 from ..denoiser import MODEL_FILE
-from ..files import atomic, read_facts, read_json, write_json
+from ..files import DamagedFile, atomic, read_facts, read_json, write_json
 from ..version import __version__
 from .checkpoints import checkpoint_files, load_newest, save_checkpoint
 from .config import TrainConfig
@@ -155,6 +155,8 @@ class Run:
             while not self.finished:
                 row = trainer.update(self.total)
                 if self.total is None and (images := clock.total(trainer.images)):
+                    self.save()  # first: the steps so far were made without knowing the total
+                    saved_at, saved_step = time.monotonic(), trainer.step
                     self.entry["measured"]["images"] = images
                     write_json(self.folder / "run.json", self.entry)
                 if self._validation_is_due():
@@ -222,6 +224,7 @@ class Run:
     def _warn_of_changes(self) -> None:
         """Exact resuming needs the same software and threads; say so where they have changed."""
         now = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
+        now["device"] = self.trainer.device.type
         before = self.entry["measured"].setdefault("made_with", now)
         changed = [f"{k} {before[k]} → {now[k]}" for k in now if before.get(k) != now[k]]
         if changed and self.resumed_from:
@@ -285,6 +288,8 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
 
 
 def run_progress(folder: Path) -> dict[str, Any]:
-    """How far the run in a folder has come, from its newest checkpoint's header."""
-    files = checkpoint_files(folder / "checkpoints")
-    return read_facts(files[-1])[0] if files else {"step": 0, "images": 0}
+    """How far the run in a folder has come, from its newest readable checkpoint's header."""
+    for path in reversed(checkpoint_files(folder / "checkpoints")):
+        with contextlib.suppress(DamagedFile):
+            return read_facts(path)[0]
+    return {"step": 0, "images": 0}

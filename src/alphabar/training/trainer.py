@@ -68,7 +68,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(stream(config.seed, "weights").integers(2**62)))
             net = build_network(config.network)
-        schedule = Schedule.from_dict(config.schedule)
+        schedule = Schedule.from_dict(config.schedule, advise=False)
         spec = data.spec if net.num_classes else replace(data.spec, classes=(), class_counts=())
         self.model = Denoiser(net, schedule, config.head, spec).to(self.device)
         self.model.precision = "float32" if config.precision == "auto" else config.precision
@@ -168,12 +168,15 @@ class Trainer:
     def held_out_loss(self) -> dict[str, Any]:
         """The averaged model's loss on held-out samples at fixed times, with fixed noise.
 
-        Up to 64 samples at 8 times spread over 1..T; equal to the bit for equal weights. Empty if
-        nothing is held out.
+        Up to 64 samples, spread over the held-out ones, at 8 times spread over 1..T; equal to the bit
+        for equal weights. Empty if nothing is held out.
         """
-        indices = self.data.held_out[:VALIDATION_IMAGES]
-        if not len(indices):
+        held_out = self.data.held_out
+        if not len(held_out):
             return {}
+        evenly = np.linspace(0, len(held_out) - 1, min(VALIDATION_IMAGES, len(held_out))).round()
+        indices = held_out[evenly.astype(int)]
+        size = self.config.micro_batch or len(indices)
         batch = self.data.take(indices)
         T = self.model.schedule.T
         times = np.unique(np.ceil((np.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS * T))
@@ -183,10 +186,14 @@ class Trainer:
                 stream(0, "validation", int(i), level).standard_normal(self.data.spec.shape, np.float32)
                 for i in indices
             ])  # fmt: skip
-            x_0, noise, label = self._tensors(batch.x_0, eps, batch.label, slice(None))
-            with torch.no_grad():
-                each = sample_losses(self.ema, self.config.loss, x_0, np.full(len(eps), t), noise, label)
-            losses.append(float(each.double().mean()))
+            each: list[float] = []
+            for i in range(0, len(indices), size):
+                part = slice(i, i + size)
+                x_0, noise, label = self._tensors(batch.x_0[part], eps[part], batch.label, part)
+                with torch.no_grad():
+                    found = sample_losses(self.ema, self.config.loss, x_0, np.full(len(x_0), t), noise, label)
+                each += found.tolist()
+            losses.append(math.fsum(each) / len(each))
         return {
             "held_out_loss": math.fsum(losses) / len(losses),
             "held_out_t": times.tolist(),

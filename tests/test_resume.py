@@ -46,9 +46,9 @@ def test_killed_at_random_moments(unbroken, tmp_path):
     """Every step saves, so many of the kills fall into a save."""
     folder, clock = tmp_path / "run", random.Random(0)
     kills = 0
-    for _ in range(40):
+    for _ in range(30):
         process = victim.start(folder)
-        process.join(timeout=clock.uniform(0.15, 0.6))
+        process.join(timeout=clock.uniform(0.1, 0.45))
         if process.exitcode == 0:
             break
         process.kill()

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ VERSION = 1
 CHANNEL_CHOICES = {"auto": 0, "grey": 1, "rgb": 3, "rgba": 4}
 LARGEST_DEFAULT_SIZE = 64
 CHUNK = 256
+LEFTOVER_S = 86_400
 Progress = Callable[[int, int], None]
 
 
@@ -242,6 +244,9 @@ def _build(
 ) -> None:
     """Fill the cache folder `place`, under a temporary name until it is complete."""
     place.parent.mkdir(parents=True, exist_ok=True)
+    for left in place.parent.glob(".preparing-*"):  # by a preparation that was killed
+        if time.time() - left.stat().st_mtime > LEFTOVER_S:
+            shutil.rmtree(left, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=".preparing-", dir=place.parent))
     try:
         kept: list[int] = []

@@ -401,8 +401,8 @@ MUTANTS = [
         42,
         "the same noise for every sample",
         SAMPLER,
-        'stream(self.seed, "sample", i, step)',
-        'stream(self.seed, "sample", 0, step)',
+        "sample_noise(self.seed, i, step, self.shape)",
+        "sample_noise(self.seed, 0, step, self.shape)",
         "test_sampling.py::test_sample_i_is_the_same_bytes_alone_in_a_batch_and_in_reverse",
     ),
     Mutant(

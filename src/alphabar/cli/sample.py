@@ -85,8 +85,8 @@ def denoise(
 
     from ..denoiser import load
     from ..images import displayable, enlarged, save_picture
-    from ..random import stream
     from ..sampling import sample as draw
+    from ..sampling.sampler import sample_noise
     from ..theory.gaussian import q_sample
     from .console import say
 
@@ -120,8 +120,7 @@ def denoise(
     if noisy:
         x_t = given
     else:
-        eps = stream(seed, "sample", 0, 0).standard_normal(spec.shape, np.float32)
-        x_t = q_sample(schedule, spec.to_model(given), t, eps)
+        x_t = q_sample(schedule, spec.to_model(given), t, sample_noise(seed, 0, 0, spec.shape))
         save_picture(folder / "input.png", enlarged(displayable(given, spec.low, spec.high), 256))
     np.save(folder / "noisy.npy", x_t)
     save_picture(folder / "noisy.png", enlarged(displayable(spec.to_data(x_t), spec.low, spec.high), 256))

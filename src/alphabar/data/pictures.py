@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
+from ..images import MODES
+
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"}
 ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
-CHANNEL_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def has_alpha(image: Image.Image) -> bool:
@@ -56,7 +57,7 @@ def picture_array(
         if channels != 4:
             under = Image.new("RGBA", image.size, ImageColor.getrgb(background))
             image = Image.alpha_composite(under, image)
-    image = image.convert(CHANNEL_MODES[channels])
+    image = image.convert(MODES[channels])
     array = np.asarray(fit(image, size))
     return array[None] if channels == 1 else np.moveaxis(array, -1, 0)
 

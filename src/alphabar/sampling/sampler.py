@@ -144,6 +144,11 @@ def sample(
     )
 
 
+def sample_noise(seed: int, index: int, step: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The standard normal numbers of sample `index`: step 0 for the start, k + 1 for a plan's row k."""
+    return stream(seed, "sample", index, step).standard_normal(shape, np.float32)
+
+
 class _SlotNoise:
     """step → standard normal numbers (SLOTS, C, H, W); zeros where no sample sits."""
 
@@ -153,7 +158,7 @@ class _SlotNoise:
     def __call__(self, step: int) -> np.ndarray:
         z = np.zeros((SLOTS, *self.shape), dtype=np.float32)
         for i in self.numbers:
-            z[i % SLOTS] = stream(self.seed, "sample", i, step).standard_normal(self.shape, np.float32)
+            z[i % SLOTS] = sample_noise(self.seed, i, step, self.shape)
         return z
 
 

@@ -154,21 +154,21 @@ class Run:
         try:
             while not self.finished:
                 row = trainer.update(self.total)
-                if self.total is None and (images := clock.total(trainer.images)):
-                    self.save()  # first: the steps so far were made without knowing the total
-                    saved_at, saved_step = time.monotonic(), trainer.step
-                    self.entry["measured"]["images"] = images
-                    write_json(self.folder / "run.json", self.entry)
+                measured = clock.total(trainer.images) if self.total is None else None
+                if measured is not None:
+                    self.entry["measured"]["images"] = measured
                 if self._validation_is_due():
                     row |= trainer.held_out_loss()
                 metrics.write(json.dumps(row) + "\n")
                 metrics.flush()
                 due = time.monotonic() - saved_at >= 60 * self.asked.save_minutes
-                if due or self.finished or trainer.step in self._milestones():
+                if due or measured or self.finished or trainer.step in self._milestones():
                     self.save()
                     saved_at, saved_step = time.monotonic(), trainer.step
                     times.write(json.dumps(clock.reading(trainer.step, trainer.images)) + "\n")
                     times.flush()
+                if measured is not None:  # after the save: the steps so far were made without the total
+                    write_json(self.folder / "run.json", self.entry)
                 yield row
         except GeneratorExit:
             if trainer.step != saved_step:

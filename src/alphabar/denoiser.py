@@ -31,6 +31,7 @@ class Denoiser(nn.Module):
         schedule, head: what t means and what the network predicts.
         data: what one sample is.
         about: where the weights come from, for people and programs.
+        label_dropout: the share of labels that training hid; above 0, label -1 (no class) is known too.
         precision: "float32", or "bfloat16" to run the network under autocast.
         digest: of the file that the weights were loaded from, if they were.
     """
@@ -51,6 +52,7 @@ class Denoiser(nn.Module):
         self.head = head
         self.data = data
         self.about = about or {}
+        self.label_dropout = 0.0
         self.precision = "float32"
         self.digest = ""
 
@@ -66,7 +68,7 @@ class Denoiser(nn.Module):
             x_t: (B, …), model space.
             t: one time, or one a sample (B,); real numbers within (0, T] (below 1 is less noise than any
                 that the network was trained on).
-            label: (B,) integers, exactly if the network has classes.
+            label: (B,) integers, exactly if the network has classes; -1 is no class.
         """
         row = head_row(self.head, self.schedule, t)
         return column(row.c_skip, x_t) * x_t + column(row.c_out, x_t) * self.predict(x_t, t, label)
@@ -89,6 +91,7 @@ class Denoiser(nn.Module):
             "schedule": self.schedule.to_dict(),
             "head": self.head,
             "data": self.data.to_dict(),
+            "label_dropout": self.label_dropout,
             "about": self.about,
         }
 
@@ -99,13 +102,15 @@ class Denoiser(nn.Module):
 
 def from_facts(facts: dict[str, Any]) -> Denoiser:
     """The denoiser that `Denoiser.facts` described, with fresh weights."""
-    return Denoiser(
+    denoiser = Denoiser(
         build_network(facts["network"]),
         Schedule.from_dict(facts["schedule"], advise=False),
         facts["head"],
         DataSpec(**facts["data"]),
         facts["about"],
     )
+    denoiser.label_dropout = facts.get("label_dropout", 0.0)
+    return denoiser
 
 
 def model_path(path: str | Path) -> Path:

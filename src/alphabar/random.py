@@ -15,6 +15,7 @@ PURPOSES = (
     "validation",
     "sample",
     "label",
+    "label_dropout",
 )
 
 

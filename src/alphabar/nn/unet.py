@@ -23,7 +23,8 @@ class UNet(nn.Module):
             1 / 2^l of the picture's sides.
         middle_attention: self-attention between the two middle blocks.
         head_channels: channels of one attention head; None for a single head.
-        num_classes: labels 0 … num_classes - 1 are embedded and added to the time; 0 for none.
+        num_classes: labels 0 … num_classes - 1 are embedded and added to the time, and the label -1
+            adds nothing; 0 for a network without labels.
         dropout: within the residual blocks, while training.
         groups: of every group norm.
         scale_shift: the embedding scales and shifts the second norm (ADM) rather than being added
@@ -137,7 +138,7 @@ class UNet(nn.Module):
         nn.init.zeros_(self.conv_out.weight)
 
     def forward(self, x: Tensor, c_noise: Tensor, label: Tensor | None = None) -> Tensor:
-        """x: (B, C, H, W); c_noise: (B,); label: (B,) integers, exactly if there are classes."""
+        """x: (B, C, H, W); c_noise: (B,); label: (B,) integers, exactly if there are classes; -1 is none."""
         if (label is None) == bool(self.num_classes):
             raise ValueError(
                 f"this network has {self.num_classes} classes, "
@@ -147,7 +148,8 @@ class UNet(nn.Module):
         x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         emb = self.time_embedding(c_noise)
         if self.class_embedding is not None and label is not None:
-            emb = emb + self.class_embedding(label)
+            known = (label >= 0)[:, None]
+            emb = emb + known * self.class_embedding(label.clamp(min=0))
         emb = F.silu(emb)
 
         h = self.conv_in(F.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)

@@ -48,6 +48,7 @@ class TrainConfig(BaseModel):
     head: str = "v"
     loss: str = "v"
     conditional: bool = Field(True, description="tell the network the class, where the data have classes")
+    label_dropout: float = Field(0.1, ge=0, lt=1, description="share of labels hidden, for guidance")
     stratified: bool = Field(True, description="spread each batch's times evenly over 1..T")
 
     batch_size: int = Field(64, ge=1)

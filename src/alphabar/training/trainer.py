@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.dataset import Batch, Dataset
+from ..data.dataset import Dataset
 from ..denoiser import Denoiser
 from ..nn import build_network
 from ..random import stream
@@ -53,6 +53,17 @@ def draw_times(config: TrainConfig, T: int, k: int) -> np.ndarray:
     return np.minimum(np.floor(u * T), T - 1) + 1
 
 
+def drop_labels(config: TrainConfig, label: np.ndarray | None, k: int) -> np.ndarray | None:
+    """The labels of batch k, each replaced by -1, no class, with probability `label_dropout`.
+
+    So the network learns the unconditional model as well (sec. 3.2 of arXiv 2207.12598).
+    """
+    if label is None or not config.label_dropout:
+        return label
+    dropped = stream(config.seed, "label_dropout", k).random(len(label)) < config.label_dropout
+    return np.where(dropped, -1, label)
+
+
 class Trainer:
     """A model in training: network, average (EMA), optimiser and the number of steps done.
 
@@ -71,6 +82,7 @@ class Trainer:
         schedule = Schedule.from_dict(config.schedule, advise=False)
         spec = data.spec if net.num_classes else replace(data.spec, classes=(), class_counts=())
         self.model = Denoiser(net, schedule, config.head, spec).to(self.device)
+        self.model.label_dropout = config.label_dropout if spec.classes else 0.0
         self.model.precision = "float32" if config.precision == "auto" else config.precision
         if config.channels_last:
             self.model.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -101,6 +113,7 @@ class Trainer:
         batch = self.data.batch(config.seed, k, config.batch_size, config.flip)
         t = draw_times(config, self.model.schedule.T, k)
         eps = stream(config.seed, "noise", k).standard_normal(batch.x_0.shape, np.float32)
+        label = drop_labels(config, batch.label, k)
         rate = config.learning_rate(self.images, total)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -109,7 +122,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(stream(config.seed, "dropout", k).integers(2**62)))
-            losses = self._backward(batch, t, eps)
+            losses = self._backward(batch.x_0, t, eps, label)
         self._check_finite(losses, t, "loss")
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip))
         self._check_finite(np.full(1, norm), t[[int(losses.argmax())]], "gradient")
@@ -124,12 +137,14 @@ class Trainer:
             "lr": rate,
         }
 
-    def _backward(self, batch: Batch, t: np.ndarray, eps: np.ndarray) -> np.ndarray:
+    def _backward(
+        self, clean: np.ndarray, t: np.ndarray, eps: np.ndarray, labels: np.ndarray | None
+    ) -> np.ndarray:
         size = self.config.micro_batch or len(t)
         losses = []
         for i in range(0, len(t), size):
             part = slice(i, i + size)
-            x_0, noise, label = self._tensors(batch.x_0[part], eps[part], batch.label, part)
+            x_0, noise, label = self._tensors(clean[part], eps[part], labels, part)
             each = sample_losses(self.model, self.config.loss, x_0, t[part], noise, label)
             (each.sum() / len(t)).backward()
             losses.append(each.detach())

@@ -19,7 +19,9 @@ class Mutant(NamedTuple):
 
 
 SCHEDULE, GAUSSIAN, HEADS = "theory/schedule.py", "theory/gaussian.py", "theory/heads.py"
-LOSSES, PLANS, TRAINER = "theory/losses.py", "theory/plans.py", "training/trainer.py"
+LOSSES, TRAINER = "theory/losses.py", "training/trainer.py"
+GRIDS, FIRST_ORDER = "theory/plans/grids.py", "theory/plans/first_order.py"
+HEUN, MULTISTEP, MAKE = "theory/plans/heun.py", "theory/plans/multistep.py", "theory/plans/make.py"
 EXECUTOR, SAMPLER, UNET = "sampling/executor.py", "sampling/sampler.py", "nn/unet.py"
 
 MUTANTS = [
@@ -98,7 +100,7 @@ MUTANTS = [
     Mutant(
         8,
         "sampling starts below the largest trained time",
-        PLANS,
+        MAKE,
         "start = schedule.T if start is None else start",
         "start = schedule.T - 1 if start is None else start",
         "test_sampling.py::test_from_pure_noise_the_first_state_is_the_noise_of_step_0",
@@ -106,24 +108,23 @@ MUTANTS = [
     Mutant(
         10,
         "t - 1 is the time before, while jumping further",
-        PLANS,
-        "A, B, _ = posterior(schedule, t, s)",
-        "A, B, _ = posterior(schedule, t, t - 1)",
+        FIRST_ORDER,
+        "A, B, C = posterior(schedule, t, s)",
+        "A, B, C = posterior(schedule, t, t - 1)",
         "test_exact_laws.py::test_rows_use_exactly_the_consecutive_pairs_of_the_grid",
     ),
     Mutant(
         11,
         "t - T // N is the time before, while the grid is elsewhere",
-        PLANS,
-        "    bar_t, bar_s = schedule.alpha_bar_at(t), schedule.alpha_bar_at(s)\n    C = eta",
-        "    s = np.maximum(t - times[0] // len(t), 0)\n"
-        "    bar_t, bar_s = schedule.alpha_bar_at(t), schedule.alpha_bar_at(s)\n    C = eta",
+        FIRST_ORDER,
+        "    C = eta",
+        "    s = np.maximum(t - times[0] // len(t), 0)\n    C = eta",
         "test_exact_laws.py::test_every_step_keeps_the_marginal",
     ),
     Mutant(
         12,
         "one step more than asked for",
-        PLANS,
+        GRIDS,
         "left = np.arange(steps, -1, -1)",
         "left = np.arange(steps + 1, -1, -1)",
         "test_exact_laws.py::test_every_grid_starts_at_the_top_ends_clean_and_has_its_number_of_steps",
@@ -131,7 +132,7 @@ MUTANTS = [
     Mutant(
         13,
         "the grid doesn't start at T",
-        PLANS,
+        GRIDS,
         "(2 * int(start) * left + steps) // (2 * steps)",
         "(int(start) // steps) * left",
         "test_exact_laws.py::test_every_grid_starts_at_the_top_ends_clean_and_has_its_number_of_steps",
@@ -147,7 +148,7 @@ MUTANTS = [
     Mutant(
         15,
         "the last step leaves the noise of t = 1",
-        PLANS,
+        FIRST_ORDER,
         "return times[:-1], times[1:]",
         "return times[:-1], np.maximum(times[1:], 0.5)",
         "test_exact_laws.py::test_the_last_step_ends_clean",
@@ -155,7 +156,7 @@ MUTANTS = [
     Mutant(
         16,
         "a step past the end",
-        PLANS,
+        GRIDS,
         "if times[-1] < 0:",
         "if times[-1] < -1e9:",
         "test_exact_laws.py::test_times_must_fall_to_0",
@@ -163,9 +164,9 @@ MUTANTS = [
     Mutant(
         17,
         "DDIM uses alpha_bar of the time before for x_t",
-        PLANS,
-        "B = np.sqrt(bar_s) - A * np.sqrt(bar_t)",
-        "B = np.sqrt(bar_s) - A * np.sqrt(bar_s)",
+        FIRST_ORDER,
+        "return A, np.sqrt(bar_s) - A * np.sqrt(bar_t)",
+        "return A, np.sqrt(bar_s) - A * np.sqrt(bar_s)",
         "test_exact_laws.py::test_every_step_keeps_the_marginal",
     ),
     Mutant(
@@ -211,7 +212,7 @@ MUTANTS = [
     Mutant(
         23,
         "DDIM's noise is that of one step, not of the jump",
-        PLANS,
+        FIRST_ORDER,
         "C = eta * posterior(schedule, t, s)[2]",
         "C = eta * posterior(schedule, t, t - 1)[2]",
         "test_exact_laws.py::test_ddim_with_eta_1_is_ancestral_with_the_posterior_variance",
@@ -219,7 +220,7 @@ MUTANTS = [
     Mutant(
         23,
         "DDIM's direction doesn't make room for the noise",
-        PLANS,
+        FIRST_ORDER,
         "A = np.sqrt((1 - bar_s - C**2) / (1 - bar_t))",
         "A = np.sqrt((1 - bar_s) / (1 - bar_t))",
         "test_exact_laws.py::test_every_step_keeps_the_marginal",
@@ -236,7 +237,7 @@ MUTANTS = [
     Mutant(
         28,
         "a time that comes twice is let in",
-        PLANS,
+        GRIDS,
         "if not np.all(np.diff(times) < 0):",
         "if not np.all(np.diff(times) <= 0):",
         "test_exact_laws.py::test_times_must_fall_to_0",
@@ -244,7 +245,7 @@ MUTANTS = [
     Mutant(
         31,
         "an option that a sampler doesn't have is ignored",
-        PLANS,
+        MAKE,
         "extra = sorted(set(options) - set(accepted))",
         "extra, options = [], {k: v for k, v in options.items() if k in accepted}",
         "test_exact_laws.py::test_plans_refuse_what_they_cannot_do",

@@ -242,7 +242,8 @@ def test_one_step_from_python_is_algorithm_2():
 
 def test_a_plan_with_history_uses_the_newest_first():
     """A hand-made plan of two predictions against the same arithmetic written out."""
-    plan = Plan([3, 2, 1, 0], [0.5, 0.4, 0.3], [[1.0, 9.0], [0.8, -0.2], [0.6, -0.1]], [0.0, 0.1, 0.0])
+    bar = [0.1, 0.5, 0.9, 1.0]
+    plan = Plan([3, 2, 1, 0], bar, [0.5, 0.4, 0.3], [[1.0, 9.0], [0.8, -0.2], [0.6, -0.1]], [0.0, 0.1, 0.0])
     predicted = {3.0: 2.0, 2.0: -1.0, 1.0: 0.5}
     z = torch.tensor([[1.5]], dtype=torch.float64)
     run = trajectory(lambda x, t, label: torch.full_like(x, predicted[t]), plan, 10 * z, lambda k: z)
@@ -358,10 +359,10 @@ def test_times_must_fall_to_0(times, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sampler": "ddmp"}, "known: ddpm, ddim"),
+        ({"sampler": "ddmp"}, "known: ddpm, ddim, heun"),
         ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
         ({"steps": 2.5}, "steps must be"),
-        ({"sampler": "ddpm", "eta": 0.5}, "ddpm takes variance, and not eta"),
+        ({"sampler": "ddpm", "eta": 0.5}, "ddpm takes variance, x0_mse, and not eta"),
         ({"sampler": "ddim", "eta": 1.5}, r"eta must lie within 0\.\.1, got 1.5"),
         ({"sampler": "ddpm", "variance": "big"}, "known: posterior, beta"),
         ({"start": 0}, "start must be above 0"),
@@ -378,12 +379,12 @@ def test_a_plan_survives_json_and_prints_as_a_table():
 
     plan = make_plan(SCHEDULES["cosine"], "ddim", 5, eta=0.3)
     again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
-    for name in ("times", "A", "B", "C"):
+    for name in ("times", "alpha_bar", "A", "B", "C"):
         assert np.array_equal(getattr(again, name), getattr(plan, name))
-    assert again.made_by == {"sampler": "ddim", "eta": 0.3}
+    assert again.made_by == {"sampler": "ddim", "eta": 0.3, "grid": "trailing"}
     assert len(str(plan).splitlines()) == 6
 
 
 def test_a_plans_tables_must_fit_its_times():
     with pytest.raises(ValueError, match="a plan of 2 rows needs"):
-        Plan([2, 1, 0], [1.0], [[1.0]], [0.0])
+        Plan([2, 1, 0], [0.1, 0.5, 1], [1.0], [[1.0]], [0.0])

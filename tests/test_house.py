@@ -134,7 +134,7 @@ def test_doctests():
     import doctest
     import importlib
 
-    for name in ("errors", "random", "theory.schedule", "theory.gaussian", "theory.plans"):
+    for name in ("errors", "random", "theory.schedule", "theory.gaussian", "theory.plans.grids"):
         failed, tried = doctest.testmod(importlib.import_module(f"alphabar.{name}"))
         assert tried
         assert not failed

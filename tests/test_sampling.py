@@ -190,7 +190,7 @@ def test_a_plan_may_be_given_whole(denoiser):
         ({"indices": [1.5]}, "whole numbers"),
         ({"frames": 1}, "frames must be 0, or 2 or more"),
         ({"steps": 0}, "steps must be"),
-        ({"etaa": 1}, "ddpm takes variance, and not etaa"),
+        ({"etaa": 1}, "ddpm takes variance, x0_mse, and not etaa"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused(denoiser, arguments, message):

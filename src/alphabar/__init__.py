@@ -25,9 +25,15 @@ _HOMES = {
     "bound_terms": "theory.losses",
     "clip": "sampling",
     "ddim": "theory.plans",
+    "deis": "theory.plans",
+    "dpmpp": "theory.plans",
     "eps_from_x0": "theory.gaussian",
     "head_row": "theory.heads",
+    "heun": "theory.plans",
+    "ipndm": "theory.plans",
+    "karras": "theory.plans",
     "load": "denoiser",
+    "log_snr": "theory.plans",
     "loss_weight": "theory.losses",
     "make_plan": "theory.plans",
     "mean_from_eps": "theory.gaussian",
@@ -41,6 +47,7 @@ _HOMES = {
     "trailing": "theory.plans",
     "trajectory": "sampling",
     "transition": "theory.gaussian",
+    "unipc": "theory.plans",
     "x0_from_eps": "theory.gaussian",
 }
 
@@ -75,6 +82,19 @@ if TYPE_CHECKING:
     )
     from .theory.heads import head_row
     from .theory.losses import bound_terms, loss_weight
-    from .theory.plans import Plan, ancestral, ddim, make_plan, trailing
+    from .theory.plans import (
+        Plan,
+        ancestral,
+        ddim,
+        deis,
+        dpmpp,
+        heun,
+        ipndm,
+        karras,
+        log_snr,
+        make_plan,
+        trailing,
+        unipc,
+    )
     from .theory.schedule import Schedule
     from .training import Diverged, Run, TrainConfig, Trainer, train

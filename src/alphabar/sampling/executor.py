@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -38,7 +39,7 @@ def trajectory(
 ) -> Iterator[Step]:
     """Run a plan from x at plan.times[0], yielding each step.
 
-    x <- A[k] x + sum_j B[k, j] h_(k-j) + C[k] noise(k), with h_k = x0_hat at times[k].
+    x <- A[k] x + sum_j B[k, j] h_(k-j) + C[k] noise(k), with h_k = x0_hat at times[k] (see `Plan`).
 
     Args:
         denoise: (x_t, t, label) → x0_hat; a `Denoiser` or any function.
@@ -47,21 +48,29 @@ def trajectory(
         label: passed on to `denoise`.
         on_x0: functions that x0_hat passes through, in order, such as `clip(-1, 1)`.
     """
-    history: deque[Tensor] = deque(maxlen=plan.B.shape[1])
+    history: deque[Tensor] = deque(maxlen=plan.B.shape[1] - 1)
     for k in range(plan.num_evaluations):
         t, s = float(plan.times[k]), float(plan.times[k + 1])
         with torch.no_grad():
             x0_hat = denoise(x, t, label)
             for act in on_x0:
                 x0_hat = act(x0_hat)
-            history.appendleft(x0_hat)
-            mean = float(plan.A[k]) * x
-            for b, h in zip(plan.B[k], history, strict=False):
+            mean = float(plan.A[k]) * x + float(plan.B[k, 0]) * x0_hat
+            for b, h in zip(plan.B[k, 1:], history, strict=False):
                 mean = mean + float(b) * h
+            history.appendleft(_remembered(plan, k, x, x0_hat))
             std = float(plan.C[k])
             x_s = mean + std * noise(k) if std else mean
         yield Step(t, s, x, x0_hat, mean, std, x_s)
         x = x_s
+
+
+def _remembered(plan: Plan, k: int, x: Tensor, x0_hat: Tensor) -> Tensor:
+    """x0_hat, or the eps_hat that goes with it, as the plan's history says."""
+    if plan.history == "x0":
+        return x0_hat
+    bar = float(plan.alpha_bar[k])
+    return (x - math.sqrt(bar) * x0_hat) / math.sqrt(1 - bar)
 
 
 def clip(low: float, high: float) -> OnX0:

@@ -6,6 +6,7 @@ import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,11 +70,12 @@ class Schedule:
         """beta_t = 1 - alpha_t, shape (T + 1,); beta[0] = 0 belongs to no step."""
         return 1 - self.alpha
 
-    @property
+    @cached_property
     def lam(self) -> np.ndarray:
         """Half log-SNR lambda_t = 1/2 log(alpha_bar_t / (1 - alpha_bar_t)); lam[0] = +inf."""
-        with np.errstate(divide="ignore"):
-            return 0.5 * (np.log(self.alpha_bar) - np.log1p(-self.alpha_bar))
+        lam = _half_log_snr(self.alpha_bar)
+        lam.flags.writeable = False
+        return lam
 
     @property
     def terminal_signal(self) -> float:
@@ -97,6 +99,24 @@ class Schedule:
             between = (1 - f) * lam[i] + f * lam[i + 1]
         smooth = np.where(i == 0, 1 - f * (1 - self.alpha_bar[1]), 1 / (1 + np.exp(-2 * between)))
         return np.where(f == 0, self.alpha_bar[i], np.where(f == 1, self.alpha_bar[i + 1], smooth))
+
+    def lam_at(self, t: ArrayLike) -> np.ndarray:
+        """lambda at any real t in [0, T], same shape as `t`; +inf at 0."""
+        return _half_log_snr(self.alpha_bar_at(t))
+
+    def time_at(self, lam: ArrayLike) -> np.ndarray:
+        """The real t in (0, T] at which lambda is `lam` (at least lambda_T): the inverse of `lam_at`.
+
+        >>> schedule = Schedule.linear()
+        >>> bool(np.isclose(schedule.time_at(schedule.lam_at(12.3)), 12.3))
+        True
+        """
+        lam = np.asarray(lam, dtype=np.float64)
+        if not np.all(lam >= self.lam[-1] - 1e-9):
+            raise ValueError(f"lambda must be at least lambda_T = {self.lam[-1]:g}, got {np.min(lam):g}")
+        table = np.interp(-lam, -self.lam[1:], np.arange(1.0, self.T + 1))
+        below = 1 / (1 + np.exp(2 * lam)) / (1 - self.alpha_bar[1])
+        return np.where(lam > self.lam[1], below, table)
 
     # --- ways to make one ----------------------------------------------------------------------
 
@@ -228,6 +248,11 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "sigmoid": Schedule.sigmoid,
     "alpha_bar": Schedule.from_alpha_bar,
 }
+
+
+def _half_log_snr(alpha_bar: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return 0.5 * (np.log(alpha_bar) - np.log1p(-alpha_bar))
 
 
 def _whole_T(T: int) -> int:

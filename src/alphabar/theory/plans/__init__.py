@@ -1,0 +1,28 @@
+"""Samplers as tables, one file a family. Every one is a function of a schedule and falling times."""
+
+from .first_order import ancestral, ddim
+from .grids import GRIDS, check_times, karras, log_snr, trailing
+from .heun import heun
+from .make import DEFAULT_SAMPLER, DEFAULT_STEPS, SAMPLERS, make_plan
+from .multistep import deis, dpmpp, ipndm, unipc
+from .plan import Plan
+
+__all__ = [
+    "DEFAULT_SAMPLER",
+    "DEFAULT_STEPS",
+    "GRIDS",
+    "SAMPLERS",
+    "Plan",
+    "ancestral",
+    "check_times",
+    "ddim",
+    "deis",
+    "dpmpp",
+    "heun",
+    "ipndm",
+    "karras",
+    "log_snr",
+    "make_plan",
+    "trailing",
+    "unipc",
+]

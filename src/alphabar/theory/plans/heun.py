@@ -1,0 +1,87 @@
+"""Heun's method, as EDM uses it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..gaussian import transition
+from ..schedule import Schedule
+from .first_order import Times, pairs, towards_x0
+from .plan import Plan
+
+
+def heun(
+    schedule: Schedule,
+    times: Times,
+    evaluations: int | None = None,
+    churn: float = 0.0,
+    churn_min: float = 0.0,
+    churn_max: float = np.inf,
+    churn_noise: float = 1.0,
+) -> Plan:
+    """EDM's sampler (Algorithms 1, 2 of arXiv 2206.00364) in x / sqrt(alpha_bar) over sigma = exp(-lambda).
+
+    From t to s an Euler (DDIM) step, then again with the mean of the slopes at both ends: two rows,
+    the second from s to s. A step to 0 stays Euler's.
+
+    Args:
+        schedule: the schedule.
+        times: of N steps, falling.
+        evaluations: 2N - 1 to 0 and 2N to elsewhere, or one less: then the first step is Euler's.
+        churn: S_churn; a step begins by raising the noise from sigma to (1 + min(S_churn / N,
+            sqrt(2) - 1)) sigma, at most that of T. It acts from the second step on: the first starts
+            from noise that was just drawn.
+        churn_min, churn_max: S_min and S_max, the sigmas between which churn acts.
+        churn_noise: S_noise, a factor on its standard deviation.
+    """
+    t, s = pairs(times)
+    n = len(t)
+    corrected = s > 0
+    full = n + int(corrected.sum())
+    if evaluations == full - 1 and corrected[0]:
+        corrected[0] = False
+    elif evaluations not in (None, full):
+        raise ValueError(f"Heun's method in {n} steps has {full} evaluations, or one less, got {evaluations}")
+    if churn < 0 or churn_noise < 0:
+        raise ValueError(f"churn and churn_noise must be at least 0, got {churn} and {churn_noise}")
+    begin = t.copy()
+    sigma = np.exp(-schedule.lam_at(t))
+    churned = (sigma >= churn_min) & (sigma <= churn_max) & (np.arange(n) > 0) & (churn > 0)
+    raised = np.minimum(sigma * (1 + min(churn / n, np.sqrt(2) - 1)), np.exp(-schedule.lam[-1]))
+    churned &= raised > sigma
+    begin[churned] = schedule.time_at(-np.log(raised[churned]))
+
+    visited, rows = [begin[0]], []
+    for k in range(n):
+        A, B = (float(v) for v in towards_x0(schedule, begin[k], s[k]))
+        if corrected[k]:
+            rows.append((A, [B, 0.0], 0.0))
+            visited.append(s[k])
+            rows.append((*_correction(schedule, begin[k], s[k], A, B), 0.0))
+        else:
+            rows.append((A, [B, 0.0], 0.0))
+        if k + 1 < n and churned[k + 1]:
+            keep, noise = transition(schedule, begin[k + 1], s[k])
+            A, B, _ = rows.pop()
+            rows.append((A * np.sqrt(keep), np.sqrt(keep) * np.array(B), churn_noise * np.sqrt(noise)))
+        visited.append(begin[k + 1] if k + 1 < n else s[k])
+    A, B, C = (np.array([row[i] for row in rows]) for i in range(3))
+    made_by = {"sampler": "heun", "churn": churn}
+    if churn:
+        made_by |= {"churn_min": churn_min, "churn_max": min(churn_max, 1e9), "churn_noise": churn_noise}
+    return Plan(np.array(visited), schedule.alpha_bar_at(visited), A, B, C, made_by=made_by)
+
+
+def _correction(schedule: Schedule, t: float, s: float, A: float, B: float) -> tuple[float, list[float]]:
+    """(A', [B'_0, B'_1]): the corrected x_s from x' = A x_t + B h_t and the predictions h_s at x', and h_t.
+
+    x_s = a x_t + e/2 (eps_t + eps_s), where Euler's step is a x_t + e eps_t; x_t = (x' - B h_t) / A, and
+    each eps is (x - alpha h) / sigma.
+    """
+    bar_t, bar_s = (float(schedule.alpha_bar_at(time)) for time in (t, s))
+    alpha_t, sigma_t, alpha_s, sigma_s = bar_t**0.5, (1 - bar_t) ** 0.5, bar_s**0.5, (1 - bar_s) ** 0.5
+    a = alpha_s / alpha_t
+    e = sigma_s - a * sigma_t
+    on_x_t = a + e / (2 * sigma_t)
+    on_h_t = -on_x_t * B / A - e * alpha_t / (2 * sigma_t)
+    return on_x_t / A + e / (2 * sigma_s), [-e * alpha_s / (2 * sigma_s), on_h_t]

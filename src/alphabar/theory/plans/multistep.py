@@ -1,0 +1,188 @@
+"""Samplers that extrapolate from the predictions before: DPM-Solver++, UniPC, DEIS, iPNDM.
+
+With sigma_t = sqrt(1 - alpha_bar_t) and alpha_t = sqrt(alpha_bar_t), the way from t to s is exactly
+
+    x_s = sigma_s / sigma_t x_t + sigma_s ∫ exp(lambda)  x0_hat  d lambda       (a)
+    x_s = alpha_s / alpha_t x_t - alpha_s ∫ exp(-lambda) eps_hat d lambda       (b)
+
+over lambda_t..lambda_s (eqs. 8 and 9 of arXiv 2211.01095). A solver replaces the prediction in the
+integral by a polynomial in lambda through the last ones: of degree order - 1, lower in the first
+rows, and constant in the last row if it ends at 0, where lambda is infinite.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from ..schedule import Schedule
+from .first_order import Times, check_eta, pairs, towards_x0
+from .plan import Plan
+
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
+ADAMS_BASHFORTH = {
+    1: [1.0],
+    2: [3 / 2, -1 / 2],
+    3: [23 / 12, -16 / 12, 5 / 12],
+    4: [55 / 24, -59 / 24, 37 / 24, -9 / 24],
+}
+
+
+def dpmpp(schedule: Schedule, times: Times, order: int = 2, eta: float = 0.0) -> Plan:
+    """DPM-Solver++, multistep, of order 1 to 3: the ODE (eta = 0) or its SDE (eta = 1).
+
+    Formula (a); with noise, for the process that keeps the same marginals,
+
+        x_s = sigma_s / sigma_t exp(-eta^2 h) x_t + alpha_s ∫ kappa exp(kappa (lambda - lambda_s)) x0_hat
+              + sigma_s sqrt(1 - exp(-2 eta^2 h)) z,    kappa = 1 + eta^2, h = lambda_s - lambda_t.
+
+    Order 2 is the paper's 2M, which takes x0_hat at the middle of the interval (Algorithm 2 of arXiv
+    2211.01095, and its SDE form); order 3 integrates the parabola exactly. Order 1 is `ddim` at
+    eta 0 and 1.
+    """
+    check_eta(eta)
+    orders = _orders(times, order, 3)
+    A, B, C = _exponential(schedule, times, orders, eta)
+    made_by = {"sampler": "dpmpp", "order": max(orders), "eta": eta}
+    return Plan(np.asarray(times), schedule.alpha_bar_at(times), A, B, C, made_by=made_by)
+
+
+def unipc(schedule: Schedule, times: Times, order: int = 2) -> Plan:
+    """UniPC of order 1 to 3: DPM-Solver++'s predictor, each step corrected by the next prediction.
+
+    UniP-p and UniC-p with B(h) = e^h - 1 for data prediction (Algorithms 5 and 6 of arXiv 2302.04867).
+    The prediction at t_k, made from the uncorrected x_k, corrects x_k itself before the next step:
+    both are the same multiple of x_(k-1) plus a combination of predictions, so the corrected x_k is
+    x_k plus the difference of the two combinations, and no second evaluation or state is needed.
+    """
+    orders = _orders(times, order, 3)
+    A, predictor, C = _exponential(schedule, times, orders, 0.0)
+    lam = schedule.lam_at(times)
+    n, J = predictor.shape
+    B = np.zeros((n, J + 1))
+    B[:, :J] = predictor
+    for k in range(1, n):
+        p = orders[k - 1]
+        corrector = _weights(lam[k - 1], lam[k], lam[k - np.arange(p + 1)], 1.0)
+        if p == 1:
+            corrector = corrector.sum() * np.array([0.5, 0.5])
+        B[k, : p + 1] += A[k] * np.sqrt(schedule.alpha_bar_at(times[k])) * corrector
+        B[k, 1:] -= A[k] * predictor[k - 1]
+    made_by = {"sampler": "unipc", "order": max(orders)}
+    return Plan(np.asarray(times), schedule.alpha_bar_at(times), A, B, C, made_by=made_by)
+
+
+def deis(schedule: Schedule, times: Times, order: int = 3) -> Plan:
+    """DEIS of order 1 to 3: formula (b), with eps_hat a polynomial in lambda (arXiv 2204.13902).
+
+    The paper's tAB-DEIS fits it over t; over lambda, as here, is the `logrho` variant. Order 1 is `ddim`.
+    """
+    orders = _orders(times, order, 3)
+    lam = schedule.lam_at(times)
+    _, sigma = _signal_noise(schedule, times)
+    b = np.zeros((len(orders), max(orders)))
+    for k, p in enumerate(orders):
+        if np.isfinite(lam[k + 1]):
+            nodes = lam[k - np.arange(p)]
+            b[k, :p] = sigma[k + 1] * _weights(lam[k], lam[k + 1], nodes, -1.0)
+        else:
+            b[k, 0] = _euler(schedule, times)[k]
+    return _eps_plan(schedule, times, b, {"sampler": "deis", "order": max(orders)})
+
+
+def ipndm(schedule: Schedule, times: Times, order: int = 4) -> Plan:
+    """Improved PNDM of order 1 to 4: a DDIM step with eps_hat combined as by Adams and Bashforth.
+
+    The coefficients are those for equal steps, whatever the times (arXiv 2204.13902, sec. 4; the
+    multistep formula of arXiv 2202.09778), also in the last row. Order 1 is `ddim`.
+    """
+    n = len(np.asarray(times)) - 1
+    orders = _orders(times, order, 4, ends_at_first_order=False)
+    b = np.zeros((n, max(orders)))
+    for k, p in enumerate(orders):
+        b[k, :p] = _euler(schedule, times)[k] * np.array(ADAMS_BASHFORTH[p])
+    return _eps_plan(schedule, times, b, {"sampler": "ipndm", "order": max(orders)})
+
+
+# --- shared ------------------------------------------------------------------------------------
+
+
+def _orders(times: Times, order: int, most: int, ends_at_first_order: bool = True) -> list[int]:
+    """The order of each row: it grows from 1 as predictions come in, and ends at 1 if it ends clean."""
+    times = np.asarray(times, dtype=np.float64)
+    pairs(times)
+    if isinstance(order, bool) or order not in range(1, most + 1):
+        raise ValueError(f"order must be a whole number within 1..{most}, got {order!r}")
+    n = len(times) - 1
+    orders = [min(order, k + 1) for k in range(n)]
+    if ends_at_first_order and times[-1] == 0:
+        orders[-1] = 1
+    if max(orders) < order:
+        warnings.warn(
+            f"order {order} needs more predictions than {n} evaluations give: lowered to {max(orders)}",
+            stacklevel=4,
+        )
+    return orders
+
+
+def _exponential(
+    schedule: Schedule, times: Times, orders: list[int], eta: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(A, B, C) of formula (a), with noise by eta."""
+    alpha, sigma = _signal_noise(schedule, times)
+    lam = schedule.lam_at(times)
+    shrink = sigma[1:] * alpha[:-1] / (alpha[1:] * sigma[:-1])  # exp(-h)
+    kappa = 1 + eta**2
+    A = sigma[1:] / sigma[:-1] * shrink ** (eta**2)
+    C = sigma[1:] * np.sqrt(1 - shrink ** (2 * eta**2)) if eta else np.zeros_like(A)
+    B = np.zeros((len(orders), max(orders)))
+    total = alpha[1:] * (1 - shrink**kappa)
+    for k, p in enumerate(orders):
+        if p <= 2:
+            B[k, 0] = total[k]
+        if p == 2:
+            ahead = 0.5 * (lam[k + 1] - lam[k]) / (lam[k] - lam[k - 1]) * total[k]
+            B[k, :2] += [ahead, -ahead]
+        if p == 3:
+            B[k, :3] = alpha[k + 1] * _weights(lam[k], lam[k + 1], lam[k - np.arange(3)], kappa)
+    return A, B, C
+
+
+def _weights(lam_t: float, lam_s: float, nodes: np.ndarray, kappa: float) -> np.ndarray:
+    """∫ kappa exp(kappa (lambda - lambda_s)) L_j(lambda) d lambda over lambda_t..lambda_s, for each j.
+
+    L_j is Lagrange's polynomial, 1 at nodes[j] and 0 at the others.
+    """
+    half = (lam_s - lam_t) / 2
+    lam = lam_t + half * (NODES + 1)
+    density = half * WEIGHTS * kappa * np.exp(kappa * (lam - lam_s))
+    weights = []
+    for j, node in enumerate(nodes):
+        others = np.delete(nodes, j)
+        weights.append(density @ np.prod((lam[:, None] - others) / (node - others), axis=1))
+    return np.array(weights)
+
+
+def _euler(schedule: Schedule, times: Times) -> np.ndarray:
+    """What DDIM adds of eps_hat: sigma_s - alpha_s sigma_t / alpha_t."""
+    alpha, sigma = _signal_noise(schedule, times)
+    return sigma[1:] - alpha[1:] * sigma[:-1] / alpha[:-1]
+
+
+def _eps_plan(schedule: Schedule, times: Times, b: np.ndarray, made_by: dict) -> Plan:
+    """x_s = alpha_s / alpha_t x_t + sum_j b_j eps_hat_(k-j), with the newest written in x0_hat."""
+    times = np.asarray(times, dtype=np.float64)
+    alpha, sigma = _signal_noise(schedule, times)
+    t, s = times[:-1], times[1:]
+    A, B_0 = towards_x0(schedule, t, s)
+    beyond = b[:, 0] - _euler(schedule, times)  # what DDIM's own step doesn't have of the newest eps_hat
+    B = b.copy()
+    B[:, 0] = B_0 - beyond * alpha[:-1] / sigma[:-1]
+    bar = schedule.alpha_bar_at(times)
+    return Plan(times, bar, A + beyond / sigma[:-1], B, np.zeros(len(t)), "eps", made_by)
+
+
+def _signal_noise(schedule: Schedule, times: Times) -> tuple[np.ndarray, np.ndarray]:
+    bar = schedule.alpha_bar_at(times)
+    return np.sqrt(bar), np.sqrt(1 - bar)

@@ -23,6 +23,8 @@ LOSSES, TRAINER = "theory/losses.py", "training/trainer.py"
 GRIDS, FIRST_ORDER = "theory/plans/grids.py", "theory/plans/first_order.py"
 HEUN, MULTISTEP, MAKE = "theory/plans/heun.py", "theory/plans/multistep.py", "theory/plans/make.py"
 EXECUTOR, SAMPLER, UNET = "sampling/executor.py", "sampling/sampler.py", "nn/unet.py"
+SLOTS, GUIDANCE = "sampling/slots.py", "sampling/guidance.py"
+MEASUREMENTS, PICTURES = "sampling/measurements.py", "sampling/pictures.py"
 
 MUTANTS = [
     Mutant(
@@ -254,8 +256,8 @@ MUTANTS = [
         32,
         "a real sample is noised to t + 1 and denoised from t",
         SAMPLER,
-        "np.broadcast_to(clean, z.shape), start, z)",
-        "np.broadcast_to(clean, z.shape), min(start + 1, schedule.T), z)",
+        "q_sample(schedule, clean[where], start, z)",
+        "q_sample(schedule, clean[where], min(start + 1, schedule.T), z)",
         "test_sampling.py::test_a_clean_sample_is_noised_to_t_and_denoised_from_t",
     ),
     Mutant(
@@ -401,9 +403,9 @@ MUTANTS = [
     Mutant(
         42,
         "the same noise for every sample",
-        SAMPLER,
-        "sample_noise(self.seed, i, step, self.shape)",
-        "sample_noise(self.seed, 0, step, self.shape)",
+        SLOTS,
+        "sample_noise(seed, i, step, shape)",
+        "sample_noise(seed, 0, step, shape)",
         "test_sampling.py::test_sample_i_is_the_same_bytes_alone_in_a_batch_and_in_reverse",
     ),
     Mutant(

@@ -388,6 +388,8 @@ def test_models_that_are_none(here, refused, command):
     (here / "text.safetensors").write_text("no tensors")
     shutil.copy("run/model.safetensors", "flipped.safetensors")
     flip_byte(here / "flipped.safetensors")
+    (here / "alone").mkdir()
+    shutil.copy("run/checkpoints/step-000000008.safetensors", "alone")
     (here / "cut.safetensors").write_bytes((here / "run" / "model.safetensors").read_bytes()[:-1])
     before = contents(here)
     for name, expected in {
@@ -397,7 +399,7 @@ def test_models_that_are_none(here, refused, command):
         "text.safetensors": "is damaged or no .safetensors file",
         "flipped.safetensors": "is damaged: its contents don't match the digest",
         "cut.safetensors": "is damaged",
-        "run/checkpoints/step-000000008.safetensors": "is no model but a checkpoint",
+        "alone/step-000000008.safetensors": "is a checkpoint, and its run's model.safetensors",
         "pets/cats/00.png": "is damaged or no .safetensors file",
     }.items():
         assert expected in refused(command, name)
@@ -411,7 +413,7 @@ def test_models_that_are_none(here, refused, command):
     ("options", "expected"),
     [
         (["--sampler", "dddm"], "unknown sampler 'dddm'; known: "),
-        (["--sampler", "ddpm", "--eta", "0.5"], "ddpm takes variance, and not eta"),
+        (["--sampler", "ddpm", "--eta", "0.5"], "ddpm takes variance, x0_mse, and not eta"),
         (["--sampler", "ddim", "--variance", "beta"], "ddim takes eta, and not variance"),
         (["--sampler", "ddpm", "--variance", "big"], "big"),
         (["--sampler", "ddim", "--eta", "1.5"], "eta must lie within 0..1, got 1.5"),

@@ -365,7 +365,7 @@ def test_denoise_noises_and_brings_back(run, here):
     expected = {"noisy.npy", "noisy.png", "input.png", "strip.png", "trajectory.gif", "samples.npy"}
     assert expected <= inside(here / "d")
     facts = json.loads((here / "d" / "samples.json").read_text())
-    assert (facts["picture"], facts["t"], facts["times"]) == ("a.png", 400, [400, 300, 200, 100, 0])
+    assert (facts["pictures"], facts["t"], facts["times"]) == (["a.png"], 400, [400, 300, 200, 100, 0])
     assert facts["from"] == "x_0 noised to t"
     assert len(np.load("d/samples.npy")) == 3
     x_t = np.load("d/noisy.npy")

@@ -30,7 +30,8 @@ MAY_KNOW = {
     "denoiser": GROUND | {"theory", "nn", "data"},
     "sampling": GROUND | {"theory", "denoiser", "data"},
     "training": GROUND | {"theory", "nn", "denoiser", "data"},
-    "cli": GROUND | {"theory", "nn", "denoiser", "data", "sampling", "training"},
+    "evaluation": GROUND | {"theory", "denoiser", "data", "sampling"},
+    "cli": GROUND | {"theory", "nn", "denoiser", "data", "sampling", "training", "evaluation"},
 }
 LIBRARIES = {  # which of the larger ones a room may use
     "theory": {"numpy"},
@@ -39,6 +40,7 @@ LIBRARIES = {  # which of the larger ones a room may use
     "denoiser": {"numpy", "torch"},
     "sampling": {"numpy", "torch"},
     "training": {"numpy", "torch", "pydantic"},
+    "evaluation": {"numpy", "torch"},
     "cli": {"numpy", "torch", "PIL", "typer", "rich", "matplotlib"},
     "errors": set(),
     "version": set(),

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from .data.spec import DataSpec
 from .errors import unknown
-from .files import DamagedFile, load_tensors, save_tensors
+from .files import DamagedFile, load_tensors, read_facts, save_tensors
 from .nn import build_network
 from .theory.gaussian import column
 from .theory.heads import HEADS, head_row
+from .theory.plans import Plan
 from .theory.schedule import Schedule
 
 FORMAT = 1
@@ -32,6 +33,8 @@ class Denoiser(nn.Module):
         data: what one sample is.
         about: where the weights come from, for people and programs.
         label_dropout: the share of labels that training hid; above 0, label -1 (no class) is known too.
+        plans: samplers that were fitted to these weights.
+        x0_mse: (times, E (x_0 - x0_hat)^2 per dimension there), if it was estimated.
         precision: "float32", or "bfloat16" to run the network under autocast.
         digest: of the file that the weights were loaded from, if they were.
     """
@@ -53,6 +56,8 @@ class Denoiser(nn.Module):
         self.data = data
         self.about = about or {}
         self.label_dropout = 0.0
+        self.plans: list[Plan] = []
+        self.x0_mse: tuple[list[float], list[float]] | None = None
         self.precision = "float32"
         self.digest = ""
 
@@ -92,6 +97,8 @@ class Denoiser(nn.Module):
             "head": self.head,
             "data": self.data.to_dict(),
             "label_dropout": self.label_dropout,
+            "plans": [plan.to_dict() for plan in self.plans],
+            "x0_mse": self.x0_mse,
             "about": self.about,
         }
 
@@ -110,6 +117,8 @@ def from_facts(facts: dict[str, Any]) -> Denoiser:
         facts["about"],
     )
     denoiser.label_dropout = facts.get("label_dropout", 0.0)
+    denoiser.plans = [Plan.from_dict(entry) for entry in facts.get("plans", [])]
+    denoiser.x0_mse = facts.get("x0_mse")
     return denoiser
 
 
@@ -129,17 +138,17 @@ def model_path(path: str | Path) -> Path:
 def load(path: str | Path, device: str = "cpu") -> Denoiser:
     """Load a model from a run's folder or a .safetensors file, ready to sample from.
 
+    A checkpoint within a run's folder gives the averaged model of that moment.
+
     DamagedFile (a ValueError) if the file was cut short or changed, ValueError if it is another
     program's, FileNotFoundError if there is none.
     """
     path = model_path(path)
     tensors, facts, digest = load_tensors(path)
+    if "step" in facts and "format" not in facts:
+        facts, tensors = _of_checkpoint(path, facts, tensors)
     if facts.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} has format {facts.get('format')!r}, and this version reads {FORMAT}"
-            if "format" in facts
-            else f"{path} is no model but a checkpoint or another file of a run"
-        )
+        raise ValueError(f"{path} has format {facts.get('format')!r}, and this version reads {FORMAT}")
     denoiser = from_facts(facts)
     try:
         denoiser.net.load_state_dict(tensors)
@@ -147,3 +156,18 @@ def load(path: str | Path, device: str = "cpu") -> Denoiser:
         raise DamagedFile(f"{path} does not fit its own description: {error}") from None
     denoiser.digest = digest
     return denoiser.to(device).eval().requires_grad_(False)
+
+
+def _of_checkpoint(
+    path: Path, facts: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The averaged model in a checkpoint, with the description of the run that it is in."""
+    model = path.parent.parent / MODEL_FILE
+    if not model.exists():
+        raise ValueError(
+            f"{path} is a checkpoint, and its run's {MODEL_FILE}, which describes it, is not there"
+        )
+    described, _ = read_facts(model)
+    about = {**described["about"], "images": facts["images"], "steps": facts["step"]}
+    ema = {name.removeprefix("ema."): t for name, t in tensors.items() if name.startswith("ema.")}
+    return {**described, "about": about, "plans": [], "x0_mse": None}, ema

@@ -16,6 +16,8 @@ PURPOSES = (
     "sample",
     "label",
     "label_dropout",
+    "tune",
+    "probe",
 )
 
 

@@ -51,4 +51,15 @@ def info(
         ("schedule", f"{schedule['name']}, {shown or f'T {denoiser.schedule.T}'}"),
         ("terminal signal", f"sqrt(alpha_bar_T) = {facts['terminal_signal']:.4g}"),
         ("trained", f"{about.get('images', 0):,}{total} images, Alphabar {about.get('alphabar', '?')}"),
+        ("guidance", "yes" if denoiser.label_dropout else "by another model only"),
+        ("fitted", ", ".join(_fitted(denoiser)) or "nothing (alphabar tune)"),
     ])  # fmt: skip
+
+
+def _fitted(denoiser: Any) -> list[str]:
+    """What `alphabar tune` found."""
+    found = []
+    for plan in denoiser.plans:
+        scale = plan.made_by["guidance"]["scale"]
+        found.append(f"--steps {plan.num_evaluations}" + (f" --guidance {scale:g}" if scale != 1 else ""))
+    return found + ["--sampler ddpm --variance optimal"] * (denoiser.x0_mse is not None)

@@ -11,9 +11,13 @@ import typer
 from ..version import __version__
 from .data import data
 from .info import info
-from .sample import denoise, sample
+from .pictures import denoise, interpolate
+from .plan import plan
+from .restore import colourise, deblur, inpaint, upscale
+from .sample import sample
 from .schedule import schedule
 from .train import train
+from .tune import probe, tune
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,8 +42,12 @@ def _main(
     pass
 
 
-for command in (data, train, sample, denoise, schedule, info):
+for command in (data, train, sample, tune, probe, info):
     app.command()(command)
+for command in (denoise, interpolate, inpaint, upscale, colourise, deblur):
+    app.command(rich_help_panel="Real pictures")(command)
+app.command(rich_help_panel="Theory")(schedule)
+app.add_typer(plan, name="plan", rich_help_panel="Theory")
 
 
 def main() -> None:

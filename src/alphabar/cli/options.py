@@ -36,15 +36,7 @@ ValueRange = Annotated[
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Go on without unreadable pictures.")]
 Holdout = Annotated[float, typer.Option(help="Share held out for validation.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps, …; auto: a GPU if there is one.")]
-Steps = Annotated[
-    int | None, typer.Option(help="Network evaluations.", show_default="50 from T, fewer from below")
-]
-Sampler = Annotated[str, typer.Option(help="ddpm (the paper's) or ddim.")]
-Eta = Annotated[float | None, typer.Option(help="Of ddim: 0 adds no noise, 1 is ddpm.", show_default="0")]
-Variance = Annotated[str | None, typer.Option(help="Of ddpm: posterior or beta.", show_default="posterior")]
 Seed = Annotated[int, typer.Option(help="Sample i of a seed is always the same.")]
-NoClip = Annotated[bool, typer.Option("--no-clip", help="Don't keep x0_hat within the data's range.")]
-ClassName = Annotated[str | None, typer.Option("--class", help="Only samples of this class.")]
 Trajectory = Annotated[
     bool, typer.Option("--trajectory", help="Also the way there: strip.png and trajectory.gif.")
 ]
@@ -113,12 +105,6 @@ def parse_device(name: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None
     return name
-
-
-def sampler_options(sampler: str, eta: float | None, variance: str | None) -> dict[str, Any]:
-    """The arguments of `make_plan` that were given."""
-    given = {"sampler": sampler, "eta": eta, "variance": variance}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def read_data(

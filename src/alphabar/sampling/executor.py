@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,7 +47,8 @@ def trajectory(
         x: (B, …), the state at plan.times[0].
         noise: row → standard normal numbers of x's shape; asked only where C is not 0.
         label: passed on to `denoise`.
-        on_x0: functions that x0_hat passes through, in order, such as `clip(-1, 1)`.
+        on_x0: functions that x0_hat passes through, in order, such as `clip(-1, 1)`; and the result,
+            where it is made of more than the last x0_hat.
     """
     history: deque[Tensor] = deque(maxlen=plan.B.shape[1] - 1)
     for k in range(plan.num_evaluations):
@@ -61,6 +63,9 @@ def trajectory(
             history.appendleft(_remembered(plan, k, x, x0_hat))
             std = float(plan.C[k])
             x_s = mean + std * noise(k) if std else mean
+            if s == 0 and (plan.A[k] or np.any(plan.B[k, 1:])):  # the result is not x0_hat itself
+                for act in on_x0:
+                    x_s = act(x_s)
         yield Step(t, s, x, x0_hat, mean, std, x_s)
         x = x_s
 
@@ -76,6 +81,26 @@ def _remembered(plan: Plan, k: int, x: Tensor, x0_hat: Tensor) -> Tensor:
 def clip(low: float, high: float) -> OnX0:
     """A function on x0_hat that keeps it within the data's range (in model space)."""
     return lambda x0_hat: x0_hat.clamp(low, high)
+
+
+def threshold(low: float, high: float, share: float = 0.995) -> OnX0:
+    """Dynamic thresholding (sec. 2.3 of arXiv 2205.11487): a function on x0_hat.
+
+    Where more than 1 - share of a sample's values lie outside low..high, the sample is clipped to
+    the range, as wide as it takes, that holds `share` of them, and shrunk back into low..high.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"the share of values for thresholding must lie within 0..1, got {share}")
+    middle, half = (low + high) / 2, (high - low) / 2
+
+    def act(x0_hat: Tensor) -> Tensor:
+        away = x0_hat - middle
+        flat = away.flatten(1).abs()
+        reach = flat.kthvalue(max(1, math.ceil(share * flat.shape[1])), dim=1).values.clamp(min=half)
+        reach = reach.reshape(-1, *[1] * (x0_hat.ndim - 1))
+        return middle + away.clamp(-reach, reach) * (half / reach)
+
+    return act
 
 
 def p_sample(

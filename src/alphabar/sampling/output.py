@@ -42,7 +42,7 @@ def write_samples(folder: Path, samples: Samples, spec: DataSpec, **more: Any) -
     for i, index in enumerate(samples.indices.tolist()):
         own = {**facts, "index": index}
         if samples.labels is not None:
-            own["class"] = spec.classes[samples.labels[i]]
+            own["class"] = spec.classes[samples.labels[i]] if samples.labels[i] >= 0 else None
         written.append(folder / f"{index:06d}.png")
         save_picture(written[-1], shown[i], own)
     written.append(folder / "grid.png")

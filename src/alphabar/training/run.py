@@ -24,6 +24,7 @@ import torch
 from ..data.dataset import Dataset
 from ..denoiser import MODEL_FILE
 from ..files import DamagedFile, atomic, read_facts, read_json, write_json
+from ..theory.plans import Plan
 from ..version import __version__
 from .checkpoints import checkpoint_files, load_newest, save_checkpoint
 from .config import TrainConfig
@@ -191,7 +192,22 @@ class Run:
             "data_fingerprint": self.entry["data"]["fingerprint"],
             "config": self.config.model_dump(mode="json"),
         }
+        self._keep_fitted()
         trainer.ema.save(self.folder / MODEL_FILE)
+
+    def _keep_fitted(self) -> None:
+        """What was fitted to the model in the folder stays with it, if its weights are still these."""
+        ema, path = self.trainer.ema, self.folder / MODEL_FILE
+        ema.plans, ema.x0_mse = [], None
+        if not path.exists():
+            return
+        with contextlib.suppress(ValueError, KeyError):
+            before, _ = read_facts(path)
+            if before["about"]["images"] == self.trainer.images:
+                ema.plans = [Plan.from_dict(entry) for entry in before["plans"]]
+                ema.x0_mse = before["x0_mse"]
+            elif before["plans"] or before["x0_mse"]:
+                self.say("the weights have changed: what alphabar tune fitted to those before is dropped")
 
     def _milestones(self) -> list[int]:
         if self.total is None:

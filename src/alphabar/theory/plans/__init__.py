@@ -4,7 +4,7 @@ from .first_order import ancestral, ddim
 from .grids import GRIDS, check_times, karras, log_snr, trailing
 from .heun import heun
 from .make import DEFAULT_SAMPLER, DEFAULT_STEPS, SAMPLERS, make_plan
-from .multistep import deis, dpmpp, ipndm, unipc
+from .multistep import deis, dpmpp, inversion, ipndm, unipc
 from .plan import Plan
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "deis",
     "dpmpp",
     "heun",
+    "inversion",
     "ipndm",
     "karras",
     "log_snr",

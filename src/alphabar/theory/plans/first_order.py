@@ -55,7 +55,7 @@ def ddim(schedule: Schedule, times: Times, eta: float = 0.0) -> Plan:
     t, s = pairs(times)
     C = eta * posterior(schedule, t, s)[2]
     A, B = towards_x0(schedule, t, s, C)
-    made_by = {"sampler": "ddim", "eta": eta}
+    made_by = {"sampler": "ddim", "eta": float(eta)}
     return Plan(np.asarray(times), schedule.alpha_bar_at(times), A, B[:, None], C, made_by=made_by)
 
 
@@ -85,8 +85,11 @@ def _interpolated(
     schedule: Schedule, table: tuple[Sequence[float], Sequence[float]], t: np.ndarray
 ) -> np.ndarray:
     """The table's values at times t, linear in lambda; constant beyond its ends."""
-    times, values = (np.asarray(row, dtype=np.float64) for row in table)
-    if times.shape != values.shape or times.ndim != 1 or not np.all(values >= 0):
+    try:
+        times, values = (np.asarray(row, dtype=np.float64) for row in table)
+    except TypeError:
+        raise ValueError(f"x0_mse must be two rows, times and numbers, got {table!r}") from None
+    if times.ndim != 1 or not len(times) or times.shape != values.shape or not np.all(values >= 0):
         raise ValueError("x0_mse must be two rows of equal length, times and numbers of at least 0")
     order = np.argsort(times)[::-1]
     return np.interp(schedule.lam_at(t), schedule.lam_at(times)[order], values[order])

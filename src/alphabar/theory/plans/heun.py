@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from ..gaussian import transition
 from ..schedule import Schedule
 from .first_order import Times, pairs, towards_x0
 from .plan import Plan
+
+FAR = 200.0  # linear's sigma_T is 157
 
 
 def heun(
@@ -42,10 +46,18 @@ def heun(
         corrected[0] = False
     elif evaluations not in (None, full):
         raise ValueError(f"Heun's method in {n} steps has {full} evaluations, or one less, got {evaluations}")
-    if churn < 0 or churn_noise < 0:
-        raise ValueError(f"churn and churn_noise must be at least 0, got {churn} and {churn_noise}")
+    if not (0 <= churn < np.inf and 0 <= churn_noise < np.inf):
+        raise ValueError(f"churn and churn_noise must be finite and at least 0, got {churn}, {churn_noise}")
+    if not 0 <= churn_min <= churn_max:
+        raise ValueError(f"churn_min and churn_max must rise from 0, got {churn_min} and {churn_max}")
     begin = t.copy()
     sigma = np.exp(-schedule.lam_at(t))
+    if corrected[0] and sigma[0] > FAR:
+        warnings.warn(
+            f"from sigma = {sigma[0]:,.0f} (EDM's own is 80) the first step, corrected, goes far astray: "
+            "take an even number of steps, whose first is Euler's, or another sampler",
+            stacklevel=3,
+        )
     churned = (sigma >= churn_min) & (sigma <= churn_max) & (np.arange(n) > 0) & (churn > 0)
     raised = np.minimum(sigma * (1 + min(churn / n, np.sqrt(2) - 1)), np.exp(-schedule.lam[-1]))
     churned &= raised > sigma
@@ -66,9 +78,10 @@ def heun(
             rows.append((A * np.sqrt(keep), np.sqrt(keep) * np.array(B), churn_noise * np.sqrt(noise)))
         visited.append(begin[k + 1] if k + 1 < n else s[k])
     A, B, C = (np.array([row[i] for row in rows]) for i in range(3))
-    made_by = {"sampler": "heun", "churn": churn}
+    made_by = {"sampler": "heun", "churn": float(churn)}
     if churn:
-        made_by |= {"churn_min": churn_min, "churn_max": min(churn_max, 1e9), "churn_noise": churn_noise}
+        bounds = {"churn_min": churn_min, "churn_max": min(churn_max, 1e9), "churn_noise": churn_noise}
+        made_by |= {name: float(value) for name, value in bounds.items()}
     return Plan(np.array(visited), schedule.alpha_bar_at(visited), A, B, C, made_by=made_by)
 
 

@@ -58,7 +58,7 @@ def make_plan(
         if steps is not None or start is not None or grid is not None:
             raise ValueError("times are given: steps, start and grid follow from them")
         return _named(maker(schedule, times, **options), grid="given")
-    steps, grid = DEFAULT_STEPS if steps is None else steps, grid or DEFAULT_GRID
+    steps, grid = DEFAULT_STEPS if steps is None else steps, DEFAULT_GRID if grid is None else grid
     if grid not in GRIDS:
         raise unknown("grid", grid, GRIDS)
     start = schedule.T if start is None else start

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..schedule import Schedule
 from .first_order import Times, check_eta, pairs, towards_x0
+from .grids import log_snr
 from .plan import Plan
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
@@ -29,8 +30,8 @@ ADAMS_BASHFORTH = {
 }
 
 
-def dpmpp(schedule: Schedule, times: Times, order: int = 2, eta: float = 0.0) -> Plan:
-    """DPM-Solver++, multistep, of order 1 to 3: the ODE (eta = 0) or its SDE (eta = 1).
+def dpmpp(schedule: Schedule, times: Times, order: int | None = None, eta: float = 0.0) -> Plan:
+    """DPM-Solver++, multistep, of order 1 to 3 (2): the ODE (eta = 0) or its SDE (eta = 1).
 
     Formula (a); with noise, for the process that keeps the same marginals,
 
@@ -42,23 +43,23 @@ def dpmpp(schedule: Schedule, times: Times, order: int = 2, eta: float = 0.0) ->
     eta 0 and 1.
     """
     check_eta(eta)
-    orders = _orders(times, order, 3)
+    orders = _orders(times, order, 2, 3)
     A, B, C = _exponential(schedule, times, orders, eta)
-    made_by = {"sampler": "dpmpp", "order": max(orders), "eta": eta}
+    made_by = {"sampler": "dpmpp", "order": max(orders), "eta": float(eta)}
     return Plan(np.asarray(times), schedule.alpha_bar_at(times), A, B, C, made_by=made_by)
 
 
-def unipc(schedule: Schedule, times: Times, order: int = 2) -> Plan:
-    """UniPC of order 1 to 3: DPM-Solver++'s predictor, each step corrected by the next prediction.
+def unipc(schedule: Schedule, times: Times, order: int | None = None) -> Plan:
+    """UniPC of order 1 to 3 (2): DPM-Solver++'s predictor, each step corrected by the next prediction.
 
     UniP-p and UniC-p with B(h) = e^h - 1 for data prediction (Algorithms 5 and 6 of arXiv 2302.04867).
     The prediction at t_k, made from the uncorrected x_k, corrects x_k itself before the next step:
     both are the same multiple of x_(k-1) plus a combination of predictions, so the corrected x_k is
     x_k plus the difference of the two combinations, and no second evaluation or state is needed.
     """
-    orders = _orders(times, order, 3)
+    orders = _orders(times, order, 2, 3)
     A, predictor, C = _exponential(schedule, times, orders, 0.0)
-    lam = schedule.lam_at(times)
+    lam, (alpha, _) = schedule.lam_at(times), _signal_noise(schedule, times)
     n, J = predictor.shape
     B = np.zeros((n, J + 1))
     B[:, :J] = predictor
@@ -67,60 +68,81 @@ def unipc(schedule: Schedule, times: Times, order: int = 2) -> Plan:
         corrector = _weights(lam[k - 1], lam[k], lam[k - np.arange(p + 1)], 1.0)
         if p == 1:
             corrector = corrector.sum() * np.array([0.5, 0.5])
-        B[k, : p + 1] += A[k] * np.sqrt(schedule.alpha_bar_at(times[k])) * corrector
+        B[k, : p + 1] += A[k] * alpha[k] * corrector
         B[k, 1:] -= A[k] * predictor[k - 1]
     made_by = {"sampler": "unipc", "order": max(orders)}
     return Plan(np.asarray(times), schedule.alpha_bar_at(times), A, B, C, made_by=made_by)
 
 
-def deis(schedule: Schedule, times: Times, order: int = 3) -> Plan:
-    """DEIS of order 1 to 3: formula (b), with eps_hat a polynomial in lambda (arXiv 2204.13902).
+def deis(schedule: Schedule, times: Times, order: int | None = None) -> Plan:
+    """DEIS of order 1 to 3 (3): formula (b), with eps_hat a polynomial in lambda (arXiv 2204.13902).
 
     The paper's tAB-DEIS fits it over t; over lambda, as here, is the `logrho` variant. Order 1 is `ddim`.
     """
-    orders = _orders(times, order, 3)
+    orders = _orders(times, order, 3, 3)
     lam = schedule.lam_at(times)
     _, sigma = _signal_noise(schedule, times)
-    b = np.zeros((len(orders), max(orders)))
+    b, euler = np.zeros((len(orders), max(orders))), _euler(schedule, times)
     for k, p in enumerate(orders):
         if np.isfinite(lam[k + 1]):
             nodes = lam[k - np.arange(p)]
             b[k, :p] = sigma[k + 1] * _weights(lam[k], lam[k + 1], nodes, -1.0)
         else:
-            b[k, 0] = _euler(schedule, times)[k]
+            b[k, 0] = euler[k]
     return _eps_plan(schedule, times, b, {"sampler": "deis", "order": max(orders)})
 
 
-def ipndm(schedule: Schedule, times: Times, order: int = 4) -> Plan:
-    """Improved PNDM of order 1 to 4: a DDIM step with eps_hat combined as by Adams and Bashforth.
+def ipndm(schedule: Schedule, times: Times, order: int | None = None) -> Plan:
+    """Improved PNDM of order 1 to 4 (4): a DDIM step with eps_hat combined as by Adams and Bashforth.
 
     The coefficients are those for equal steps, whatever the times (arXiv 2204.13902, sec. 4; the
     multistep formula of arXiv 2202.09778), also in the last row. Order 1 is `ddim`.
     """
     n = len(np.asarray(times)) - 1
-    orders = _orders(times, order, 4, ends_at_first_order=False)
-    b = np.zeros((n, max(orders)))
+    orders = _orders(times, order, 4, 4, ends_at_first_order=False)
+    b, euler = np.zeros((n, max(orders))), _euler(schedule, times)
     for k, p in enumerate(orders):
-        b[k, :p] = _euler(schedule, times)[k] * np.array(ADAMS_BASHFORTH[p])
+        b[k, :p] = euler[k] * np.array(ADAMS_BASHFORTH[p])
     return _eps_plan(schedule, times, b, {"sampler": "ipndm", "order": max(orders)})
+
+
+def inversion(schedule: Schedule, steps: int, order: int = 2) -> Plan:
+    """The way up, from t = 1 to T, of the same differential equation: a picture's own noise.
+
+    DPM-Solver++ of this order on times even in lambda. Every prediction is made at the time where x
+    is, and used with that time's alpha_bar (DDIM inversion is order 1).
+    """
+    times = log_snr(schedule, schedule.T, steps + 1)[-2::-1]
+    orders = [min(order, k + 1) for k in range(steps)]
+    A, B, C = _exponential(schedule, times, orders, 0.0)
+    made_by = {"sampler": "inversion", "order": max(orders)}
+    return Plan(times, schedule.alpha_bar_at(times), A, B, C, made_by=made_by)
 
 
 # --- shared ------------------------------------------------------------------------------------
 
 
-def _orders(times: Times, order: int, most: int, ends_at_first_order: bool = True) -> list[int]:
-    """The order of each row: it grows from 1 as predictions come in, and ends at 1 if it ends clean."""
+def _orders(
+    times: Times, order: int | None, usual: int, most: int, ends_at_first_order: bool = True
+) -> list[int]:
+    """The order of each row: it grows from 1 as predictions come in, and ends at 1 if it ends clean.
+
+    An order that is asked for and not reached is said; the usual one, where none is asked for, is not.
+    """
     times = np.asarray(times, dtype=np.float64)
     pairs(times)
-    if isinstance(order, bool) or order not in range(1, most + 1):
+    wanted = usual if order is None else order
+    if isinstance(wanted, bool) or not isinstance(wanted, int | np.integer) or not 1 <= wanted <= most:
         raise ValueError(f"order must be a whole number within 1..{most}, got {order!r}")
     n = len(times) - 1
-    orders = [min(order, k + 1) for k in range(n)]
+    orders = [int(min(wanted, k + 1)) for k in range(n)]
     if ends_at_first_order and times[-1] == 0:
         orders[-1] = 1
-    if max(orders) < order:
+    if order is not None and max(orders) < order:
+        last = " and the last is of order 1" if orders[-1] == 1 else ""
         warnings.warn(
-            f"order {order} needs more predictions than {n} evaluations give: lowered to {max(orders)}",
+            f"order {order} is not reached in {n} evaluations (it grows from 1{last}): "
+            f"lowered to {max(orders)}",
             stacklevel=4,
         )
     return orders

@@ -1,0 +1,168 @@
+"""Quality of digits against evaluations, for every solver; guidance against scale.
+
+    python benchmarks/digits_quality.py RUN --mnist mnist.npz --out quality.jsonl --what solvers
+    python benchmarks/digits_quality.py RUN --mnist mnist.npz --out quality.jsonl --what guidance
+    python benchmarks/digits_quality.py --table quality.jsonl --picture quality.png
+
+Draws -n samples of seed 0 (the same noise and classes for every solver) and scores them with
+digits_score.py; a line of OUT for each, and what is there already is not done again. A model with
+fitted plans (alphabar tune) is scored with those too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import digits_score
+import numpy as np
+
+import alphabar as ab
+
+EVALUATIONS = [1, 2, 3, 4, 5, 6, 8, 10, 20, 50]
+SOLVERS: dict[str, dict[str, Any]] = {
+    "DDPM (the paper's)": {"sampler": "ddpm"},
+    "DDPM, optimal variance": {"sampler": "ddpm", "variance": "optimal"},
+    "DDIM": {"sampler": "ddim"},
+    "Heun": {"sampler": "heun"},
+    "DPM-Solver++ 2": {"sampler": "dpmpp", "order": 2},
+    "DPM-Solver++ 3": {"sampler": "dpmpp", "order": 3},
+    "SDE-DPM-Solver++ 2": {"sampler": "dpmpp", "order": 2, "eta": 1.0},
+    "DEIS 3": {"sampler": "deis", "order": 3},
+    "iPNDM 4": {"sampler": "ipndm", "order": 4},
+    "UniPC 2": {"sampler": "unipc", "order": 2},
+    "UniPC 3": {"sampler": "unipc", "order": 3},
+}
+GUIDANCE = [0.0, 1.0, 1.5, 2.0, 3.0]
+
+
+def jobs(model: ab.Denoiser, what: str) -> list[tuple[str, int, dict[str, Any]]]:
+    """(name, evaluations, arguments of `sample`), the cheap ones first."""
+    if what == "guidance":
+        made = {"sampler": "unipc", "order": 2, "steps": 20}
+        found = [(f"guidance {w:g}", 20, {**made, "guidance": w}) for w in GUIDANCE]
+        inner = ab.Guidance(2.0, interval=(0.2 * model.schedule.T, 0.8 * model.schedule.T))
+        found.append(("guidance 2 at 0.2 T < t <= 0.8 T", 20, {**made, "guidance": inner}))
+        found.append(("guidance 2, rescaled 0.7", 20, {**made, "guidance": ab.Guidance(2.0, rescale=0.7)}))
+        return found
+    if what == "long":
+        return [
+            ("DPM-Solver++ 2", 200, {"sampler": "dpmpp", "order": 2, "steps": 200}),
+            ("DDPM (the paper's)", 1000, {"sampler": "ddpm", "steps": 1000}),
+        ]
+    if what == "grids":
+        return [
+            (f"{name}, {grid}", steps, {**SOLVERS[name], "steps": steps, "grid": grid})
+            for steps in (5, 10, 20)
+            for name in ("DDIM", "Heun", "DPM-Solver++ 2", "UniPC 2", "iPNDM 4")
+            for grid in ("log_snr", "karras")
+        ]
+    fitted = [("fitted", plan.num_evaluations, {"steps": plan.num_evaluations}) for plan in model.plans]
+    solvers = {k: v for k, v in SOLVERS.items() if model.x0_mse is not None or "variance" not in v}
+    return fitted + [(name, n, {**made, "steps": n}) for n in EVALUATIONS for name, made in solvers.items()]
+
+
+class Score:
+    """digits_score's figures for many sets of n samples: what is real is measured once."""
+
+    def __init__(self, mnist: dict[str, Any], n: int, cache: Path) -> None:
+        self.net = digits_score.classifier(mnist, cache)
+        real, _ = digits_score.evaluate(self.net, mnist["x_test"])
+        self.unit = np.sqrt(real.var(0).mean())
+        self.real = real / self.unit
+        rng = np.random.default_rng(0)
+        draws = [mnist["x_train"][rng.choice(60_000, n, replace=False)] for _ in range(digits_score.DRAWS)]
+        self.floors = [self.distance(digits_score.evaluate(self.net, draw)[0]) for draw in draws]
+
+    def distance(self, features: np.ndarray) -> float:
+        return digits_score.frechet_distance(features / self.unit, self.real)
+
+    def __call__(self, model: ab.Denoiser, n: int, given: dict[str, Any]) -> dict[str, Any]:
+        start = time.perf_counter()
+        samples = ab.sample(model, n, **given)
+        elapsed = time.perf_counter() - start
+        features, p = digits_score.evaluate(self.net, samples.images[:, 0])
+        return {
+            "frechet": self.distance(features),
+            "floor": float(np.mean(self.floors)),
+            "agreement": float((p.argmax(1) == samples.labels).mean()),
+            "sure": float((p.max(1) > 0.9).mean()),
+            "network_evaluations": samples.facts["evaluations"],
+            "elapsed_s": elapsed,
+        }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    columns = sorted({row["evaluations"] for row in rows})
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    found = {(row["name"], row["evaluations"]): row["frechet"] for row in rows}
+    lines = [f"| | {' | '.join(map(str, columns))} |", "|---" * (len(columns) + 1) + "|"]
+    for name in names:
+        cells = [f"{found[name, c]:.2f}" if (name, c) in found else "" for c in columns]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def picture(rows: list[dict[str, Any]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
+    for i, name in enumerate(dict.fromkeys(row["name"] for row in rows)):
+        own = sorted((r["evaluations"], r["frechet"]) for r in rows if r["name"] == name)
+        fitted = name == "fitted"
+        style = {"color": "black", "linewidth": 2.5, "zorder": 5} if fitted else {"color": f"C{i % 10}"}
+        axes.plot(*zip(*own, strict=True), "o-" if i < 10 else "o--", label=name, markersize=4, **style)
+    best = min((r["evaluations"], r["frechet"]) for r in rows if r["evaluations"] == 1000)[1]
+    axes.axhline(best, color="grey", linestyle=":", label=f"the paper's at 1000: {best:.2f}")
+    axes.axhline(rows[0]["floor"], color="grey", label=f"real digits: {rows[0]['floor']:.2f}")
+    axes.set(xscale="log", yscale="log", xlabel="network evaluations", ylabel="Fréchet distance")
+    axes.set_xticks(
+        [1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 200, 1000], [1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 200, 1000]
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Score every solver at every number of evaluations.")
+    parser.add_argument("run", nargs="?")
+    parser.add_argument("--mnist", type=Path)
+    parser.add_argument("--out", type=Path, help="a line for each score")
+    parser.add_argument("--what", choices=["solvers", "guidance", "long", "grids"], default="solvers")
+    parser.add_argument("-n", type=int, default=1008)
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "alphabar")
+    parser.add_argument("--table", type=Path, help="print what is in this file as a table")
+    parser.add_argument("--picture", type=Path, help="with --table: draw it")
+    args = parser.parse_args()
+    if args.table:
+        rows = [json.loads(line) for line in args.table.read_text().splitlines()]
+        print(table(rows))
+        if args.picture:
+            picture(rows, args.picture)
+        return 0
+    warnings.simplefilter("ignore")  # orders that few evaluations lower
+    model = ab.load(args.run)
+    score = Score(digits_score.load_mnist(args.mnist), args.n, args.cache)
+    done = set()
+    if args.out.exists():
+        done = {(r["name"], r["evaluations"]) for r in map(json.loads, args.out.read_text().splitlines())}
+    for name, evaluations, given in jobs(model, args.what):
+        if (name, evaluations) in done:
+            continue
+        row = {"name": name, "evaluations": evaluations, "n": args.n}
+        row |= score(model, args.n, given)
+        with open(args.out, "a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(f"{name}, {evaluations}: {row['frechet']:.3f}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""What is fitted to one model's weights: a plan of few evaluations, and the optimal variance.
+
+No data is needed: a model's own long run says where each noise should end.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..denoiser import Denoiser
+from ..random import stream
+from ..theory.gaussian import q_sample
+from ..theory.plans import GRIDS, SAMPLERS, Plan, make_plan
+from .executor import clip, trajectory
+from .guidance import Guidance, guided
+from .sampler import draw_labels, sample
+from .slots import SLOTS
+
+LONG = 100  # evaluations of the long run
+HISTORY = 3  # predictions that a row combines
+FIRST_MOVE, LAST_MOVE = 0.08, 0.002  # of a time in the search, as shares of T
+MSE_TIMES = 24
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class _Bench:
+    """Long runs of a model from n noises, and the way to measure others against them."""
+
+    denoise: Callable[[Tensor, float], Tensor]
+    long: Plan
+    states: Tensor  # (LONG + 1, n, …): of the long run, at each of its times
+    schedule: Any
+
+    def target(self, s: float) -> Tensor:
+        """Where the long run is at time s: its states, interpolated in lambda."""
+        if s == 0:
+            return self.states[-1]
+        lam, wanted = self.schedule.lam_at(self.long.times[:-1]), float(self.schedule.lam_at(s))
+        j = int(np.clip(np.searchsorted(lam, wanted) - 1, 0, len(lam) - 2))
+        f = float(np.clip((wanted - lam[j]) / (lam[j + 1] - lam[j]), 0, 1))
+        return (1 - f) * self.states[j] + f * self.states[j + 1]
+
+    def error(self, x: Tensor) -> float:
+        """Root of the mean square of the distance to the long run's end."""
+        return float((x - self.states[-1]).square().mean().sqrt())
+
+    def error_of(self, plan: Plan) -> float:
+        *_, last = trajectory(lambda x, t, _: self.denoise(x, t), plan, self.states[0], torch.zeros_like)  # type: ignore[arg-type]
+        return self.error(last.x_s)
+
+    def fitted(self, times: np.ndarray) -> tuple[Plan, float]:
+        """The plan on these times whose every row comes nearest to the long run, and its error.
+
+        Row by row, A and B are the least-squares solution of A x + sum_j B_j h_(k-j) = the long run's
+        state at times[k + 1], where x and h are what this plan itself arrives at.
+        """
+        n = len(times) - 1
+        A, B = np.zeros(n), np.zeros((n, HISTORY))
+        x, history = self.states[0], []
+        for k, s in enumerate(times[1:].tolist()):
+            history = [self.denoise(x, float(times[k])), *history][:HISTORY]
+            terms = torch.stack([term.double().flatten() for term in (x, *history)])
+            gram = terms @ terms.T
+            gram += 1e-9 * gram.trace() * torch.eye(len(gram), dtype=gram.dtype)
+            weights = torch.linalg.solve(gram, terms @ self.target(s).double().flatten())
+            A[k], B[k, : len(history)] = float(weights[0]), weights[1:].numpy()
+            x = (weights @ terms).float().reshape(x.shape)
+        return Plan(times, self.schedule.alpha_bar_at(times), A, B, np.zeros(n)), self.error(x)
+
+
+def fit_plan(
+    denoiser: Denoiser,
+    evaluations: int,
+    n: int = 64,
+    seed: int = 0,
+    guidance: Guidance | None = None,
+    progress: Progress = lambda message: None,
+) -> tuple[Plan, dict[str, Any]]:
+    """A deterministic plan of `evaluations` for this very model, and how much nearer it comes.
+
+    The times are found by moving one after the other, ever less far, as long as the end comes nearer
+    to that of the long run (DPM-Solver++ 2 with 100 evaluations) from the same noises; for each
+    choice of times the coefficients are a least-squares solution (`_Bench.fitted`), so only the
+    times are searched, and no gradient is needed. The same idea, with gradients, is in LD3 and S4S
+    (arXiv 2405.15506, 2502.17423).
+
+    Args:
+        denoiser: the model.
+        evaluations: of the plan, 2 to 20.
+        n: noises to fit to; as many others are held out to measure the error.
+        seed: of the noises.
+        guidance: fit the guided model.
+        progress: called with what is going on.
+
+    Returns:
+        The plan, and a report: `error` of it and `error_before`, the least of all plain plans
+        (`before`), both on held-out noises, in model space; and the error on those it was fitted to.
+    """
+    if isinstance(evaluations, bool) or not isinstance(evaluations, int) or not 2 <= evaluations <= 20:
+        raise ValueError(
+            f"a plan can be fitted to 2 to 20 evaluations, got {evaluations}: one has no times to choose, "
+            "and many don't need it"
+        )
+    if n < 8:
+        raise ValueError(f"a plan needs at least 8 noises to be fitted to, got {n}")
+    guidance = guidance or Guidance()
+    schedule = denoiser.schedule
+    progress(f"long runs of {LONG} evaluations from {2 * n} noises")
+    bench = _bench(denoiser, guidance, seed, 0, n)
+    held_out = _bench(denoiser, guidance, seed, n, n)
+
+    starts = [grid(schedule, schedule.T, evaluations) for grid in GRIDS.values()]
+    times, (plan, error) = min(
+        ((times, bench.fitted(times)) for times in starts), key=lambda found: found[1][1]
+    )
+    move = np.full(evaluations + 1, FIRST_MOVE * schedule.T)
+    while move[1:-1].max() > LAST_MOVE * schedule.T:
+        progress(f"error {error:.4f} with times {', '.join(f'{t:.0f}' for t in times)}")
+        for i in range(1, evaluations):
+            for direction in (1, -1):
+                moved = times.copy()
+                moved[i] += direction * move[i]
+                if np.all(np.diff(moved) < 0) and (better := bench.fitted(moved))[1] < error:
+                    times, (plan, error) = moved, better
+                    move[i] *= 1.5
+                    break
+            else:
+                move[i] *= 0.4
+    before = _plain(schedule, evaluations)
+    errors = {name: held_out.error_of(other) for name, other in before.items()}
+    best = min(errors, key=lambda name: errors[name])
+    report = {
+        "before": best,
+        "error_before": errors[best],
+        "error": held_out.error_of(plan),
+        "error_fitted_to": error,
+        "noises": n,
+        "seed": seed,
+    }
+    plan.made_by.update({"sampler": "fitted", "guidance": guidance.facts(), **report})
+    return plan, report
+
+
+def store_plan(denoiser: Denoiser, plan: Plan) -> None:
+    """Keep a fitted plan with its model, in place of one for as many evaluations and equal guidance."""
+
+    def key(plan: Plan) -> tuple[int, str]:
+        return plan.num_evaluations, str(plan.made_by["guidance"])
+
+    others = [other for other in denoiser.plans if key(other) != key(plan)]
+    denoiser.plans = sorted([*others, plan], key=key)
+
+
+def estimate_x0_mse(
+    denoiser: Denoiser, n: int = 64, seed: int = 0, progress: Progress = lambda message: None
+) -> tuple[list[float], list[float]]:
+    """(times, E (x_0 - x0_hat)^2 per dimension there), over samples of the model itself.
+
+    What the optimal variance of ancestral sampling needs (arXiv 2201.06503, which has it as
+    (1 - alpha_bar) / alpha_bar (1 - E eps_hat^2), the same for an ideal model).
+    """
+    spec, schedule = denoiser.data, denoiser.schedule
+    progress(f"drawing {n} samples")
+    drawn = sample(denoiser, n, seed=seed)
+    x_0 = torch.from_numpy(spec.to_model(drawn.images)).to(denoiser.device)
+    labels = None if drawn.labels is None else torch.from_numpy(drawn.labels).to(denoiser.device)
+    denoise = _chunked(denoiser, Guidance(), labels)
+    times = np.unique(np.linspace(1, schedule.T, MSE_TIMES).round()).tolist()
+    errors = []
+    for level, t in enumerate(times):
+        progress(f"t = {t:.0f}")
+        noise = [stream(seed, "tune", i, level + 1).standard_normal(spec.shape, np.float32) for i in range(n)]
+        x_t = q_sample(schedule, x_0, t, torch.from_numpy(np.stack(noise)).to(denoiser.device))
+        errors.append(float((x_0 - denoise(x_t, t)).square().mean()))
+    return times, errors
+
+
+# --- shared ------------------------------------------------------------------------------------
+
+
+def _bench(denoiser: Denoiser, guidance: Guidance, seed: int, first: int, n: int) -> _Bench:
+    shape, schedule = denoiser.data.shape, denoiser.schedule
+    numbers = np.arange(first, first + n)
+    noise = [stream(seed, "tune", int(i)).standard_normal(shape, np.float32) for i in numbers]
+    x = torch.from_numpy(np.stack(noise)).to(denoiser.device)
+    drawn = draw_labels(denoiser.data, numbers, seed)
+    labels = None if drawn is None else torch.from_numpy(drawn).to(denoiser.device)
+    denoise = _chunked(denoiser, guidance, labels)
+    long = make_plan(schedule, "dpmpp", LONG, grid="log_snr", order=2)
+    steps = trajectory(lambda x, t, _: denoise(x, t), long, x, torch.zeros_like)  # type: ignore[arg-type]
+    return _Bench(denoise, long, torch.stack([x, *(step.x_s for step in steps)]), schedule)
+
+
+def _chunked(
+    denoiser: Denoiser, guidance: Guidance, labels: Tensor | None
+) -> Callable[[Tensor, float], Tensor]:
+    """(x_t, t) → x0_hat within the data's range, for any number of samples, SLOTS at a time."""
+    low_high = denoiser.data.clip_range
+    within = (lambda x0_hat: x0_hat) if low_high is None else clip(*low_high)
+    model = guided(denoiser, guidance)
+
+    def denoise(x: Tensor, t: float) -> Tensor:
+        parts = [slice(i, i + SLOTS) for i in range(0, len(x), SLOTS)]
+        with torch.no_grad():
+            return torch.cat([within(model(x[p], t, None if labels is None else labels[p])) for p in parts])
+
+    return denoise
+
+
+def _plain(schedule: Any, evaluations: int) -> dict[str, Plan]:
+    """Every deterministic plan of the table, by name."""
+    plans = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Heun's, which can be far off
+        for sampler in SAMPLERS:
+            for grid in GRIDS:
+                plan = make_plan(schedule, sampler, evaluations, grid=grid)
+                if not plan.stochastic:
+                    plans[f"{sampler}, {grid}"] = plan
+    return plans

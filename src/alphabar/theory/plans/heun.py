@@ -69,7 +69,7 @@ def heun(
         if corrected[k]:
             rows.append((A, [B, 0.0], 0.0))
             visited.append(s[k])
-            rows.append((*_correction(schedule, begin[k], s[k], A, B), 0.0))
+            rows.append((*_correction(schedule, begin[k], s[k]), 0.0))
         else:
             rows.append((A, [B, 0.0], 0.0))
         if k + 1 < n and churned[k + 1]:
@@ -85,16 +85,13 @@ def heun(
     return Plan(np.array(visited), schedule.alpha_bar_at(visited), A, B, C, made_by=made_by)
 
 
-def _correction(schedule: Schedule, t: float, s: float, A: float, B: float) -> tuple[float, list[float]]:
-    """(A', [B'_0, B'_1]): the corrected x_s from x' = A x_t + B h_t and the predictions h_s at x', and h_t.
+def _correction(schedule: Schedule, t: float, s: float) -> tuple[float, list[float]]:
+    """(A, B) of x_s = x' + e/2 (eps_s - eps_t), where Euler's step a x_t + e eps_t came to x'.
 
-    x_s = a x_t + e/2 (eps_t + eps_s), where Euler's step is a x_t + e eps_t; x_t = (x' - B h_t) / A, and
-    each eps is (x - alpha h) / sigma.
+    Along that step x' = alpha_s h_t + sigma_s eps_t, so eps_s - eps_t = alpha_s (h_t - h_s) / sigma_s.
     """
     bar_t, bar_s = (float(schedule.alpha_bar_at(time)) for time in (t, s))
-    alpha_t, sigma_t, alpha_s, sigma_s = bar_t**0.5, (1 - bar_t) ** 0.5, bar_s**0.5, (1 - bar_s) ** 0.5
-    a = alpha_s / alpha_t
-    e = sigma_s - a * sigma_t
-    on_x_t = a + e / (2 * sigma_t)
-    on_h_t = -on_x_t * B / A - e * alpha_t / (2 * sigma_t)
-    return on_x_t / A + e / (2 * sigma_s), [-e * alpha_s / (2 * sigma_s), on_h_t]
+    alpha_s, sigma_s = bar_s**0.5, (1 - bar_s) ** 0.5
+    e = sigma_s - alpha_s * ((1 - bar_t) / bar_t) ** 0.5
+    c = e * alpha_s / (2 * sigma_s)
+    return 1.0, [-c, c]

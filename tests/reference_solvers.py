@@ -143,7 +143,7 @@ def dpmpp_2m(bars, model, x):
     return x
 
 
-def dpmpp_sde(bars, model, x, noise, order=2, eta=1.0):
+def dpmpp_sde(bars, model, x, noise=None, order=2, eta=1.0):
     """SDE-DPM-Solver++ 1 and 2M (arXiv 2211.01095, appendix), as k-diffusion has it: `midpoint`, in its
     variables x / sqrt(bar) over sigma, with its eta, that multiplies the noise's variance."""
     sigmas = [math.sqrt((1 - bar) / bar) for bar in bars]

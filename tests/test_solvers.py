@@ -77,6 +77,7 @@ CASES = {  # name: (sampler, its options, the oracle, its options)
     "heun churn within": ("heun", CHURN, oracle.edm_heun, CHURN),
     "dpmpp 1": ("dpmpp", {"order": 1}, oracle.ddim, {}),
     "dpmpp 2": ("dpmpp", {"order": 2}, oracle.dpmpp_2m, {}),
+    "dpmpp_sde": ("dpmpp_sde", {}, oracle.dpmpp_sde, {}),
     "dpmpp 3": ("dpmpp", {"order": 3}, oracle.exponential_3m, {}),
     **{
         f"dpmpp {p} eta {eta}": (
@@ -153,7 +154,7 @@ def oracle_law(name, case, steps, grid):
         intervals = steps // 2 + 1
         sigma_T = math.sqrt((1 - table[-1]) / table[-1])
         options = {**options, "sigma_T": sigma_T, "euler_first": steps % 2 == 0}
-    stochastic = sampler == "ddpm" or options.get("eta") or options.get("churn")
+    stochastic = sampler in ("ddpm", "dpmpp_sde") or options.get("eta") or options.get("churn")
     bars = BARS[grid](table, intervals)
     return oracle.law(solver, M, V, bars, intervals if stochastic else 0, **options)
 
@@ -620,10 +621,10 @@ def test_grids_are_even_in_what_they_say(name):
         ({"times": (500, 0), "start": 500}, "steps, start and grid follow from them"),
         ({"times": (500, 0), "grid": "karras"}, "steps, start and grid follow from them"),
         ({"times": (0, 500)}, r"did you mean reversed\(times\)"),
-        ({"variance": "optimal"}, "the optimal variance needs x0_mse"),
-        ({"x0_mse": ([1], [0.1])}, "x0_mse is for the optimal variance, got posterior"),
-        ({"variance": "optimal", "x0_mse": ([1, 2], [0.1])}, "two rows of equal length"),
-        ({"variance": "optimal", "x0_mse": ([1, 2], [0.1, -1])}, "at least 0"),
+        ({"sampler": "ddpm", "variance": "optimal"}, "the optimal variance needs x0_mse"),
+        ({"sampler": "ddpm", "x0_mse": ([1], [0.1])}, "x0_mse is for the optimal variance, got posterior"),
+        ({"sampler": "ddpm", "variance": "optimal", "x0_mse": ([1, 2], [0.1])}, "two rows of equal length"),
+        ({"sampler": "ddpm", "variance": "optimal", "x0_mse": ([1, 2], [0.1, -1])}, "at least 0"),
     ],
 )
 def test_plans_refuse_bad_options(options, message):
@@ -659,8 +660,8 @@ def test_heuns_first_step_from_far_away_is_warned_about():
         ({"sampler": "heun", "churn": float("inf")}, "finite"),
         ({"sampler": "heun", "churn": 1, "churn_min": 3, "churn_max": 2}, "must rise from 0, got 3 and 2"),
         ({"sampler": "unipc", "order": 2.0}, "order must be a whole number"),
-        ({"variance": "optimal", "x0_mse": 3}, "two rows, times and numbers, got 3"),
-        ({"variance": "optimal", "x0_mse": ([], [])}, "two rows of equal length"),
+        ({"sampler": "ddpm", "variance": "optimal", "x0_mse": 3}, "two rows, times and numbers, got 3"),
+        ({"sampler": "ddpm", "variance": "optimal", "x0_mse": ([], [])}, "two rows of equal length"),
         ({"grid": ""}, "unknown grid ''"),
     ],
 )

@@ -29,12 +29,14 @@ def _option(
 
 
 OPTIONS = {
-    "steps": _option(int | None, "Evaluations of x0_hat.", shown="as many as the sampler needs"),
+    "steps": _option(int | None, "Evaluations of x0_hat.", shown="20 from T, fewer from below"),
     "sampler": _option(
-        str | None, "ddpm (the paper's), ddim, heun, dpmpp, unipc, deis or ipndm.", shown="unipc"
+        str | None,
+        "ddpm (the paper's), ddim, heun, dpmpp, dpmpp_sde, unipc, deis or ipndm.",
+        shown="dpmpp_sde",
     ),
     "grid": _option(str | None, "Times: trailing, log_snr or karras.", shown="trailing"),
-    "order": _option(int | None, "Of dpmpp, unipc, deis (1 to 3) and ipndm (1 to 4)."),
+    "order": _option(int | None, "Of dpmpp, dpmpp_sde, unipc, deis (1 to 3), ipndm (1 to 4)."),
     "eta": _option(float | None, "Noise of ddim and dpmpp: 0 none, 1 the SDE's.", shown="0"),
     "variance": _option(str | None, "Of ddpm: posterior, beta or optimal (after tune).", shown="posterior"),
     "churn": _option(float | None, "Of heun: S_churn.", shown="0"),

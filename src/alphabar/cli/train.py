@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..training import Run
 
 PREVIEW_SAMPLES = 16
-PREVIEW_STEPS = 20
+PREVIEW_STEPS = 10
 PREVIEW_SHARE = 0.02  # of the time
 FIRST_PREVIEW_S = 15.0
 LINE_S = 30.0  # between lines of progress where there is no terminal
@@ -240,7 +240,7 @@ class _Previews:
         spec = trainer.ema.data
         label = [i % len(spec.classes) for i in range(PREVIEW_SAMPLES)] if spec.classes else None
         steps = min(PREVIEW_STEPS, trainer.ema.schedule.T)
-        drawn = sample(trainer.ema, PREVIEW_SAMPLES, label=label, sampler="ddim", steps=steps)
+        drawn = sample(trainer.ema, PREVIEW_SAMPLES, label=label, steps=steps)
         path = self.run.folder / "samples" / f"{trainer.images:09d}.png"
         save_picture(path, grid(displayable(drawn.images, spec.low, spec.high), 256), drawn.facts)
         self.last, self.drawn_at = time.monotonic(), trainer.step

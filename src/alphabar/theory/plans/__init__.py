@@ -4,7 +4,7 @@ from .first_order import ancestral, ddim
 from .grids import GRIDS, check_times, karras, log_snr, trailing
 from .heun import heun
 from .make import DEFAULT_SAMPLER, DEFAULT_STEPS, SAMPLERS, make_plan
-from .multistep import deis, dpmpp, inversion, ipndm, unipc
+from .multistep import deis, dpmpp, dpmpp_sde, inversion, ipndm, unipc
 from .plan import Plan
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "ddim",
     "deis",
     "dpmpp",
+    "dpmpp_sde",
     "heun",
     "inversion",
     "ipndm",

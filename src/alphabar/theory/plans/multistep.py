@@ -13,6 +13,7 @@ rows, and constant in the last row if it ends at 0, where lambda is infinite.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,6 +48,12 @@ def dpmpp(schedule: Schedule, times: Times, order: int | None = None, eta: float
     A, B, C = _exponential(schedule, times, orders, eta)
     made_by = {"sampler": "dpmpp", "order": max(orders), "eta": float(eta)}
     return Plan(np.asarray(times), schedule.alpha_bar_at(times), A, B, C, made_by=made_by)
+
+
+def dpmpp_sde(schedule: Schedule, times: Times, order: int | None = None) -> Plan:
+    """`dpmpp` with eta = 1: the SDE. Noise on the way corrects errors made before, given some evaluations."""
+    plan = dpmpp(schedule, times, order, eta=1.0)
+    return replace(plan, made_by={"sampler": "dpmpp_sde", "order": plan.made_by["order"]})
 
 
 def unipc(schedule: Schedule, times: Times, order: int | None = None) -> Plan:

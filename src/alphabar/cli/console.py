@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-output = Console(highlight=False, emoji=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+output = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+errors = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def say(message: str) -> None:

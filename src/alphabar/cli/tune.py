@@ -19,6 +19,9 @@ def tune(
     ] = False,
     noises: Annotated[int, typer.Option(help="Fit to so many noises; as many are held out.")] = 64,
     guidance: Annotated[float, typer.Option(help="Fit the model under this guidance.")] = 1.0,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="A plan that adds no noise.")
+    ] = False,
     seed: options.Seed = 0,
     out: Annotated[
         str | None, typer.Option(metavar="FILE", help="A new .safetensors file.", show_default="the model's")
@@ -30,6 +33,7 @@ def tune(
     No data is needed: the model's own long run says where each noise should end.
     """
     from ..denoiser import load, model_path
+    from ..files import read_facts
     from ..sampling import Guidance, estimate_x0_mse, fit_plan, store_plan
     from .console import errors, output
     from .files import new_file
@@ -38,18 +42,22 @@ def tune(
         raise ValueError("say what to fit: --evaluations N, --variance, or both")
     target = model_path(run) if out is None else new_file(out, ".safetensors")
     denoiser = load(run, options.parse_device(device))
+    if out is None and "format" not in read_facts(target)[0]:
+        raise ValueError(f"{target} is a checkpoint, from which training resumes: give --out, a new file")
     with errors.status("…") as status:
-        if variance:
-            denoiser.x0_mse = estimate_x0_mse(denoiser, noises, seed, status.update)
         if evaluations is not None:
-            plan, report = fit_plan(denoiser, evaluations, noises, seed, Guidance(guidance), status.update)
+            plan, report = fit_plan(
+                denoiser, evaluations, noises, seed, Guidance(guidance), not deterministic, status.update
+            )
             store_plan(denoiser, plan)
             output.print(str(plan), markup=False)
             output.print(
-                f"distance to a long run on {noises} held-out noises (root mean square, model space): "
-                f"{report['error']:.4f}; "
-                f"before, by the best plain plan ({report['before']}): {report['error_before']:.4f}"
+                f"distance to the long run on {noises} held-out noises, without noise on the way (root mean "
+                f"square, model space): {report['error']:.4f}; "
+                f"the best plain plan ({report['before']}): {report['error_before']:.4f}"
             )
+        if variance:
+            denoiser.x0_mse = estimate_x0_mse(denoiser, noises, seed, status.update)
     denoiser.save(target)
     asked = [f"--steps {evaluations}"] * (evaluations is not None)
     asked += ["--sampler ddpm --variance optimal"] * variance

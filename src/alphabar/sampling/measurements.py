@@ -53,33 +53,37 @@ class Known:
 
 
 class Separable:
-    """A x: matrices on the channels, the rows and the columns, each with its pseudo-inverse.
+    """A x: matrices on the channels, the rows and the columns.
 
-    The pseudo-inverse of a product over different axes is the product of the pseudo-inverses.
-    Singular values below `rcond` times the largest count as 0, lest noise be blown up.
+    Their singular vectors are those of A, and A's singular values the products of theirs, so the
+    pseudo-inverse is three small matrices, a division, and three more. Products below `rcond` times
+    the largest count as 0, lest noise be blown up.
     """
 
     def __init__(
         self, name: str, channels: np.ndarray, rows: np.ndarray, columns: np.ndarray, rcond: float = 1e-6
     ) -> None:
         self.name = name
-        matrices = (channels, rows, columns)
-        self.forward = [torch.from_numpy(np.ascontiguousarray(m, np.float32)) for m in matrices]
-        inverses = (np.linalg.pinv(m, rcond=rcond) for m in matrices)
-        self.backward = [torch.from_numpy(np.ascontiguousarray(m, np.float32)) for m in inverses]
-        self.norm2 = float(np.prod([np.linalg.norm(m, 2) ** 2 for m in matrices]))
+        self.matrices = [np.asarray(m, np.float64) for m in (channels, rows, columns)]
+        parts = [np.linalg.svd(m, full_matrices=False) for m in self.matrices]
+        self.to_singular, self.from_singular = [u.T for u, _, _ in parts], [v.T for _, _, v in parts]
+        values = np.einsum("c,i,j->cij", *(s for _, s, _ in parts))
+        kept = values > rcond * values.max()
+        self.inverse = np.where(kept, 1 / np.where(kept, values, 1), 0)
+        self.norm2 = float(values.max() ** 2)
 
     def measure(self, x: Tensor) -> Tensor:
         """A x."""
-        return _apply(self.forward, x)
+        return _apply(self.matrices, x)
 
     def project(self, x: Tensor, y: Tensor) -> Tensor:
         """x + A^+ (y - A x)."""
-        return x + _apply(self.backward, y - self.measure(x))
+        missed = _apply(self.to_singular, y - self.measure(x))
+        return x + _apply(self.from_singular, missed * torch.from_numpy(self.inverse).to(x))
 
 
-def _apply(matrices: list[Tensor], x: Tensor) -> Tensor:
-    channels, rows, columns = (m.to(x) for m in matrices)
+def _apply(matrices: list[np.ndarray], x: Tensor) -> Tensor:
+    channels, rows, columns = (torch.from_numpy(np.ascontiguousarray(m)).to(x) for m in matrices)
     return torch.einsum("dc,ih,jw,bchw->bdij", channels, rows, columns, x)
 
 
@@ -113,7 +117,7 @@ def _gaussian(n: int, sigma: float) -> np.ndarray:
     reach = math.ceil(4 * sigma)
     matrix = np.zeros((n, n))
     for offset in range(-reach, reach + 1):
-        place = np.abs(np.arange(n) + offset) % (2 * n)
+        place = (np.arange(n) + offset) % (2 * n)
         place = np.where(place >= n, 2 * n - 1 - place, place)
         np.add.at(matrix, (np.arange(n), place), math.exp(-0.5 * (offset / sigma) ** 2))
     return matrix / matrix.sum(1, keepdims=True)
@@ -133,8 +137,8 @@ class Measurement:
         operator: A.
         y: what was measured, (…) of one sample in model space.
         method: `projection`, x0_hat <- x0_hat + A^+ (y - A x0_hat), exact where A A^+ = 1 (DDNM, arXiv
-            2212.00490); or `gradient`, x0_hat <- x0_hat - strength / (2 alpha_t |A|^2) grad over x_t of
-            |y - A x0_hat|^2, where noise or a badly invertible A forbid that (DPS, arXiv 2209.14687;
+            2212.00490); or `gradient`, x0_hat <- x0_hat - strength / (2 sqrt(alpha_bar_t) |A|^2) grad over
+            x_t of |y - A x0_hat|^2, where noise or a badly invertible A forbid that (DPS, arXiv 2209.14687;
             as a shift of x0_hat by Tweedie's formula, with the weight of PiGDM for r_t = sigma_t).
         strength: a factor on the gradient.
     """
@@ -147,6 +151,8 @@ class Measurement:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise unknown("method", self.method, METHODS)
+        if not np.all(np.isfinite(self.y)):
+            raise ValueError("what was measured holds values that are not finite")
         if not self.strength > 0 or (self.method == "projection" and self.strength != 1):
             raise ValueError(f"strength is a positive factor on the gradient, got {self.strength}")
 

@@ -11,7 +11,7 @@ import torch
 
 from ..denoiser import Denoiser
 from ..errors import unknown
-from ..theory.plans import inversion
+from ..theory.plans import Plan, inversion
 from .guidance import NO_CLASS
 from .measurements import Known, Measurement, Operator, measured_of
 from .sampler import Samples, choose_plan, labels_for, sample
@@ -19,6 +19,7 @@ from .slots import run_plan, sample_noise
 
 INTERPOLATIONS = ("encode", "noise")
 ENCODE_STEPS = 50
+NOT_OF_PLANS = ("clip", "threshold", "guidance", "measured", "frames", "progress")
 ROUNDS = 30  # of projection and clipping at the end of a restoration
 
 
@@ -46,8 +47,8 @@ def encode(
         (n, C, H, W) float32 in model space, about standard normal.
     """
     spec, schedule = denoiser.data, denoiser.schedule
-    if np.ndim(images) != 4 or np.shape(images)[1:] != spec.shape:
-        raise ValueError(f"images must have the shape (n, {spec.shape}), got {np.shape(images)}")
+    if np.ndim(images) != 4 or np.shape(images)[1:] != spec.shape or not len(images):
+        raise ValueError(f"images must have the shape (n, *{spec.shape}), got {np.shape(images)}")
     plan = inversion(schedule, steps)
     x = np.sqrt(plan.alpha_bar[0]) * spec.to_model(np.asarray(images))
     numbers = np.arange(len(x))
@@ -93,27 +94,38 @@ def interpolate(
     if t is not None and method == "encode":
         raise ValueError("t is for interpolation by noise; encoding goes all the way to T")
     label = _class_or_none(denoiser, label)
+    for picture in (a, b):
+        if np.shape(picture) != spec.shape:
+            raise ValueError(f"pictures must have the model's shape {spec.shape}, got {np.shape(picture)}")
+    start = float(schedule.T) if method == "encode" else schedule.T / 2 if t is None else float(t)
+    plan, how = _plan_from(denoiser, start, how)
     pair = np.stack([np.asarray(a), np.asarray(b)])
     w = np.linspace(0, 1, n).reshape(-1, 1, 1, 1)
-    start: float = schedule.T
     if method == "encode":
         x_a, x_b = encode(denoiser, pair, label=label)
         x_t = slerp(x_a, x_b, w)
     else:
-        start = schedule.T / 2 if t is None else t
         x_a, x_b = spec.to_model(pair)
         bar = float(schedule.alpha_bar_at(start))
         eps = sample_noise(seed, 0, 0, spec.shape)
         x_t = np.sqrt(bar) * ((1 - w) * x_a + w * x_b) + np.sqrt(1 - bar) * eps
-    plan_options = {
-        k: how.pop(k) for k in [*how] if k not in ("clip", "threshold", "guidance", "frames", "progress")
-    }
-    plan = plan_options.pop("plan", None) or choose_plan(
-        denoiser, **{"sampler": "unipc", "start": start, **plan_options}
-    )
+    return sample(denoiser, n, seed=seed, label=label, plan=plan, x_t=x_t, **how)
+
+
+def _plan_from(denoiser: Denoiser, start: float, how: dict[str, Any]) -> tuple[Plan, dict[str, Any]]:
+    """A plan that adds no noise, from `start`, as `how` asks for; and the rest of `how`."""
+    rest = {name: value for name, value in how.items() if name in NOT_OF_PLANS}
+    wanted = {name: value for name, value in how.items() if name not in NOT_OF_PLANS}
+    plan = wanted.pop("plan", None)
+    if plan is None:
+        plan = choose_plan(denoiser, **{"sampler": "unipc", "start": start, **wanted})
+    elif wanted:
+        raise ValueError(f"a plan has its own {', '.join(wanted)}: give it alone")
+    elif plan.times[0] != start:
+        raise ValueError(f"the plan starts at t = {plan.times[0]:g}, and the pictures are at {start:g}")
     if plan.stochastic:
         raise ValueError("interpolation needs a plan that adds no noise, such as unipc or ddim")
-    return sample(denoiser, n, seed=seed, label=label, plan=plan, x_t=x_t, **how)
+    return plan, rest
 
 
 def slerp(a: np.ndarray, b: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -129,7 +141,7 @@ def restore(
     denoiser: Denoiser,
     operator: Operator,
     measured: np.ndarray,
-    n: int = 1,
+    n: int | None = None,
     *,
     method: str = "projection",
     strength: float = 1.0,
@@ -144,7 +156,7 @@ def restore(
         denoiser: the model.
         operator: A.
         measured: A of the picture, in data space (for `Known` the picture, whatever else is in it).
-        n: how many.
+        n: how many, 1 unless given.
         method, strength: see `Measurement`.
         how: as for `sample`.
 
@@ -156,6 +168,8 @@ def restore(
     wanted = measured_of(operator, None, spec).shape
     if measured.shape != wanted:
         raise ValueError(f"measured ({operator.name}) must have the shape {wanted}, got {measured.shape}")
+    if measured.dtype != spec.dtype:
+        measured = spec.to_data(spec.to_model(measured))
     y = spec.to_model(measured)
     if isinstance(operator, Known):
         y = np.where(operator.known.numpy(), y, np.float32(0))

@@ -17,7 +17,8 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..random import stream
 from ..theory.gaussian import q_sample
-from ..theory.plans import GRIDS, SAMPLERS, Plan, make_plan
+from ..theory.plans import GRIDS, SAMPLERS, Plan, dpmpp_sde, make_plan
+from ..theory.schedule import Schedule
 from .executor import clip, trajectory
 from .guidance import Guidance, guided
 from .sampler import draw_labels, sample
@@ -38,7 +39,7 @@ class _Bench:
     denoise: Callable[[Tensor, float], Tensor]
     long: Plan
     states: Tensor  # (LONG + 1, n, …): of the long run, at each of its times
-    schedule: Any
+    schedule: Schedule
 
     def target(self, s: float) -> Tensor:
         """Where the long run is at time s: its states, interpolated in lambda."""
@@ -83,9 +84,10 @@ def fit_plan(
     n: int = 64,
     seed: int = 0,
     guidance: Guidance | None = None,
+    noise: bool = True,
     progress: Progress = lambda message: None,
 ) -> tuple[Plan, dict[str, Any]]:
-    """A deterministic plan of `evaluations` for this very model, and how much nearer it comes.
+    """A plan of `evaluations` for this very model, and how near to its long run it comes.
 
     The times are found by moving one after the other, ever less far, as long as the end comes nearer
     to that of the long run (DPM-Solver++ 2 with 100 evaluations) from the same noises; for each
@@ -93,17 +95,23 @@ def fit_plan(
     times are searched, and no gradient is needed. The same idea, with gradients, is in LD3 and S4S
     (arXiv 2405.15506, 2502.17423).
 
+    With noise, the rows but the last become those of `dpmpp_sde` on the times that were found: what is
+    lost in being near to the long run is more than won by the noise, which corrects the errors of the
+    rows before it (docs/sampling.md).
+
     Args:
         denoiser: the model.
         evaluations: of the plan, 2 to 20.
         n: noises to fit to; as many others are held out to measure the error.
         seed: of the noises.
         guidance: fit the guided model.
+        noise: whether the plan adds noise; without it, every row is the least-squares solution.
         progress: called with what is going on.
 
     Returns:
-        The plan, and a report: `error` of it and `error_before`, the least of all plain plans
-        (`before`), both on held-out noises, in model space; and the error on those it was fitted to.
+        The plan, and a report on the deterministic one: its `error` and `error_before`, the least of
+        all plain plans (`before`), both on held-out noises, in model space; and the error on those
+        that it was fitted to.
     """
     if isinstance(evaluations, bool) or not isinstance(evaluations, int) or not 2 <= evaluations <= 20:
         raise ValueError(
@@ -146,8 +154,19 @@ def fit_plan(
         "noises": n,
         "seed": seed,
     }
-    plan.made_by.update({"sampler": "fitted", "guidance": guidance.facts(), **report})
+    if noise:
+        plan = _with_noise(schedule, plan)
+    plan.made_by.update({"sampler": "fitted", "guidance": guidance.facts(), "noise": noise, **report})
     return plan, report
+
+
+def _with_noise(schedule: Schedule, plan: Plan) -> Plan:
+    """`dpmpp_sde` on a plan's times, with the plan's own last row."""
+    sde = dpmpp_sde(schedule, plan.times)
+    A, B = sde.A.copy(), np.zeros_like(plan.B)
+    B[:, : sde.B.shape[1]] = sde.B
+    A[-1], B[-1] = plan.A[-1], plan.B[-1]
+    return Plan(plan.times, plan.alpha_bar, A, B, sde.C)
 
 
 def store_plan(denoiser: Denoiser, plan: Plan) -> None:
@@ -216,7 +235,7 @@ def _chunked(
     return denoise
 
 
-def _plain(schedule: Any, evaluations: int) -> dict[str, Plan]:
+def _plain(schedule: Schedule, evaluations: int) -> dict[str, Plan]:
     """Every deterministic plan of the table, by name."""
     plans = {}
     with warnings.catch_warnings():

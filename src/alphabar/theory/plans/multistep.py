@@ -19,7 +19,7 @@ import numpy as np
 
 from ..schedule import Schedule
 from .first_order import Times, check_eta, pairs, towards_x0
-from .grids import log_snr
+from .grids import log_snr, trailing
 from .plan import Plan
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
@@ -119,6 +119,8 @@ def inversion(schedule: Schedule, steps: int, order: int = 2) -> Plan:
     DPM-Solver++ of this order on times even in lambda. Every prediction is made at the time where x
     is, and used with that time's alpha_bar (DDIM inversion is order 1).
     """
+    trailing(schedule.T, steps)  # raises if there are no such steps
+    _check_order(order, 3)
     times = log_snr(schedule, schedule.T, steps + 1)[-2::-1]
     orders = [min(order, k + 1) for k in range(steps)]
     A, B, C = _exponential(schedule, times, orders, 0.0)
@@ -139,8 +141,7 @@ def _orders(
     times = np.asarray(times, dtype=np.float64)
     pairs(times)
     wanted = usual if order is None else order
-    if isinstance(wanted, bool) or not isinstance(wanted, int | np.integer) or not 1 <= wanted <= most:
-        raise ValueError(f"order must be a whole number within 1..{most}, got {order!r}")
+    _check_order(wanted, most)
     n = len(times) - 1
     orders = [int(min(wanted, k + 1)) for k in range(n)]
     if ends_at_first_order and times[-1] == 0:
@@ -153,6 +154,11 @@ def _orders(
             stacklevel=4,
         )
     return orders
+
+
+def _check_order(order: int, most: int) -> None:
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or not 1 <= order <= most:
+        raise ValueError(f"order must be a whole number within 1..{most}, got {order!r}")
 
 
 def _exponential(

@@ -63,6 +63,8 @@ class Plan:
             )
         if np.any(self.times < 0) or np.any(self.times[:-1] == 0) or np.any(self.C < 0):
             raise ValueError("a plan evaluates at times above 0, ends at one of at least 0, and has C >= 0")
+        if not isinstance(self.made_by, dict):
+            raise ValueError(f"made_by of a plan must name what made it, got {self.made_by!r}")
         if self.history not in HISTORIES:
             raise unknown("history", self.history, HISTORIES)
 

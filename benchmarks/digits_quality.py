@@ -32,7 +32,7 @@ SOLVERS: dict[str, dict[str, Any]] = {
     "Heun": {"sampler": "heun"},
     "DPM-Solver++ 2": {"sampler": "dpmpp", "order": 2},
     "DPM-Solver++ 3": {"sampler": "dpmpp", "order": 3},
-    "SDE-DPM-Solver++ 2": {"sampler": "dpmpp", "order": 2, "eta": 1.0},
+    "SDE-DPM-Solver++ 2": {"sampler": "dpmpp_sde"},
     "DEIS 3": {"sampler": "deis", "order": 3},
     "iPNDM 4": {"sampler": "ipndm", "order": 4},
     "UniPC 2": {"sampler": "unipc", "order": 2},
@@ -44,11 +44,11 @@ GUIDANCE = [0.0, 1.0, 1.5, 2.0, 3.0]
 def jobs(model: ab.Denoiser, what: str) -> list[tuple[str, int, dict[str, Any]]]:
     """(name, evaluations, arguments of `sample`), the cheap ones first."""
     if what == "guidance":
-        made = {"sampler": "unipc", "order": 2, "steps": 20}
-        found = [(f"guidance {w:g}", 20, {**made, "guidance": w}) for w in GUIDANCE]
+        made = {"steps": 10}
+        found = [(f"guidance {w:g}", 10, {**made, "guidance": w}) for w in GUIDANCE]
         inner = ab.Guidance(2.0, interval=(0.2 * model.schedule.T, 0.8 * model.schedule.T))
-        found.append(("guidance 2 at 0.2 T < t <= 0.8 T", 20, {**made, "guidance": inner}))
-        found.append(("guidance 2, rescaled 0.7", 20, {**made, "guidance": ab.Guidance(2.0, rescale=0.7)}))
+        found.append(("guidance 2 at 0.2 T < t <= 0.8 T", 10, {**made, "guidance": inner}))
+        found.append(("guidance 2, rescaled 0.7", 10, {**made, "guidance": ab.Guidance(2.0, rescale=0.7)}))
         return found
     if what == "long":
         return [

@@ -168,7 +168,9 @@ def test_the_readmes_commands_and_functions_exist():
     for line in re.findall(r"^alphabar (.*)$", README, re.MULTILINE):
         words = line.split("#")[0].split()
         assert words[0] in commands, line
-        options = {o for p in commands[words[0]].params for o in p.opts}
+        command = commands[words[0]]
+        command = getattr(command, "commands", {}).get(words[1], command)
+        options = {o for p in command.params for o in p.opts}
         assert {w for w in words if re.match(r"--?[a-zA-Z]", w)} <= options, line
     for name in re.findall(r"^\|.*\| `([a-z_0-9.A-Z]+)`", README, re.MULTILINE):
         place = alphabar

@@ -98,9 +98,15 @@ def _held_out(data: str, shape: tuple[int, ...], classes: tuple[str, ...], n: in
     """Up to n held-out samples of a data set, prepared as the model's was, and their classes."""
     from ..data import prepare
 
-    dataset = prepare(
-        data, (shape[1], shape[2]), channels={1: "grey", 3: "rgb", 4: "rgba"}.get(shape[0], "auto")
+    pictures = (
+        {}
+        if data.lower().endswith((".npy", ".npz")) or data == "digits"
+        else {
+            "size": (shape[1], shape[2]),
+            "channels": {1: "grey", 3: "rgb", 4: "rgba"}.get(shape[0], "auto"),
+        }
     )
+    dataset = prepare(data, **pictures)
     if dataset.spec.shape != shape or dataset.spec.classes != classes:
         raise ValueError(
             f"the model has samples of {shape} and classes {', '.join(classes) or 'none'}, and {data} "

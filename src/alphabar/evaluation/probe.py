@@ -69,6 +69,7 @@ def condition_probe(
         drawn = sample(denoiser, n, seed=seed, label=[i % k for i in range(n)])
         images, labels = drawn.images, drawn.labels
     assert labels is not None
+    _check(np.asarray(images), np.asarray(labels), spec.shape, k)
     x_0 = spec.to_model(images)
     right = np.asarray(labels, dtype=np.int64)
     shift = np.array([stream(seed, "probe", i).integers(1, k) for i in range(len(right))])
@@ -89,6 +90,16 @@ def condition_probe(
     z = float(by_sample.mean() / max(by_sample.std(ddof=1) / math.sqrt(len(by_sample)), 1e-30))
     gain = (more.sum(1) / errors[0].sum(1)).tolist()
     return Probe(times.tolist(), gain, total, z, total > LEAST_GAIN and z > LEAST_Z)
+
+
+def _check(images: np.ndarray, labels: np.ndarray, shape: tuple[int, ...], k: int) -> None:
+    if len(images) < 2 or images.shape[1:] != shape or labels.shape != (len(images),):
+        raise ValueError(
+            f"the probe needs 2 samples or more of shape {shape} and a label for each, got {images.shape} "
+            f"and {labels.shape}"
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= k:
+        raise ValueError(f"labels must be whole numbers within 0..{k - 1}")
 
 
 def _square_errors(

@@ -96,7 +96,7 @@ def threshold(low: float, high: float, share: float = 0.995) -> OnX0:
     def act(x0_hat: Tensor) -> Tensor:
         away = x0_hat - middle
         flat = away.flatten(1).abs()
-        reach = flat.kthvalue(max(1, math.ceil(share * flat.shape[1])), dim=1).values.clamp(min=half)
+        reach = flat.kthvalue(max(1, math.ceil(share * flat.shape[1] - 1e-9)), dim=1).values.clamp(min=half)
         reach = reach.reshape(-1, *[1] * (x0_hat.ndim - 1))
         return middle + away.clamp(-reach, reach) * (half / reach)
 

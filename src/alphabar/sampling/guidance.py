@@ -74,6 +74,8 @@ def guided(denoiser: Denoiser, guidance: Guidance) -> Denoise:
         if not guidance.acts_at(t):
             return good
         if other is not None:
+            if label is not None and bool((label < 0).any()):
+                check_knows_no_class(other, "label -1, no class,")
             bad = other(x_t, t, label)
         else:
             assert label is not None

@@ -161,7 +161,7 @@ def choose_plan(
         for plan in denoiser.plans:
             if plan.num_evaluations == steps and plan.made_by["guidance"] == (guidance or Guidance()).facts():
                 return plan
-    if options.get("variance") == "optimal" and "x0_mse" not in options:
+    if sampler == "ddpm" and options.get("variance") == "optimal" and "x0_mse" not in options:
         if denoiser.x0_mse is None:
             raise ValueError(
                 "the optimal variance is estimated from the model once: alphabar tune RUN --variance"

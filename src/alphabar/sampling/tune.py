@@ -17,7 +17,7 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..random import stream
 from ..theory.gaussian import q_sample
-from ..theory.plans import GRIDS, SAMPLERS, Plan, dpmpp_sde, make_plan
+from ..theory.plans import GRIDS, LEAST, SAMPLERS, Plan, dpmpp, dpmpp_sde, log_snr, make_plan
 from ..theory.schedule import Schedule
 from .executor import clip, trajectory
 from .guidance import Guidance, guided
@@ -25,8 +25,10 @@ from .sampler import draw_labels, sample
 from .slots import SLOTS
 
 LONG = 100  # evaluations of the long run
+LAST_LONG = 20  # of the part of it that a plan's last row stands for
 HISTORY = 3  # predictions that a row combines
 FIRST_MOVE, LAST_MOVE = 0.08, 0.002  # of a time in the search, as shares of T
+MOST_GROWTH = 3.0
 MSE_TIMES = 24
 
 Progress = Callable[[str], None]
@@ -37,9 +39,15 @@ class _Bench:
     """Long runs of a model from n noises, and the way to measure others against them."""
 
     denoise: Callable[[Tensor, float], Tensor]
+    within: Callable[[Tensor], Tensor]  # the data's range
     long: Plan
     states: Tensor  # (LONG + 1, n, …): of the long run, at each of its times
     schedule: Schedule
+    numbers: list[int]  # of the noises
+
+    def as_denoise(self, x: Tensor, t: float, label: Tensor | None) -> Tensor:
+        """`denoise` as `trajectory` wants it; the labels are in it already."""
+        return self.denoise(x, t)
 
     def target(self, s: float) -> Tensor:
         """Where the long run is at time s: its states, interpolated in lambda."""
@@ -52,10 +60,10 @@ class _Bench:
 
     def error(self, x: Tensor) -> float:
         """Root of the mean square of the distance to the long run's end."""
-        return float((x - self.states[-1]).square().mean().sqrt())
+        return float((self.within(x) - self.within(self.states[-1])).square().mean().sqrt())
 
     def error_of(self, plan: Plan) -> float:
-        *_, last = trajectory(lambda x, t, _: self.denoise(x, t), plan, self.states[0], torch.zeros_like)  # type: ignore[arg-type]
+        *_, last = trajectory(self.as_denoise, plan, self.states[0], _no_noise)
         return self.error(last.x_s)
 
     def fitted(self, times: np.ndarray) -> tuple[Plan, float]:
@@ -69,12 +77,7 @@ class _Bench:
         x, history = self.states[0], []
         for k, s in enumerate(times[1:].tolist()):
             history = [self.denoise(x, float(times[k])), *history][:HISTORY]
-            terms = torch.stack([term.double().flatten() for term in (x, *history)])
-            gram = terms @ terms.T
-            gram += 1e-9 * gram.trace() * torch.eye(len(gram), dtype=gram.dtype)
-            weights = torch.linalg.solve(gram, terms @ self.target(s).double().flatten())
-            A[k], B[k, : len(history)] = float(weights[0]), weights[1:].numpy()
-            x = (weights @ terms).float().reshape(x.shape)
+            A[k], B[k, : len(history)], x = _nearest(x, history, self.target(s))
         return Plan(times, self.schedule.alpha_bar_at(times), A, B, np.zeros(n)), self.error(x)
 
 
@@ -95,9 +98,9 @@ def fit_plan(
     times are searched, and no gradient is needed. The same idea, with gradients, is in LD3 and S4S
     (arXiv 2405.15506, 2502.17423).
 
-    With noise, the rows but the last become those of `dpmpp_sde` on the times that were found: what is
-    lost in being near to the long run is more than won by the noise, which corrects the errors of the
-    rows before it (docs/sampling.md).
+    With noise, the rows but the last become those of `dpmpp_sde` on the times that were found, and the
+    last is fitted to what they come to: what is lost in being near to the long run is more than won by
+    the noise, which corrects the errors of the rows before it (docs/sampling.md).
 
     Args:
         denoiser: the model.
@@ -118,8 +121,8 @@ def fit_plan(
             f"a plan can be fitted to 2 to 20 evaluations, got {evaluations}: one has no times to choose, "
             "and many don't need it"
         )
-    if n < 8:
-        raise ValueError(f"a plan needs at least 8 noises to be fitted to, got {n}")
+    if isinstance(n, bool) or not isinstance(n, int) or n < 8:
+        raise ValueError(f"a plan needs at least 8 noises to be fitted to, a whole number, got {n}")
     guidance = guidance or Guidance()
     schedule = denoiser.schedule
     progress(f"long runs of {LONG} evaluations from {2 * n} noises")
@@ -137,7 +140,7 @@ def fit_plan(
             for direction in (1, -1):
                 moved = times.copy()
                 moved[i] += direction * move[i]
-                if np.all(np.diff(moved) < 0) and (better := bench.fitted(moved))[1] < error:
+                if _even_enough(schedule, moved) and (better := bench.fitted(moved))[1] < error:
                     times, (plan, error) = moved, better
                     move[i] *= 1.5
                     break
@@ -155,28 +158,70 @@ def fit_plan(
         "seed": seed,
     }
     if noise:
-        plan = _with_noise(schedule, plan)
+        plan = _with_noise(bench, plan, seed)
     plan.made_by.update({"sampler": "fitted", "guidance": guidance.facts(), "noise": noise, **report})
     return plan, report
 
 
-def _with_noise(schedule: Schedule, plan: Plan) -> Plan:
-    """`dpmpp_sde` on a plan's times, with the plan's own last row."""
+def _even_enough(schedule: Schedule, times: np.ndarray) -> bool:
+    """Whether times fall, no step in lambda is MOST_GROWTH times the one before, and none is below t = 1.
+
+    Two times close together would do no harm to least squares, but the rows of the SDE extrapolate
+    by the ratio of steps.
+    """
+    if np.any(np.diff(times) >= 0) or times[-2] < LEAST:
+        return False
+    h = np.diff(schedule.lam_at(times[:-1]))
+    return bool(np.all(h[1:] <= MOST_GROWTH * h[:-1]))
+
+
+def _with_noise(bench: _Bench, plan: Plan, seed: int) -> Plan:
+    """`dpmpp_sde` on a plan's times, with a last row fitted to it.
+
+    That row is the least-squares solution for where the equation leads, in LAST_LONG evaluations,
+    from the noisy states that the rows before it come to.
+    """
+    schedule, last = bench.schedule, float(plan.times[-2])
     sde = dpmpp_sde(schedule, plan.times)
+
+    def z(k: int) -> Tensor:
+        shape = bench.states.shape[2:]
+        noise = [stream(seed, "tune", i, k + 1).standard_normal(shape, np.float32) for i in bench.numbers]
+        return torch.from_numpy(np.stack(noise)).to(bench.states)
+
+    steps = list(trajectory(bench.as_denoise, sde, bench.states[0], z))
+    history = [step.x0_hat for step in steps[::-1][:HISTORY]]
+    follow = dpmpp(schedule, log_snr(schedule, last, LAST_LONG))
+    *_, end = trajectory(bench.as_denoise, follow, steps[-1].x_t, z)
     A, B = sde.A.copy(), np.zeros_like(plan.B)
     B[:, : sde.B.shape[1]] = sde.B
-    A[-1], B[-1] = plan.A[-1], plan.B[-1]
+    A[-1], B[-1, : len(history)], _ = _nearest(steps[-1].x_t, history, end.x_s)
     return Plan(plan.times, plan.alpha_bar, A, B, sde.C)
+
+
+def _nearest(x: Tensor, history: list[Tensor], target: Tensor) -> tuple[float, np.ndarray, Tensor]:
+    """(A, B, x_s): the least-squares solution of A x + sum_j B_j h_j = target, and what it comes to."""
+    terms = torch.stack([term.double().flatten() for term in (x, *history)])
+    gram = terms @ terms.T
+    gram += 1e-9 * gram.trace() * torch.eye(len(gram)).to(gram)
+    weights = torch.linalg.solve(gram, terms @ target.double().flatten())
+    return float(weights[0]), weights[1:].cpu().numpy(), (weights @ terms).float().reshape(x.shape)
 
 
 def store_plan(denoiser: Denoiser, plan: Plan) -> None:
     """Keep a fitted plan with its model, in place of one for as many evaluations and equal guidance."""
 
-    def key(plan: Plan) -> tuple[int, str]:
-        return plan.num_evaluations, str(plan.made_by["guidance"])
+    guidance = plan.made_by.get("guidance")
+    if not isinstance(guidance, dict):
+        raise ValueError("only plans by fit_plan are kept with a model: this one doesn't say its guidance")
 
-    others = [other for other in denoiser.plans if key(other) != key(plan)]
-    denoiser.plans = sorted([*others, plan], key=key)
+    def replaced(other: Plan) -> bool:
+        return other.num_evaluations == plan.num_evaluations and other.made_by["guidance"] == guidance
+
+    others = [other for other in denoiser.plans if not replaced(other)]
+    denoiser.plans = sorted(
+        [*others, plan], key=lambda p: (p.num_evaluations, p.made_by["guidance"]["scale"])
+    )
 
 
 def estimate_x0_mse(
@@ -213,18 +258,23 @@ def _bench(denoiser: Denoiser, guidance: Guidance, seed: int, first: int, n: int
     x = torch.from_numpy(np.stack(noise)).to(denoiser.device)
     drawn = draw_labels(denoiser.data, numbers, seed)
     labels = None if drawn is None else torch.from_numpy(drawn).to(denoiser.device)
+    within = _within(denoiser)
     denoise = _chunked(denoiser, guidance, labels)
     long = make_plan(schedule, "dpmpp", LONG, grid="log_snr", order=2)
-    steps = trajectory(lambda x, t, _: denoise(x, t), long, x, torch.zeros_like)  # type: ignore[arg-type]
-    return _Bench(denoise, long, torch.stack([x, *(step.x_s for step in steps)]), schedule)
+    steps = trajectory(lambda x, t, _: denoise(x, t), long, x, _no_noise)
+    states = torch.stack([x, *(step.x_s for step in steps)])
+    return _Bench(denoise, within, long, states, schedule, numbers.tolist())
+
+
+def _no_noise(k: int) -> Tensor:
+    raise AssertionError(f"row {k} of a deterministic plan asks for noise")
 
 
 def _chunked(
     denoiser: Denoiser, guidance: Guidance, labels: Tensor | None
 ) -> Callable[[Tensor, float], Tensor]:
     """(x_t, t) → x0_hat within the data's range, for any number of samples, SLOTS at a time."""
-    low_high = denoiser.data.clip_range
-    within = (lambda x0_hat: x0_hat) if low_high is None else clip(*low_high)
+    within = _within(denoiser)
     model = guided(denoiser, guidance)
 
     def denoise(x: Tensor, t: float) -> Tensor:
@@ -233,6 +283,12 @@ def _chunked(
             return torch.cat([within(model(x[p], t, None if labels is None else labels[p])) for p in parts])
 
     return denoise
+
+
+def _within(denoiser: Denoiser) -> Callable[[Tensor], Tensor]:
+    """The function that keeps x_0 within the data's range, if it has one."""
+    low_high = denoiser.data.clip_range
+    return (lambda x_0: x_0) if low_high is None else clip(*low_high)
 
 
 def _plain(schedule: Schedule, evaluations: int) -> dict[str, Plan]:

@@ -1,7 +1,7 @@
 """Samplers as tables, one file a family. Every one is a function of a schedule and falling times."""
 
 from .first_order import ancestral, ddim
-from .grids import GRIDS, check_times, karras, log_snr, trailing
+from .grids import GRIDS, LEAST, check_times, karras, log_snr, trailing
 from .heun import heun
 from .make import DEFAULT_SAMPLER, DEFAULT_STEPS, SAMPLERS, make_plan
 from .multistep import deis, dpmpp, dpmpp_sde, inversion, ipndm, unipc
@@ -11,6 +11,7 @@ __all__ = [
     "DEFAULT_SAMPLER",
     "DEFAULT_STEPS",
     "GRIDS",
+    "LEAST",
     "SAMPLERS",
     "Plan",
     "ancestral",

@@ -35,7 +35,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass
-class _Bench:
+class Bench:
     """Long runs of a model from n noises, and the way to measure others against them."""
 
     denoise: Callable[[Tensor, float], Tensor]
@@ -94,7 +94,7 @@ def fit_plan(
 
     The times are found by moving one after the other, ever less far, as long as the end comes nearer
     to that of the long run (DPM-Solver++ 2 with 100 evaluations) from the same noises; for each
-    choice of times the coefficients are a least-squares solution (`_Bench.fitted`), so only the
+    choice of times the coefficients are a least-squares solution (`Bench.fitted`), so only the
     times are searched, and no gradient is needed. The same idea, with gradients, is in LD3 and S4S
     (arXiv 2405.15506, 2502.17423).
 
@@ -126,8 +126,8 @@ def fit_plan(
     guidance = guidance or Guidance()
     schedule = denoiser.schedule
     progress(f"long runs of {LONG} evaluations from {2 * n} noises")
-    bench = _bench(denoiser, guidance, seed, 0, n)
-    held_out = _bench(denoiser, guidance, seed, n, n)
+    bench = long_runs(denoiser, guidance, seed, 0, n)
+    held_out = long_runs(denoiser, guidance, seed, n, n)
 
     starts = [grid(schedule, schedule.T, evaluations) for grid in GRIDS.values()]
     times, (plan, error) = min(
@@ -175,7 +175,7 @@ def _even_enough(schedule: Schedule, times: np.ndarray) -> bool:
     return bool(np.all(h[1:] <= MOST_GROWTH * h[:-1]))
 
 
-def _with_noise(bench: _Bench, plan: Plan, seed: int) -> Plan:
+def _with_noise(bench: Bench, plan: Plan, seed: int) -> Plan:
     """`dpmpp_sde` on a plan's times, with a last row fitted to it.
 
     That row is the least-squares solution for where the equation leads, in LAST_LONG evaluations,
@@ -251,7 +251,8 @@ def estimate_x0_mse(
 # --- shared ------------------------------------------------------------------------------------
 
 
-def _bench(denoiser: Denoiser, guidance: Guidance, seed: int, first: int, n: int) -> _Bench:
+def long_runs(denoiser: Denoiser, guidance: Guidance, seed: int, first: int, n: int) -> Bench:
+    """Long runs from noises `first` … `first + n - 1` of a seed, with classes drawn as by `sample`."""
     shape, schedule = denoiser.data.shape, denoiser.schedule
     numbers = np.arange(first, first + n)
     noise = [stream(seed, "tune", int(i)).standard_normal(shape, np.float32) for i in numbers]
@@ -263,7 +264,7 @@ def _bench(denoiser: Denoiser, guidance: Guidance, seed: int, first: int, n: int
     long = make_plan(schedule, "dpmpp", LONG, grid="log_snr", order=2)
     steps = trajectory(lambda x, t, _: denoise(x, t), long, x, _no_noise)
     states = torch.stack([x, *(step.x_s for step in steps)])
-    return _Bench(denoise, within, long, states, schedule, numbers.tolist())
+    return Bench(denoise, within, long, states, schedule, numbers.tolist())
 
 
 def _no_noise(k: int) -> Tensor:

@@ -20,7 +20,7 @@ def tune(
     noises: Annotated[int, typer.Option(help="Fit to so many noises; as many are held out.")] = 64,
     guidance: Annotated[float, typer.Option(help="Fit the model under this guidance.")] = 1.0,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="A plan that adds no noise.")
+        bool, typer.Option("--deterministic", help="A plan that adds no noise, as those below 5 evaluations.")
     ] = False,
     seed: options.Seed = 0,
     out: Annotated[
@@ -46,8 +46,9 @@ def tune(
         raise ValueError(f"{target} is a checkpoint, from which training resumes: give --out, a new file")
     with errors.status("…") as status:
         if evaluations is not None:
+            noise = False if deterministic else None
             plan, report = fit_plan(
-                denoiser, evaluations, noises, seed, Guidance(guidance), not deterministic, status.update
+                denoiser, evaluations, noises, seed, Guidance(guidance), noise, status.update
             )
             store_plan(denoiser, plan)
             output.print(str(plan), markup=False)

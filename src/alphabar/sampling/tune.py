@@ -29,6 +29,7 @@ LAST_LONG = 20  # of the part of it that a plan's last row stands for
 HISTORY = 3  # predictions that a row combines
 FIRST_MOVE, LAST_MOVE = 0.08, 0.002  # of a time in the search, as shares of T
 MOST_GROWTH = 3.0
+LEAST_NOISY = 5
 MSE_TIMES = 24
 
 Progress = Callable[[str], None]
@@ -87,7 +88,7 @@ def fit_plan(
     n: int = 64,
     seed: int = 0,
     guidance: Guidance | None = None,
-    noise: bool = True,
+    noise: bool | None = None,
     progress: Progress = lambda message: None,
 ) -> tuple[Plan, dict[str, Any]]:
     """A plan of `evaluations` for this very model, and how near to its long run it comes.
@@ -108,7 +109,8 @@ def fit_plan(
         n: noises to fit to; as many others are held out to measure the error.
         seed: of the noises.
         guidance: fit the guided model.
-        noise: whether the plan adds noise; without it, every row is the least-squares solution.
+        noise: whether the plan adds noise; without it, every row is the least-squares solution. Unless
+            given, from 5 evaluations on: noise needs some rows to pay.
         progress: called with what is going on.
 
     Returns:
@@ -157,6 +159,7 @@ def fit_plan(
         "noises": n,
         "seed": seed,
     }
+    noise = evaluations >= LEAST_NOISY if noise is None else noise
     if noise:
         plan = _with_noise(bench, plan, seed)
     plan.made_by.update({"sampler": "fitted", "guidance": guidance.facts(), "noise": noise, **report})

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--mnist", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--digits", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=20)
     args = parser.parse_args()
     model, spec = ab.load(args.run), ab.load(args.run).data
     with np.load(args.mnist) as mnist:
@@ -48,9 +48,7 @@ def main() -> None:
         for name, operator, method, n in tasks:
             measured = measured_of(operator, digit, spec)
             given = digit if name.startswith("right") else measured
-            samples, errors = ab.restore(
-                model, operator, given, n, method=method, steps=args.steps, sampler="ddpm"
-            )
+            samples, errors = ab.restore(model, operator, given, n, method=method, steps=args.steps)
             if name != seen:
                 row.append(np.kron(measured, np.ones((1, 4, 4), np.uint8)) if "4 x" in name else measured)
             row += list(samples.images)

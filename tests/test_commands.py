@@ -715,7 +715,7 @@ def test_a_tuned_model_uses_its_own_plan(here, done):
         ([], "say what to fit: --evaluations N, --variance, or both"),
         (["--evaluations", "1"], "a plan can be fitted to 2 to 20 evaluations, got 1"),
         (["--evaluations", "21"], "a plan can be fitted to 2 to 20 evaluations, got 21"),
-        (["--evaluations", "2", "--noises", "4"], "at least 8 noises to be fitted to, got 4"),
+        (["--evaluations", "2", "--noises", "4"], "at least 8 noises to be fitted to, a whole number, got 4"),
         (["--evaluations", "2", "--out", RUN], f"{RUN} exists already"),
         (["--evaluations", "2", "--out", "tuned.bin"], "--out must end in .safetensors"),
         (["--evaluations", "2", "--guidance", "-1"], "the guidance scale must be at least 0"),

@@ -12,7 +12,7 @@ errors = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_w
 
 def say(message: str) -> None:
     """One line of news, on standard error."""
-    errors.print(message, markup=False)
+    errors.print(message)
 
 
 def table(rows: Iterable[tuple[str, object]]) -> None:
@@ -20,4 +20,4 @@ def table(rows: Iterable[tuple[str, object]]) -> None:
     rows = list(rows)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        output.print(f"{name:<{width}}  {value}", markup=False)
+        output.print(f"{name:<{width}}  {value}")

@@ -13,63 +13,68 @@ import typer
 
 if TYPE_CHECKING:
     from ..denoiser import Denoiser
-    from ..sampling import Guidance
+    from ..sampling import Guidance, Samples
 
 PANEL = "How to draw"
 
 
-def _option(
-    kind: Any, text: str, *names: str, default: Any = None, shown: Any = None, metavar: Any = None
+def option(
+    kind: Any,
+    text: str,
+    *names: str,
+    default: Any = None,
+    shown: Any = None,
+    metavar: Any = None,
+    panel: str | None = PANEL,
 ) -> Any:
     """A parameter's annotation and default."""
-    more = {"help": text, "rich_help_panel": PANEL, "metavar": metavar}
+    more = {"help": text, "rich_help_panel": panel, "metavar": metavar}
     if shown is not None:
         more["show_default"] = shown
     return Annotated[kind, typer.Option(*names, **more)], default
 
 
 OPTIONS = {
-    "steps": _option(int | None, "Evaluations of x0_hat.", shown="20 from T, fewer from below"),
-    "sampler": _option(
+    "steps": option(int | None, "Evaluations of x0_hat.", shown="20 from T, fewer from below"),
+    "sampler": option(
         str | None,
         "ddpm (the paper's), ddim, heun, dpmpp, dpmpp_sde, unipc, deis or ipndm.",
         shown="dpmpp_sde",
     ),
-    "grid": _option(str | None, "Times: trailing, log_snr or karras.", shown="trailing"),
-    "order": _option(int | None, "Of dpmpp, dpmpp_sde, unipc, deis (1 to 3), ipndm (1 to 4)."),
-    "eta": _option(float | None, "Noise of ddim and dpmpp: 0 none, 1 the SDE's.", shown="0"),
-    "variance": _option(str | None, "Of ddpm: posterior, beta or optimal (after tune).", shown="posterior"),
-    "churn": _option(float | None, "Of heun: S_churn.", shown="0"),
-    "plan": _option(str | None, "A plan to follow (alphabar plan show --out).", metavar="JSON"),
-    "class_name": _option(str | None, "Only this class; none: of no class.", "--class"),
-    "seed": _option(int, "Sample i of a seed is always the same.", default=0),
-    "guidance": _option(float, "Guidance scale towards the class; 1 is none.", default=1.0),
-    "guidance_interval": _option(
+    "grid": option(str | None, "Times: trailing, log_snr or karras.", shown="trailing"),
+    "order": option(int | None, "Of dpmpp, dpmpp_sde, unipc, deis (1 to 3), ipndm (1 to 4)."),
+    "eta": option(float | None, "Noise of ddim and dpmpp: 0 none, 1 the SDE's.", shown="0"),
+    "variance": option(str | None, "Of ddpm: posterior, beta or optimal (after tune).", shown="posterior"),
+    "churn": option(float | None, "Of heun: S_churn.", shown="0"),
+    "plan": option(str | None, "A plan to follow (alphabar plan show --out).", metavar="JSON"),
+    "class_name": option(str | None, "Only this class; none: of no class.", "--class"),
+    "seed": option(int, "Sample i of a seed is always the same.", default=0),
+    "guidance": option(float, "Guidance scale towards the class; 1 is none.", default=1.0),
+    "guidance_interval": option(
         tuple[float, float] | None, "Guide at LOW < t <= HIGH only.", metavar="LOW HIGH"
     ),
-    "guidance_rescale": _option(float, "Bring the contrast back, 0 to 1.", default=0.0),
-    "guide": _option(str | None, "Guide by this earlier or smaller model.", metavar="RUN"),
-    "threshold": _option(float | None, "Dynamic thresholding at this share of values, such as 0.995."),
-    "no_clip": _option(bool, "Don't keep x0_hat within the data's range.", "--no-clip", default=False),
-    "device": _option(str, "cpu, cuda, mps, …; auto: a GPU if there is one.", default="auto"),
+    "guidance_rescale": option(float, "Bring the contrast back, 0 to 1.", default=0.0),
+    "guide": option(str | None, "Guide by this earlier or smaller model.", metavar="RUN"),
+    "threshold": option(float | None, "Dynamic thresholding at this share of values, such as 0.995."),
+    "no_clip": option(bool, "Don't keep x0_hat within the data's range.", "--no-clip", default=False),
+    "device": option(str, "cpu, cuda, mps, …; auto: a GPU if there is one.", default="auto"),
 }
 
 
-def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command these of the options; it receives them as `how`, a dictionary."""
+def takes(**table: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a table; it receives them as `how`, a dictionary."""
 
     def give(command: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(command, eval_str=True)
         parameters = [p for p in own.parameters.values() if p.name != "how"]
         parameters += [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for name, (annotation, default) in OPTIONS.items()
-            if name in names
+            for name, (annotation, default) in table.items()
         ]
 
         @functools.wraps(command)
         def with_options(**given: Any) -> None:
-            how = {name: given.pop(name) for name in names}
+            how = {name: given.pop(name) for name in table}
             command(**given, how=how)
 
         with_options.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -79,7 +84,7 @@ def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return give
 
 
-draws = takes(*OPTIONS)
+draws = takes(**OPTIONS)
 
 
 def load_model(run: str, how: dict[str, Any]) -> Denoiser:
@@ -132,7 +137,15 @@ def _guidance(denoiser: Denoiser, how: dict[str, Any]) -> Guidance:
     return Guidance(how["guidance"], how["guidance_interval"], how["guidance_rescale"], by)
 
 
-def bar(what: str = "sampling") -> Any:
+def say_if_drawn(samples: Samples, drawing: dict[str, Any], each: str) -> None:
+    """Say so where classes were drawn because none was given."""
+    from .console import say
+
+    if samples.labels is not None and "label" not in drawing and samples.labels.min() >= 0:
+        say(f"no --class was given: the class of each{each} is drawn at random")
+
+
+def bar() -> Any:
     """A progress bar as a context that gives the function to call with (done, total)."""
     import contextlib
 
@@ -143,7 +156,7 @@ def bar(what: str = "sampling") -> Any:
     @contextlib.contextmanager
     def shown() -> Any:
         with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
-            task = progress.add_task(what, total=None)
+            task = progress.add_task("sampling", total=None)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 
     return shown()

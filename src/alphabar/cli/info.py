@@ -33,7 +33,7 @@ def info(
         folder = Path(run).expanduser()
         if folder.is_dir():
             facts["run"] = run_progress(folder)
-        output.print(json.dumps(facts, indent=1), markup=False)
+        output.print(json.dumps(facts, indent=1))
         return
     spec, about, schedule = denoiser.data, denoiser.about, facts["schedule"]
     network = {k: v for k, v in facts["network"].items() if k != "name"}

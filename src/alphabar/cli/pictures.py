@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
-from .drawing import arguments, bar, draws, load_model
+from .drawing import arguments, bar, draws, load_model, say_if_drawn
 from .read import read_sample
 from .sample import Out, new_or_free, write
 
@@ -39,7 +39,6 @@ def denoise(
     from ..sampling import sample as draw
     from ..sampling.slots import sample_noise
     from ..theory.gaussian import q_sample
-    from .console import say
 
     if number < 1:
         raise ValueError(f"-n must be at least 1, got {number}")
@@ -49,10 +48,7 @@ def denoise(
     if not 1 <= t <= schedule.T:
         raise ValueError(f"--t must lie within 1..{schedule.T}, got {t:g}")
     given = np.stack([read_sample(path, spec, noisy) for path in pictures])
-    if number * len(pictures) == 1 or len(pictures) == 1:
-        start = given[0]
-    else:
-        start = np.repeat(given, number, axis=0)
+    start = given[0] if len(pictures) == 1 else np.repeat(given, number, axis=0)
     begin = time.perf_counter()
     drawing = arguments(denoiser, how)
     if "plan" not in drawing:
@@ -68,8 +64,7 @@ def denoise(
             **{"x_t" if noisy else "x_0": start},
             **drawing,
         )
-    if samples.labels is not None and "label" not in drawing and samples.labels.min() >= 0:
-        say("no --class was given: the class of each way back is drawn at random")
+    say_if_drawn(samples, drawing, " way back")
     elapsed_s = time.perf_counter() - begin
     write(folder, samples, spec, run, elapsed_s, pictures=[str(p) for p in pictures], t=t)
     if noisy:

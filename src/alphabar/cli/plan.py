@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .drawing import read_plan, takes
+from .drawing import OPTIONS, read_plan, takes
 
 PLANNED = ("steps", "sampler", "grid", "order", "eta", "variance", "churn")
 
@@ -19,7 +19,7 @@ def _plan() -> None:
 
 
 @plan.command()
-@takes(*PLANNED)
+@takes(**{name: OPTIONS[name] for name in PLANNED})
 def show(
     run: Annotated[
         str | None,
@@ -55,10 +55,10 @@ def show(
         made = read_plan(run)
     else:
         made = _made(run, schedule, T, given)
-    output.print(str(made), markup=False)
+    output.print(str(made))
     about = ", ".join(f"{k} {v}" for k, v in made.made_by.items() if not isinstance(v, dict))
     noise = "adds noise" if made.stochastic else "deterministic"
-    output.print(f"{made.num_evaluations} evaluations, {noise}: {about}", markup=False)
+    output.print(f"{made.num_evaluations} evaluations, {noise}: {about}")
     if target is not None:
         write_json(target, made.to_dict())
         output.print(f"wrote {target}")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
-from .drawing import arguments, bar, draws, load_model
+from .drawing import OPTIONS, arguments, bar, load_model, option, say_if_drawn, takes
 from .pictures import show
 from .read import read_mask, read_measured, read_sample
-from .sample import Out, new_or_free, write
+from .sample import new_or_free, write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,28 +19,35 @@ if TYPE_CHECKING:
     from ..denoiser import Denoiser
     from ..sampling import Operator
 
-Number = Annotated[int, typer.Option("-n", "--number", help="How many.")]
 Picture = Annotated[str, typer.Argument(metavar="PICTURE", help="A picture, or a sample as .npy.")]
-Method = Annotated[
-    str, typer.Option(help="projection (DDNM), or gradient (DPS) where noise or a hard blur forbid that.")
-]
-Strength = Annotated[float, typer.Option(help="Of the gradient.")]
-Whole = Annotated[
-    bool, typer.Option("--whole", help="PICTURE is whole: degrade it first, to see what can be restored.")
-]
+RESTORING = {
+    "number": option(int, "How many.", "-n", "--number", default=8, panel=None),
+    "out": option(str | None, "A new folder.", shown="the next free name", metavar="DIR", panel=None),
+    "method": option(
+        str,
+        "projection (DDNM), or gradient (DPS) where noise or a hard blur forbid that.",
+        default="projection",
+        panel=None,
+    ),
+    "strength": option(float, "Of the gradient.", default=1.0, panel=None),
+}
+WHOLE = option(
+    bool,
+    "PICTURE is whole: degrade it first, to see what can be restored.",
+    "--whole",
+    default=False,
+    panel=None,
+)
+restores = takes(whole=WHOLE, **RESTORING, **OPTIONS)
 
 
-@draws
+@takes(**RESTORING, **OPTIONS)
 def inpaint(
     run: options.Model,
     picture: Picture,
     mask: Annotated[
         str, typer.Argument(metavar="MASK", help="White is filled; or left, right, top, bottom: that half.")
     ],
-    number: Number = 8,
-    out: Out = None,
-    method: Method = "projection",
-    strength: Strength = 1.0,
     *,
     how: dict[str, Any],
 ) -> None:
@@ -49,21 +56,15 @@ def inpaint(
 
     denoiser = load_model(run, how)
     operator = Known(read_mask(mask, denoiser.data))
-    whole = read_sample(picture, denoiser.data)
-    facts = {"picture": picture, "mask": mask}
-    _restore(run, denoiser, operator, whole, whole, number, out, "inpainted", method, strength, how, facts)
+    known = read_sample(picture, denoiser.data)
+    _restore(run, denoiser, operator, known, None, "inpainted", how, picture=picture, mask=mask)
 
 
-@draws
+@restores
 def upscale(
     run: options.Model,
     picture: Picture,
     factor: Annotated[int, typer.Option(help="How many times larger.")] = 4,
-    number: Number = 8,
-    out: Out = None,
-    whole: Whole = False,
-    method: Method = "projection",
-    strength: Strength = 1.0,
     *,
     how: dict[str, Any],
 ) -> None:
@@ -71,40 +72,23 @@ def upscale(
     from ..sampling import downscaled
 
     denoiser = load_model(run, how)
-    operator = downscaled(denoiser.data.shape, factor)
-    _measured(run, denoiser, operator, picture, whole, number, out, "upscaled", method, strength, how)
+    _measured(run, denoiser, downscaled(denoiser.data.shape, factor), picture, "upscaled", how)
 
 
-@draws
-def colourise(
-    run: options.Model,
-    picture: Picture,
-    number: Number = 8,
-    out: Out = None,
-    whole: Whole = False,
-    method: Method = "projection",
-    strength: Strength = 1.0,
-    *,
-    how: dict[str, Any],
-) -> None:
+@restores
+def colourise(run: options.Model, picture: Picture, *, how: dict[str, Any]) -> None:
     """Pictures in colour whose luminance is PICTURE."""
     from ..sampling import grey
 
     denoiser = load_model(run, how)
-    operator = grey(denoiser.data.shape)
-    _measured(run, denoiser, operator, picture, whole, number, out, "colourised", method, strength, how)
+    _measured(run, denoiser, grey(denoiser.data.shape), picture, "colourised", how)
 
 
-@draws
+@restores
 def deblur(
     run: options.Model,
     picture: Picture,
     sigma: Annotated[float, typer.Option(help="The blur's standard deviation, in pixels.")] = 1.5,
-    number: Number = 8,
-    out: Out = None,
-    whole: Whole = False,
-    method: Method = "projection",
-    strength: Strength = 1.0,
     *,
     how: dict[str, Any],
 ) -> None:
@@ -112,39 +96,24 @@ def deblur(
     from ..sampling import blurred
 
     denoiser = load_model(run, how)
-    operator = blurred(denoiser.data.shape, sigma)
-    _measured(run, denoiser, operator, picture, whole, number, out, "deblurred", method, strength, how)
+    _measured(run, denoiser, blurred(denoiser.data.shape, sigma), picture, "deblurred", how)
 
 
 # --- shared ------------------------------------------------------------------------------------
 
 
 def _measured(
-    run: str,
-    denoiser: Denoiser,
-    operator: Operator,
-    picture: str,
-    whole: bool,
-    number: int,
-    out: str | None,
-    stem: str,
-    method: str,
-    strength: float,
-    how: dict[str, Any],
+    run: str, denoiser: Denoiser, operator: Operator, picture: str, stem: str, how: dict[str, Any]
 ) -> None:
     """Restore from a picture that was measured, or from a whole one that is measured first."""
     from ..sampling.measurements import measured_of
 
     spec = denoiser.data
-    if whole:
-        given = read_sample(picture, spec)
-        y = measured_of(operator, given, spec)
-    else:
-        given = None
-        shape = measured_of(operator, None, spec).shape
-        y = read_measured(picture, spec, shape)
-    facts = {"picture": picture}
-    _restore(run, denoiser, operator, y, given, number, out, stem, method, strength, how, facts)
+    whole = read_sample(picture, spec) if how["whole"] else None
+    y = measured_of(operator, whole, spec)
+    if whole is None:
+        y = read_measured(picture, spec, y.shape)
+    _restore(run, denoiser, operator, y, whole, stem, how, picture=picture)
 
 
 def _restore(
@@ -153,33 +122,36 @@ def _restore(
     operator: Operator,
     y: np.ndarray,
     whole: np.ndarray | None,
-    number: int,
-    out: str | None,
     stem: str,
-    method: str,
-    strength: float,
     how: dict[str, Any],
-    facts: dict[str, Any],
+    **facts: Any,
 ) -> None:
+    """Draw pictures that agree with y, and write them with y and, if there is one, the whole picture."""
     import numpy as np
 
-    from ..sampling import Known, restore
-    from .console import output, say
+    from ..sampling import restore
+    from .console import output
 
     spec = denoiser.data
-    folder = new_or_free(out, stem)
+    folder, number = new_or_free(how["out"], stem), how["number"]
     begin = time.perf_counter()
     drawing = arguments(denoiser, how)
     with bar() as progress:
         samples, errors = restore(
-            denoiser, operator, y, number, method=method, strength=strength, progress=progress, **drawing
+            denoiser,
+            operator,
+            y,
+            number,
+            method=how["method"],
+            strength=how["strength"],
+            progress=progress,
+            **drawing,
         )
-    if samples.labels is not None and "label" not in drawing and samples.labels.min() >= 0:
-        say("no --class was given: the class of each is drawn at random")
+    say_if_drawn(samples, drawing, "")
     elapsed_s = time.perf_counter() - begin
     write(folder, samples, spec, run, elapsed_s, **facts, measurement_error=errors.tolist())
     show(folder / "measured.png", _shown(operator, y, spec.low)[None], spec)
-    if whole is not None and not isinstance(operator, Known):
+    if whole is not None:
         show(folder / "whole.png", whole[None], spec)
     span = "" if spec.low is None or spec.high is None else f" of a range of {spec.high - spec.low:g}"
     worst = f", at most {np.max(errors):.3g}" if number > 1 else ""

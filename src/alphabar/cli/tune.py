@@ -51,7 +51,7 @@ def tune(
                 denoiser, evaluations, noises, seed, Guidance(guidance), noise, status.update
             )
             store_plan(denoiser, plan)
-            output.print(str(plan), markup=False)
+            output.print(str(plan))
             output.print(
                 f"distance to the long run on {noises} held-out noises, without noise on the way (root mean "
                 f"square, model space): {report['error']:.4f}; "

@@ -6,7 +6,7 @@ No data is needed: a model's own long run says where each noise should end.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,9 +188,7 @@ def _with_noise(bench: Bench, plan: Plan, seed: int) -> Plan:
     sde = dpmpp_sde(schedule, plan.times)
 
     def z(k: int) -> Tensor:
-        shape = bench.states.shape[2:]
-        noise = [stream(seed, "tune", i, k + 1).standard_normal(shape, np.float32) for i in bench.numbers]
-        return torch.from_numpy(np.stack(noise)).to(bench.states)
+        return _noises(seed, bench.numbers, k + 1, bench.states.shape[2:], bench.states.device)
 
     steps = list(trajectory(bench.as_denoise, sde, bench.states[0], z))
     history = [step.x0_hat for step in steps[::-1][:HISTORY]]
@@ -213,7 +211,6 @@ def _nearest(x: Tensor, history: list[Tensor], target: Tensor) -> tuple[float, n
 
 def store_plan(denoiser: Denoiser, plan: Plan) -> None:
     """Keep a fitted plan with its model, in place of one for as many evaluations and equal guidance."""
-
     guidance = plan.made_by.get("guidance")
     if not isinstance(guidance, dict):
         raise ValueError("only plans by fit_plan are kept with a model: this one doesn't say its guidance")
@@ -245,8 +242,7 @@ def estimate_x0_mse(
     errors = []
     for level, t in enumerate(times):
         progress(f"t = {t:.0f}")
-        noise = [stream(seed, "tune", i, level + 1).standard_normal(spec.shape, np.float32) for i in range(n)]
-        x_t = q_sample(schedule, x_0, t, torch.from_numpy(np.stack(noise)).to(denoiser.device))
+        x_t = q_sample(schedule, x_0, t, _noises(seed, range(n), level + 1, spec.shape, denoiser.device))
         errors.append(float((x_0 - denoise(x_t, t)).square().mean()))
     return times, errors
 
@@ -256,10 +252,8 @@ def estimate_x0_mse(
 
 def long_runs(denoiser: Denoiser, guidance: Guidance, seed: int, first: int, n: int) -> Bench:
     """Long runs from noises `first` … `first + n - 1` of a seed, with classes drawn as by `sample`."""
-    shape, schedule = denoiser.data.shape, denoiser.schedule
-    numbers = np.arange(first, first + n)
-    noise = [stream(seed, "tune", int(i)).standard_normal(shape, np.float32) for i in numbers]
-    x = torch.from_numpy(np.stack(noise)).to(denoiser.device)
+    schedule, numbers = denoiser.schedule, np.arange(first, first + n)
+    x = _noises(seed, numbers.tolist(), 0, denoiser.data.shape, denoiser.device)
     drawn = draw_labels(denoiser.data, numbers, seed)
     labels = None if drawn is None else torch.from_numpy(drawn).to(denoiser.device)
     within = _within(denoiser)
@@ -268,6 +262,14 @@ def long_runs(denoiser: Denoiser, guidance: Guidance, seed: int, first: int, n: 
     steps = trajectory(lambda x, t, _: denoise(x, t), long, x, _no_noise)
     states = torch.stack([x, *(step.x_s for step in steps)])
     return Bench(denoise, within, long, states, schedule, numbers.tolist())
+
+
+def _noises(
+    seed: int, numbers: Iterable[int], row: int, shape: tuple[int, ...], device: torch.device
+) -> Tensor:
+    """Standard normal numbers (n, …): those of row 0 are where a run starts."""
+    drawn = [stream(seed, "tune", i, row).standard_normal(shape, np.float32) for i in numbers]
+    return torch.from_numpy(np.stack(drawn)).to(device)
 
 
 def _no_noise(k: int) -> Tensor:

@@ -66,12 +66,10 @@ def heun(
     visited, rows = [begin[0]], []
     for k in range(n):
         A, B = (float(v) for v in towards_x0(schedule, begin[k], s[k]))
+        rows.append((A, [B, 0.0], 0.0))
         if corrected[k]:
-            rows.append((A, [B, 0.0], 0.0))
             visited.append(s[k])
             rows.append((*_correction(schedule, begin[k], s[k]), 0.0))
-        else:
-            rows.append((A, [B, 0.0], 0.0))
         if k + 1 < n and churned[k + 1]:
             keep, noise = transition(schedule, begin[k + 1], s[k])
             A, B, _ = rows.pop()

@@ -157,7 +157,7 @@ def test_what_cannot_be_built_is_refused(arguments, message):
 
 
 def test_reduced_precision_touches_the_network_alone():
-    """Under bfloat16 the angles of the embedding, noising and x0_hat stay float32."""
+    """In bfloat16 the angles of the embedding, noising and x0_hat stay float32."""
     denoiser = tiny_denoiser("x0")
     x, label = torch.randn(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
     exact = denoiser(x, [1.0, 2.0, 99.0, 100.0], label)
@@ -169,8 +169,28 @@ def test_reduced_precision_touches_the_network_alone():
     reduced = denoiser(x, [1.0, 2.0, 99.0, 100.0], label)
     hook.remove()
     assert reduced.dtype == torch.float32
-    assert seen[0].dtype == torch.float32
+    assert seen[0].dtype == torch.bfloat16  # rounded once, after sine and cosine
     angles = 99 * 10000 ** (-np.arange(4) / 3)
-    np.testing.assert_allclose(seen[0][3], np.concatenate([np.sin(angles), np.cos(angles)]), atol=1e-4)
+    features = np.concatenate([np.sin(angles), np.cos(angles)])
+    np.testing.assert_allclose(seen[0][3].float(), features, atol=2**-9 + 1e-4)
     assert not torch.equal(reduced, exact)
     torch.testing.assert_close(reduced, exact, atol=0.1, rtol=0.1)
+
+
+def test_weights_cast_once_are_those_cast_in_each_pass():
+    """Training casts its float32 weights in each pass, for float32 gradients; sampling casts them once."""
+    denoiser = tiny_denoiser("v").requires_grad_(True)
+    x, label = torch.randn(4, 1, 8, 8), torch.arange(4) % 2
+    cast = denoiser.in_precision("bfloat16")
+    assert {p.dtype for p in cast.net.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in denoiser.net.parameters()} == {torch.float32}
+    denoiser.precision = "bfloat16"
+    in_each = denoiser(x, 50.0, label)
+    assert torch.equal(cast(x, 50.0, label), in_each)
+    assert torch.equal(cast.in_precision("bfloat16")(x, 50.0, label), in_each)
+    in_each.sum().backward()
+    assert {p.grad.dtype for p in denoiser.net.parameters() if p.grad is not None} == {torch.float32}
+    denoiser.precision = "float32"
+    assert denoiser.in_precision("float32") is denoiser
+    with pytest.raises(ValueError, match=r"precision.*float16"):
+        denoiser.in_precision("float16")

@@ -18,7 +18,9 @@ def denoiser():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"sampler": "ddim", "eta": 0.5}, {"sampler": "ddim"}], ids=["ddpm", "ddim 0.5", "ddim"]
+    "options",
+    [{}, {"sampler": "ddim", "eta": 0.5}, {"sampler": "ddim"}, {"precision": "bfloat16"}],
+    ids=["default", "ddim 0.5", "ddim", "bfloat16"],
 )
 def test_sample_i_is_the_same_bytes_alone_in_a_batch_and_in_reverse(denoiser, options):
     together = sample(denoiser, 64, seed=3, steps=4, **options)
@@ -37,6 +39,24 @@ def test_two_calls_are_equal_and_leave_the_global_generators_alone(denoiser):
     a, b = (sample(denoiser, 3, steps=3, sampler="ddpm").images for _ in range(2))
     assert np.array_equal(a, b)
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_bfloat16_is_near_and_used_where_it_was_trained_in_and_the_device_has_it(monkeypatch):
+    denoiser = tiny_denoiser("v")
+    exact = sample(denoiser, 16, steps=5)
+    assert exact.facts["precision"] == "float32"
+    near = sample(denoiser, 16, steps=5, precision="bfloat16")
+    assert near.facts["precision"] == "bfloat16"
+    error = np.abs(near.images.astype(float) - exact.images)
+    assert 0 < error.mean() < 2  # grey levels of 255
+    assert {p.dtype for p in denoiser.net.parameters()} == {torch.float32}
+    denoiser.about["config"] = {"precision": "bfloat16"}
+    for has, used, images in ((True, "bfloat16", near.images), (False, "float32", exact.images)):
+        monkeypatch.setattr("alphabar.sampling.sampler.has_bfloat16", lambda device, has=has: has)
+        drawn = sample(denoiser, 16, steps=5)
+        assert drawn.facts["precision"] == used
+        assert np.array_equal(drawn.images, images)
+    assert sample(denoiser, 1, steps=5, precision="float32").facts["precision"] == "float32"
 
 
 def test_noise_is_normal_and_independent_across_seed_index_and_step():
@@ -191,6 +211,7 @@ def test_a_plan_may_be_given_whole(denoiser):
         ({"frames": 1}, "frames must be 0, or 2 or more"),
         ({"steps": 0}, "steps must be"),
         ({"etaa": 1}, "dpmpp_sde takes order, and not etaa"),
+        ({"precision": "float16"}, r"float16.*float32, bfloat16"),
     ],
 )
 def test_what_cannot_be_sampled_is_refused(denoiser, arguments, message):

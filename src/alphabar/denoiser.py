@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from .data.spec import DataSpec
 from .errors import unknown
@@ -22,6 +23,7 @@ from .theory.schedule import Schedule
 
 FORMAT = 1
 MODEL_FILE = "model.safetensors"
+PRECISIONS = ("float32", "bfloat16")
 
 
 class Denoiser(nn.Module):
@@ -35,7 +37,7 @@ class Denoiser(nn.Module):
         label_dropout: the share of labels that training hid; above 0, label -1 (no class) is known too.
         plans: samplers that were fitted to these weights.
         x0_mse: (times, E (x_0 - x0_hat)^2 per dimension there), if it was estimated.
-        precision: "float32", or "bfloat16" to run the network under autocast.
+        precision: "float32", or "bfloat16" to run the network in it (`in_precision`).
         digest: of the file that the weights were loaded from, if they were.
     """
 
@@ -82,11 +84,30 @@ class Denoiser(nn.Module):
         """The network's own output, net(c_in x_t, c_noise), in x_t's dtype."""
         row = head_row(self.head, self.schedule, t)
         c_noise = x_t.new_tensor(np.broadcast_to(row.c_noise, len(x_t)))
-        reduced = self.precision != "float32"
-        autocast = torch.autocast(x_t.device.type, torch.bfloat16) if reduced else contextlib.nullcontext()
-        with autocast:  # the network alone: what is before and after stays in x_t's precision
-            out = self.net(column(row.c_in, x_t) * x_t, c_noise, label)
+        x = column(row.c_in, x_t) * x_t
+        if self.precision == "float32":
+            return self.net(x, c_noise, label).to(x_t.dtype)
+        # the network alone: c_noise, and what is before and after, stay in x_t's precision
+        dtype = getattr(torch, self.precision)
+        weights = {name: p.to(dtype) for name, p in self.net.named_parameters() if p.dtype != dtype}
+        inputs = (x.to(dtype), c_noise, label)
+        out = functional_call(self.net, weights, inputs) if weights else self.net(*inputs)
         return out.to(x_t.dtype)
+
+    def in_precision(self, precision: str) -> Denoiser:
+        """This model with its network in "float32" or "bfloat16", for inference.
+
+        Its weights are cast once. (Those of a model that trains stay float32, as its gradients do, and
+        are cast in each pass.)
+        """
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        if precision == self.precision == "float32":
+            return self
+        cast = copy.deepcopy(self).eval().requires_grad_(False)
+        cast.net.to(getattr(torch, precision))
+        cast.precision = precision
+        return cast
 
     def facts(self) -> dict[str, Any]:
         """All that is needed to use the weights, as JSON."""
@@ -105,6 +126,16 @@ class Denoiser(nn.Module):
     def save(self, path: str | Path) -> str:
         """Write one self-describing .safetensors file; return its digest."""
         return save_tensors(Path(path), self.net.state_dict(), self.facts())
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 itself, rather than by way of float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def from_facts(facts: dict[str, Any]) -> Denoiser:

@@ -57,6 +57,9 @@ OPTIONS = {
     "guide": option(str | None, "Guide by this earlier or smaller model.", metavar="RUN"),
     "threshold": option(float | None, "Dynamic thresholding at this share of values, such as 0.995."),
     "no_clip": option(bool, "Don't keep x0_hat within the data's range.", "--no-clip", default=False),
+    "precision": option(
+        str | None, "Of the network: float32 or bfloat16.", shown="as trained, if the device has it"
+    ),
     "device": option(str, "cpu, cuda, mps, …; auto: a GPU if there is one.", default="auto"),
 }
 
@@ -97,7 +100,18 @@ def load_model(run: str, how: dict[str, Any]) -> Denoiser:
 
 def arguments(denoiser: Denoiser, how: dict[str, Any]) -> dict[str, Any]:
     """`how` as arguments of `sample`."""
-    names = ("steps", "sampler", "grid", "order", "eta", "variance", "churn", "threshold", "seed")
+    names = (
+        "steps",
+        "sampler",
+        "grid",
+        "order",
+        "eta",
+        "variance",
+        "churn",
+        "threshold",
+        "seed",
+        "precision",
+    )
     found = {name: how[name] for name in names if how[name] is not None}
     if how["class_name"] is not None:
         found["label"] = class_label(denoiser, how["class_name"])

@@ -68,18 +68,19 @@ def guided(denoiser: Denoiser, guidance: Guidance) -> Denoise:
         check_knows_no_class(denoiser, "guidance")
     else:
         _check_alike(denoiser, other)
+        other = other.in_precision(denoiser.precision)
 
     def x0_hat(x_t: Tensor, t: float, label: Tensor | None) -> Tensor:
-        good = denoiser(x_t, t, label)
         if not guidance.acts_at(t):
-            return good
+            return denoiser(x_t, t, label)
         if other is not None:
             if label is not None and bool((label < 0).any()):
                 check_knows_no_class(other, "label -1, no class,")
-            bad = other(x_t, t, label)
-        else:
+            good, bad = denoiser(x_t, t, label), other(x_t, t, label)
+        else:  # both in one batch
             assert label is not None
-            bad = denoiser(x_t, t, torch.full_like(label, NO_CLASS))
+            labels = torch.cat([label, torch.full_like(label, NO_CLASS)])
+            good, bad = denoiser(torch.cat([x_t, x_t]), t, labels).chunk(2)
         out = bad + guidance.scale * (good - bad)
         if guidance.rescale:
             dims = tuple(range(1, out.ndim))

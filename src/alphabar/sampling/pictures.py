@@ -19,7 +19,7 @@ from .slots import run_plan, sample_noise
 
 INTERPOLATIONS = ("encode", "noise")
 ENCODE_STEPS = 50
-NOT_OF_PLANS = ("clip", "threshold", "guidance", "measured", "frames", "progress")
+NOT_OF_PLANS = ("clip", "threshold", "precision", "guidance", "measured", "frames", "progress")
 ROUNDS = 30  # of projection and clipping at the end of a restoration
 
 

@@ -494,10 +494,10 @@ MUTANTS = [
         30,
         "label dropout is active at sampling",
         DENOISER,
-        "        with autocast:  # the network alone",
+        "        x = column(row.c_in, x_t) * x_t",
         "        if label is not None and self.label_dropout:\n"
         "            label = torch.where(torch.rand(len(label)) < self.label_dropout, -1, label)\n"
-        "        with autocast:  # the network alone",
+        "        x = column(row.c_in, x_t) * x_t",
         "test_guidance.py::test_scale_1_is_the_conditional_model_to_the_byte_and_asks_one_network",
     ),
     Mutant(
@@ -561,8 +561,8 @@ MUTANTS = [
         30,
         "a worse model is asked for no class",
         GUIDANCE,
-        "bad = other(x_t, t, label)",
-        "bad = other(x_t, t, None if label is None else torch.full_like(label, NO_CLASS))",
+        "other(x_t, t, label)",
+        "other(x_t, t, None if label is None else torch.full_like(label, NO_CLASS))",
         "test_guidance.py::test_another_model_is_asked_for_the_same_class",
     ),
     Mutant(
@@ -617,8 +617,8 @@ MUTANTS = [
         31,
         "an option of the command line is ignored",
         DRAWING,
-        '"variance", "churn", "threshold", "seed")',
-        '"variance", "threshold", "seed")',
+        '"variance", "churn", "threshold",',
+        '"variance", "threshold",',
         "test_commands.py::test_options_reach_the_plan",
     ),
     Mutant(

@@ -471,8 +471,16 @@ MUTANTS = [
         "an SDE solver adds noise and doesn't drift for it",
         MULTISTEP,
         "kappa = 1 + eta**2",
-        "kappa = 1.0",
+        "kappa = np.ones_like(eta)",
         "test_solvers.py::test_every_row_keeps_the_marginal_of_a_point",
+    ),
+    Mutant(
+        25,
+        "a fitted plan adds noise early instead of late",
+        TUNE,
+        "plan.alpha_bar[1:] > 0.5",
+        "plan.alpha_bar[1:] < 0.5",
+        "test_tune.py::test_with_noise_its_late_rows_are_those_of_the_sde_on_the_same_times_but_for_the_last",
     ),
     Mutant(
         25,
@@ -617,8 +625,8 @@ MUTANTS = [
         31,
         "an option of the command line is ignored",
         DRAWING,
-        '"variance", "churn", "threshold",',
-        '"variance", "threshold",',
+        '        "churn",\n',
+        "",
         "test_commands.py::test_options_reach_the_plan",
     ),
     Mutant(

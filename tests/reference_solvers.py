@@ -145,11 +145,13 @@ def dpmpp_2m(bars, model, x):
 
 def dpmpp_sde(bars, model, x, noise=None, order=2, eta=1.0):
     """SDE-DPM-Solver++ 1 and 2M (arXiv 2211.01095, appendix), as k-diffusion has it: `midpoint`, in its
-    variables x / sqrt(bar) over sigma, with its eta, that multiplies the noise's variance."""
+    variables x / sqrt(bar) over sigma, with its eta, that multiplies the noise's variance: one, or one a
+    step."""
     sigmas = [math.sqrt((1 - bar) / bar) for bar in bars]
     x = x / math.sqrt(bars[0])
-    old, last_h = None, None
+    old, last_h, etas = None, None, eta
     for i in range(len(bars) - 1):
+        eta = etas[i] if isinstance(etas, list) else etas
         denoised = model(x / math.sqrt(1 + sigmas[i] ** 2), bars[i])
         if sigmas[i + 1] == 0:
             return denoised

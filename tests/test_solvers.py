@@ -188,6 +188,21 @@ def test_and_between_any_times(name, case, times):
     assert mean_and_variance(last) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
+@each_schedule
+@pytest.mark.parametrize("order", [1, 2])
+def test_noise_may_differ_from_row_to_row(name, order):
+    schedule, etas = SCHEDULES[name], [0.0, 0.0, 1.0, 0.5, 0.0, 1.0, 1.0, 0.3]
+    plan = dpmpp(schedule, TIMES, order, etas)
+    check_it_keeps_the_marginals_of_a_point(plan)
+    *_, last = responses(schedule, plan)
+    bars = schedule.alpha_bar_at(TIMES).tolist()
+    squares = [eta**2 for eta in etas]
+    expected = oracle.law(oracle.dpmpp_sde, M, V, bars, len(bars), order=order, eta=squares)
+    assert mean_and_variance(last) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    with pytest.raises(ValueError, match="one number or one for each of 8 rows, got 7"):
+        dpmpp(schedule, TIMES, order, etas[1:])
+
+
 # --- a single point ------------------------------------------------------------------------------
 
 
@@ -246,7 +261,7 @@ def test_and_between_any_falling_times(times, case, name):
 STOCHASTIC = [
     case
     for case, (_, options, _, _) in CASES.items()
-    if case.startswith("ddpm") or options.get("eta") or options.get("churn")
+    if case.startswith(("ddpm", "dpmpp_")) or options.get("eta") or options.get("churn")
 ]
 
 

@@ -17,11 +17,11 @@ from torch import Tensor
 from ..denoiser import Denoiser
 from ..random import stream
 from ..theory.gaussian import q_sample
-from ..theory.plans import GRIDS, LEAST, SAMPLERS, Plan, dpmpp, dpmpp_sde, log_snr, make_plan
+from ..theory.plans import GRIDS, LEAST, SAMPLERS, Plan, dpmpp, log_snr, make_plan
 from ..theory.schedule import Schedule
 from .executor import clip, trajectory
 from .guidance import Guidance, guided
-from .sampler import draw_labels, sample
+from .sampler import draw_labels, sample, usual_precision
 from .slots import SLOTS
 
 LONG = 100  # evaluations of the long run
@@ -99,9 +99,9 @@ def fit_plan(
     times are searched, and no gradient is needed. The same idea, with gradients, is in LD3 and S4S
     (arXiv 2405.15506, 2502.17423).
 
-    With noise, the rows but the last become those of `dpmpp_sde` on the times that were found, and the
-    last is fitted to what they come to: what is lost in being near to the long run is more than won by
-    the noise, which corrects the errors of the rows before it (docs/sampling.md).
+    With noise, the rows that end at alpha_bar > 1/2 become those of the SDE (`dpmpp_sde`) on the times
+    that were found, and the last is fitted to what they come to: what is lost in being near to the long
+    run is more than won by the noise, which corrects the errors of the rows before (docs/sampling.md).
 
     Args:
         denoiser: the model.
@@ -179,25 +179,30 @@ def _even_enough(schedule: Schedule, times: np.ndarray) -> bool:
 
 
 def _with_noise(bench: Bench, plan: Plan, seed: int) -> Plan:
-    """`dpmpp_sde` on a plan's times, with a last row fitted to it.
+    """A fitted plan whose rows that end at alpha_bar > 1/2 are those of the SDE, but for the last.
 
-    That row is the least-squares solution for where the equation leads, in LAST_LONG evaluations,
-    from the noisy states that the rows before it come to.
+    Before, where noise outweighs the signal, long rows of the SDE err more than their noise mends. The
+    last row is the least-squares solution for where the equation leads, in LAST_LONG evaluations, from
+    the noisy states that the rows before it come to.
     """
     schedule, last = bench.schedule, float(plan.times[-2])
-    sde = dpmpp_sde(schedule, plan.times)
+    sde = dpmpp(schedule, plan.times, eta=1.0)
+    late = (plan.alpha_bar[1:] > 0.5) & (plan.times[1:] > 0)
+    A, B, C = plan.A.copy(), plan.B.copy(), np.where(late, sde.C, 0.0)
+    A[late], B[late] = sde.A[late], 0.0
+    B[late, : sde.B.shape[1]] = sde.B[late]
 
     def z(k: int) -> Tensor:
         return _noises(seed, bench.numbers, k + 1, bench.states.shape[2:], bench.states.device)
 
-    steps = list(trajectory(bench.as_denoise, sde, bench.states[0], z))
+    started = Plan(plan.times, plan.alpha_bar, A, B, C)
+    steps = list(trajectory(bench.as_denoise, started, bench.states[0], z))
     history = [step.x0_hat for step in steps[::-1][:HISTORY]]
     follow = dpmpp(schedule, log_snr(schedule, last, LAST_LONG))
     *_, end = trajectory(bench.as_denoise, follow, steps[-1].x_t, z)
-    A, B = sde.A.copy(), np.zeros_like(plan.B)
-    B[:, : sde.B.shape[1]] = sde.B
+    B[-1] = 0.0
     A[-1], B[-1, : len(history)], _ = _nearest(steps[-1].x_t, history, end.x_s)
-    return Plan(plan.times, plan.alpha_bar, A, B, sde.C)
+    return Plan(plan.times, plan.alpha_bar, A, B, C)
 
 
 def _nearest(x: Tensor, history: list[Tensor], target: Tensor) -> tuple[float, np.ndarray, Tensor]:
@@ -281,7 +286,7 @@ def _chunked(
 ) -> Callable[[Tensor, float], Tensor]:
     """(x_t, t) → x0_hat within the data's range, for any number of samples, SLOTS at a time."""
     within = _within(denoiser)
-    model = guided(denoiser, guidance)
+    model = guided(denoiser.in_precision(usual_precision(denoiser)), guidance)
 
     def denoise(x: Tensor, t: float) -> Tensor:
         parts = [slice(i, i + SLOTS) for i in range(0, len(x), SLOTS)]

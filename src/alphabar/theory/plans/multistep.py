@@ -13,6 +13,7 @@ rows, and constant in the last row if it ends at 0, where lambda is infinite.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +32,9 @@ ADAMS_BASHFORTH = {
 }
 
 
-def dpmpp(schedule: Schedule, times: Times, order: int | None = None, eta: float = 0.0) -> Plan:
+def dpmpp(
+    schedule: Schedule, times: Times, order: int | None = None, eta: float | Sequence[float] = 0.0
+) -> Plan:
     """DPM-Solver++, multistep, of order 1 to 3 (2): the ODE (eta = 0) or its SDE (eta = 1).
 
     Formula (a); with noise, for the process that keeps the same marginals,
@@ -41,12 +44,16 @@ def dpmpp(schedule: Schedule, times: Times, order: int | None = None, eta: float
 
     Order 2 is the paper's 2M, which takes x0_hat at the middle of the interval (Algorithm 2 of arXiv
     2211.01095, and its SDE form); order 3 integrates the parabola exactly. Order 1 is `ddim` at
-    eta 0 and 1.
+    eta 0 and 1. Whatever eta is, also one for each row, the marginals are the same.
     """
-    check_eta(eta)
     orders = _orders(times, order, 2, 3)
-    A, B, C = _exponential(schedule, times, orders, eta)
-    made_by = {"sampler": "dpmpp", "order": max(orders), "eta": float(eta)}
+    etas = np.asarray(eta, dtype=np.float64)
+    if etas.shape not in ((), (len(orders),)):
+        raise ValueError(f"eta must be one number or one for each of {len(orders)} rows, got {etas.size}")
+    for each in etas.flat:
+        check_eta(each)
+    A, B, C = _exponential(schedule, times, orders, np.broadcast_to(etas, len(orders)))
+    made_by = {"sampler": "dpmpp", "order": max(orders), "eta": etas.tolist()}
     return Plan(np.asarray(times), schedule.alpha_bar_at(times), A, B, C, made_by=made_by)
 
 
@@ -65,7 +72,7 @@ def unipc(schedule: Schedule, times: Times, order: int | None = None) -> Plan:
     x_k plus the difference of the two combinations, and no second evaluation or state is needed.
     """
     orders = _orders(times, order, 2, 3)
-    A, predictor, C = _exponential(schedule, times, orders, 0.0)
+    A, predictor, C = _exponential(schedule, times, orders, np.zeros(len(orders)))
     lam, (alpha, _) = schedule.lam_at(times), _signal_noise(schedule, times)
     n, J = predictor.shape
     B = np.zeros((n, J + 1))
@@ -123,7 +130,7 @@ def inversion(schedule: Schedule, steps: int, order: int = 2) -> Plan:
     _check_order(order, 3)
     times = log_snr(schedule, schedule.T, steps + 1)[-2::-1]
     orders = [min(order, k + 1) for k in range(steps)]
-    A, B, C = _exponential(schedule, times, orders, 0.0)
+    A, B, C = _exponential(schedule, times, orders, np.zeros(len(orders)))
     made_by = {"sampler": "inversion", "order": max(orders)}
     return Plan(times, schedule.alpha_bar_at(times), A, B, C, made_by=made_by)
 
@@ -162,15 +169,15 @@ def _check_order(order: int, most: int) -> None:
 
 
 def _exponential(
-    schedule: Schedule, times: Times, orders: list[int], eta: float
+    schedule: Schedule, times: Times, orders: list[int], eta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(A, B, C) of formula (a), with noise by eta."""
+    """(A, B, C) of formula (a), with noise by the eta of each row."""
     alpha, sigma = _signal_noise(schedule, times)
     lam = schedule.lam_at(times)
     shrink = sigma[1:] * alpha[:-1] / (alpha[1:] * sigma[:-1])  # exp(-h)
     kappa = 1 + eta**2
     A = sigma[1:] / sigma[:-1] * shrink ** (eta**2)
-    C = sigma[1:] * np.sqrt(1 - shrink ** (2 * eta**2)) if eta else np.zeros_like(A)
+    C = sigma[1:] * np.sqrt(1 - shrink ** (2 * eta**2))
     B = np.zeros((len(orders), max(orders)))
     total = alpha[1:] * (1 - shrink**kappa)
     for k, p in enumerate(orders):
@@ -180,7 +187,7 @@ def _exponential(
             ahead = 0.5 * (lam[k + 1] - lam[k]) / (lam[k] - lam[k - 1]) * total[k]
             B[k, :2] += [ahead, -ahead]
         if p == 3:
-            B[k, :3] = alpha[k + 1] * _weights(lam[k], lam[k + 1], lam[k - np.arange(3)], kappa)
+            B[k, :3] = alpha[k + 1] * _weights(lam[k], lam[k + 1], lam[k - np.arange(3)], kappa[k])
     return A, B, C
 
 

@@ -1,10 +1,10 @@
-# make demo | test | check: each sets itself up in .venv, from pinned versions.
+# make demo | test | check | bench: each sets itself up in .venv, from pinned versions.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench clean
 
 demo: .venv/demo
 	@test -e $(DEMO)/denoised/strip.png && echo "$(DEMO) is there already: look at $(DEMO)/samples/grid.png, or make clean" || { \
@@ -26,6 +26,16 @@ check: .venv/dev
 	rm -rf dist .venv/wheel && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .venv/wheel dist/*.whl
 	PYTHONPATH=.venv/wheel $(BIN)/python -c "import alphabar as a; print(a.__file__, a.__version__); assert 'wheel' in a.__file__; a.train"
+
+bench: .venv/bench/ready
+	.venv/bench/bin/python benchmarks/speed.py
+
+.venv/bench/ready: constraints.txt pyproject.toml benchmarks/requirements.txt benchmarks/peers.txt
+	$(PYTHON) -m venv .venv/bench
+	.venv/bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . -r benchmarks/requirements.txt
+	.venv/bench/bin/pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/peers.txt
+	.venv/bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt psutil pyyaml scipy tqdm
+	touch $@
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv

@@ -4,14 +4,15 @@
     python benchmarks/digits_quality.py RUN --mnist mnist.npz --out quality.jsonl --what guidance
     python benchmarks/digits_quality.py --table quality.jsonl --picture quality.png
 
-Draws -n samples of seed 0 (the same noise and classes for every solver) and scores them with
+Draws -n samples of each of --seeds (the same noise and classes for every solver) and scores them with
 digits_score.py; a line of OUT for each, and what is there already is not done again. A model with
-fitted plans (alphabar tune) is scored with those too.
+fitted plans (alphabar tune) is scored with those too. The table shows means over seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -82,9 +83,9 @@ class Score:
     def distance(self, features: np.ndarray) -> float:
         return digits_score.frechet_distance(features / self.unit, self.real)
 
-    def __call__(self, model: ab.Denoiser, n: int, given: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, model: ab.Denoiser, n: int, seed: int, given: dict[str, Any]) -> dict[str, Any]:
         start = time.perf_counter()
-        samples = ab.sample(model, n, **given)
+        samples = ab.sample(model, n, seed=seed, **given)
         elapsed = time.perf_counter() - start
         features, p = digits_score.evaluate(self.net, samples.images[:, 0])
         return {
@@ -97,10 +98,18 @@ class Score:
         }
 
 
+def means(rows: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
+    """The mean distance over seeds of each (name, evaluations)."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        found.setdefault((row["name"], row["evaluations"]), []).append(row["frechet"])
+    return {key: float(np.mean(values)) for key, values in found.items()}
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     columns = sorted({row["evaluations"] for row in rows})
     names = list(dict.fromkeys(row["name"] for row in rows))
-    found = {(row["name"], row["evaluations"]): row["frechet"] for row in rows}
+    found = means(rows)
     lines = [f"| | {' | '.join(map(str, columns))} |", "|---" * (len(columns) + 1) + "|"]
     for name in names:
         cells = [f"{found[name, c]:.2f}" if (name, c) in found else "" for c in columns]
@@ -113,12 +122,13 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.subplots()
+    found = means(rows)
     for i, name in enumerate(dict.fromkeys(row["name"] for row in rows)):
-        own = sorted((r["evaluations"], r["frechet"]) for r in rows if r["name"] == name)
+        own = sorted((evaluations, d) for (of, evaluations), d in found.items() if of == name)
         fitted = name == "fitted"
         style = {"color": "black", "linewidth": 2.5, "zorder": 5} if fitted else {"color": f"C{i % 10}"}
         axes.plot(*zip(*own, strict=True), "o-" if i < 10 else "o--", label=name, markersize=4, **style)
-    best = min((r["evaluations"], r["frechet"]) for r in rows if r["evaluations"] == 1000)[1]
+    best = found["DDPM (the paper's)", 1000]
     axes.axhline(best, color="grey", linestyle=":", label=f"the paper's at 1000: {best:.2f}")
     axes.axhline(rows[0]["floor"], color="grey", label=f"real digits: {rows[0]['floor']:.2f}")
     axes.set(xscale="log", yscale="log", xlabel="network evaluations", ylabel="Fréchet distance")
@@ -137,6 +147,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="a line for each score")
     parser.add_argument("--what", choices=["solvers", "guidance", "long", "grids"], default="solvers")
     parser.add_argument("-n", type=int, default=1008)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", help="solvers of this name, such as fitted")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "alphabar")
     parser.add_argument("--table", type=Path, help="print what is in this file as a table")
     parser.add_argument("--picture", type=Path, help="with --table: draw it")
@@ -149,18 +162,20 @@ def main() -> int:
         return 0
     warnings.simplefilter("ignore")  # orders that few evaluations lower
     model = ab.load(args.run)
+    model.precision = args.precision
     score = Score(digits_score.load_mnist(args.mnist), args.n, args.cache)
+    keys = ("name", "evaluations", "seed", "precision")
     done = set()
     if args.out.exists():
-        done = {(r["name"], r["evaluations"]) for r in map(json.loads, args.out.read_text().splitlines())}
-    for name, evaluations, given in jobs(model, args.what):
-        if (name, evaluations) in done:
+        done = {tuple(json.loads(line)[key] for key in keys) for line in args.out.read_text().splitlines()}
+    for seed, (name, evaluations, given) in itertools.product(args.seeds, jobs(model, args.what)):
+        found = (name, evaluations, seed, args.precision)
+        if found in done or args.only not in (None, name):
             continue
-        row = {"name": name, "evaluations": evaluations, "n": args.n}
-        row |= score(model, args.n, given)
+        row = dict(zip(keys, found, strict=True)) | {"n": args.n} | score(model, args.n, seed, given)
         with open(args.out, "a") as file:
             file.write(json.dumps(row) + "\n")
-        print(f"{name}, {evaluations}: {row['frechet']:.3f}", file=sys.stderr)
+        print(f"{name}, {evaluations}, seed {seed}: {row['frechet']:.3f}", file=sys.stderr)
     return 0
 
 

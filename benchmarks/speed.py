@@ -360,26 +360,31 @@ WHATS = ("training", "sampling", "memory", "start")
 
 
 def report(args: argparse.Namespace) -> str:
-    parts = []
+    parts: list[str] = []
     missing = peers.stand_in()
+
+    def add(part: str) -> None:
+        parts.append(part)
+        print(part, flush=True)
+        gc.collect()
+
     for what in args.what:
         if what == "memory":
-            parts.append(memory(args))
+            add(memory(args))
         elif what == "start":
-            parts.append(start_up(args))
-        else:
+            add(start_up(args))
+        elif what == "training":
             for name in args.networks:
-                if what == "training":
-                    found = with_limit(training_contenders(name, args.compile), name, True, args)
-                elif name in peers.DIFFUSERS:
-                    found = with_limit(sampling_contenders(name), name, False, args)
-                else:
-                    continue
-                title = f"{what}: {TITLES[name]}"
-                title += f", DDIM with {STEPS} evaluations" if what == "sampling" else ""
-                parts.append(table(title, found))
-                gc.collect()
-        print(parts[-1], flush=True)
+                add(
+                    table(
+                        f"training: {TITLES[name]}",
+                        with_limit(training_contenders(name, args.compile), name, True, args),
+                    )
+                )
+        else:
+            for name in [name for name in args.networks if name in peers.DIFFUSERS]:
+                title = f"sampling: {TITLES[name]}, DDIM with {STEPS} evaluations"
+                add(table(title, with_limit(sampling_contenders(name), name, False, args)))
     if missing:
         parts.append(f"Empty modules stood in for {', '.join(missing)}, which reading data there needs.\n")
     return "\n".join(parts)

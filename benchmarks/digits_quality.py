@@ -162,7 +162,6 @@ def main() -> int:
         return 0
     warnings.simplefilter("ignore")  # orders that few evaluations lower
     model = ab.load(args.run)
-    model.precision = args.precision
     score = Score(digits_score.load_mnist(args.mnist), args.n, args.cache)
     keys = ("name", "evaluations", "seed", "precision")
     done = set()
@@ -172,7 +171,11 @@ def main() -> int:
         found = (name, evaluations, seed, args.precision)
         if found in done or args.only not in (None, name):
             continue
-        row = dict(zip(keys, found, strict=True)) | {"n": args.n} | score(model, args.n, seed, given)
+        row = (
+            dict(zip(keys, found, strict=True))
+            | {"n": args.n}
+            | score(model, args.n, seed, {**given, "precision": args.precision})
+        )
         with open(args.out, "a") as file:
             file.write(json.dumps(row) + "\n")
         print(f"{name}, {evaluations}, seed {seed}: {row['frechet']:.3f}", file=sys.stderr)

@@ -17,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-HEAVY = {F.conv2d: "conv2d", F.linear: "linear", F.scaled_dot_product_attention: "attention"}
-HEAVY |= {torch.einsum: "einsum"}
+HEAVY = {F.conv2d, F.linear, F.scaled_dot_product_attention, torch.einsum}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 

@@ -310,10 +310,6 @@ def resume(folder: str, preset: str) -> dict[str, Any]:
     return {"total_s": now - float(os.environ["STARTED"]), "train_s": now - begin, "step": row["step"]}
 
 
-def imports() -> dict[str, Any]:
-    return {"total_s": time.time() - float(os.environ["STARTED"])}
-
-
 def start_up(args: argparse.Namespace) -> str:
     """From the start of the process to the first step of a resumed run, less `import torch`."""
     code = "import time, os, torch; print(time.time() - float(os.environ['STARTED']))"

@@ -23,6 +23,7 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(MAKE) test
+	ALPHABAR_TEST_WAY="bfloat16, channels_last" $(BIN)/python -m pytest tests/test_training.py tests/test_resume.py
 	rm -rf dist .venv/wheel && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .venv/wheel dist/*.whl
 	PYTHONPATH=.venv/wheel $(BIN)/python -c "import alphabar as a; print(a.__file__, a.__version__); assert 'wheel' in a.__file__; a.train"

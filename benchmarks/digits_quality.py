@@ -38,11 +38,12 @@ SOLVERS: dict[str, dict[str, Any]] = {
     "iPNDM 4": {"sampler": "ipndm", "order": 4},
     "UniPC 2": {"sampler": "unipc", "order": 2},
     "UniPC 3": {"sampler": "unipc", "order": 3},
+    "SA-Solver 2": {"sampler": "sa_solver"},
 }
 GUIDANCE = [0.0, 1.0, 1.5, 2.0, 3.0]
 
 
-def jobs(model: ab.Denoiser, what: str) -> list[tuple[str, int, dict[str, Any]]]:
+def jobs(model: ab.Denoiser, what: str, counts: list[int]) -> list[tuple[str, int, dict[str, Any]]]:
     """(name, evaluations, arguments of `sample`), the cheap ones first."""
     if what == "guidance":
         made = {"steps": 10}
@@ -59,13 +60,13 @@ def jobs(model: ab.Denoiser, what: str) -> list[tuple[str, int, dict[str, Any]]]
     if what == "grids":
         return [
             (f"{name}, {grid}", steps, {**SOLVERS[name], "steps": steps, "grid": grid})
-            for steps in (5, 10, 20)
-            for name in ("DDIM", "Heun", "DPM-Solver++ 2", "UniPC 2", "iPNDM 4")
-            for grid in ("log_snr", "karras")
+            for steps in (6, 10, 20)
+            for name in ("DDPM (the paper's)", "DDIM", "DPM-Solver++ 2", "UniPC 2", "SA-Solver 2")
+            for grid in ("flow", "trailing", "log_snr", "karras")
         ]
     fitted = [("fitted", plan.num_evaluations, {"steps": plan.num_evaluations}) for plan in model.plans]
     solvers = {k: v for k, v in SOLVERS.items() if model.x0_mse is not None or "variance" not in v}
-    return fitted + [(name, n, {**made, "steps": n}) for n in EVALUATIONS for name, made in solvers.items()]
+    return fitted + [(name, n, {**made, "steps": n}) for n in counts for name, made in solvers.items()]
 
 
 class Score:
@@ -148,6 +149,7 @@ def main() -> int:
     parser.add_argument("--what", choices=["solvers", "guidance", "long", "grids"], default="solvers")
     parser.add_argument("-n", type=int, default=1008)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--evaluations", type=int, nargs="+", default=EVALUATIONS)
     parser.add_argument("--only", help="solvers of this name, such as fitted")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "alphabar")
@@ -167,7 +169,9 @@ def main() -> int:
     done = set()
     if args.out.exists():
         done = {tuple(json.loads(line)[key] for key in keys) for line in args.out.read_text().splitlines()}
-    for seed, (name, evaluations, given) in itertools.product(args.seeds, jobs(model, args.what)):
+    for seed, (name, evaluations, given) in itertools.product(
+        args.seeds, jobs(model, args.what, args.evaluations)
+    ):
         found = (name, evaluations, seed, args.precision)
         if found in done or args.only not in (None, name):
             continue

@@ -47,6 +47,16 @@ def karras_bars(table, steps, rho=7):
     return [1 / (1 + sigma**2) for sigma in sigmas] + [1.0]
 
 
+def flow_bars(table, steps):
+    """Times v even from T to 0, shifted to u = 2 v / (1 + v) (eq. 23 of arXiv 2403.03206), at which
+    x = (1 - u) x_0 + u eps, divided by sqrt((1 - u)^2 + u^2)."""
+    sigma = math.sqrt((1 - table[-1]) / table[-1])
+    first = sigma / (1 + sigma)
+    vs = [first / (2 - first) * left / steps for left in range(steps, -1, -1)]
+    us = [2 * v / (1 + v) for v in vs]
+    return [(1 - u) ** 2 / ((1 - u) ** 2 + u**2) for u in us]
+
+
 # --- first order ---------------------------------------------------------------------------------
 
 
@@ -219,25 +229,32 @@ def differences(points):
 # --- UniPC ---------------------------------------------------------------------------------------
 
 
-def unipc(bars, model, x, order):
+def unipc(bars, model, x, noise=None, order=2, eta=0.0):
     """Algorithm 8 of arXiv 2302.04867: UniP-p, then UniC-p with the prediction at what it gave.
 
     B(h) = e^h - 1 at h -> -h, and rho = 1/2 without solving for the corrector of p = 1 and the predictor
     of p = 2, as published. The corrected x goes on, and the prediction at the uncorrected one is kept.
-    Of first order into a clean end, which is not corrected.
+    A clean end is the last x_0.
+
+    With eta = tau^2 it is Algorithm 1 of arXiv 2309.05019 for the process of `dpmpp_sde`: e^(u - h) under
+    the integral becomes (1 + eta) e^((1 + eta)(u - h)), and the corrector repeats the predictor's noise.
     """
     lams = [half_log_snr(bar) for bar in bars]
-    seen = [model(x, bars[0])]  # the newest last
+    seen, etas = [model(x, bars[0])], eta  # the newest last
     for i in range(1, len(bars)):
+        eta = etas[i - 1] if isinstance(etas, list) else etas
         before, bar = bars[i - 1], bars[i]
-        h = lams[i] - lams[i - 1]
-        p = min(order, i) if bar < 1 else 1
+        if bar == 1:
+            return seen[-1]
+        h, p = lams[i] - lams[i - 1], min(order, i)
         r = [(lams[i - 1 - m] - lams[i - 1]) / h for m in range(1, p)] + [1.0]
         D = [(seen[-1 - m] - seen[-1]) / r[m - 1] for m in range(1, p)]
-        B = math.expm1(-h)
+        B = math.expm1(-(1 + eta) * h)
         R = np.array([[r_m**n for r_m in r] for n in range(p)])
-        b = [-h * phi(n + 1, -h) * math.factorial(n) / B for n in range(1, p + 1)]
-        base = math.sqrt((1 - bar) / (1 - before)) * x - math.sqrt(bar) * B * seen[-1]
+        b = [-moment(n, h, 1 + eta) / h**n / B for n in range(1, p + 1)]
+        base = math.sqrt((1 - bar) / (1 - before)) * math.exp(-eta * h) * x - math.sqrt(bar) * B * seen[-1]
+        if eta:
+            base = base + math.sqrt(1 - bar) * math.sqrt(-math.expm1(-2 * eta * h)) * noise()
         rho = [0.5] if p == 2 else np.linalg.solve(R[:-1, :-1], b[:-1])
         x = base - math.sqrt(bar) * B * sum(w * d for w, d in zip(rho, D))
         if i == len(bars) - 1:

@@ -15,11 +15,12 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from alphabar.cli.main import main
+from tiny import SET_EXECUTION
 
 TINY = [
     "--batch", "8", "--T", "100", "--schedule", "linear", "--set", "network.channels=16",
-    "--set", "network.groups=8", "--set", "network.num_res_blocks=1", "--set", "precision=float32",
-    "--set", "channels_last=false", "--set", "warmup_images=0", "--set", "save_minutes=0",
+    "--set", "network.groups=8", "--set", "network.num_res_blocks=1", *SET_EXECUTION,
+    "--set", "warmup_images=0", "--set", "save_minutes=0",
 ]  # fmt: skip
 """A small network that saves after every step."""
 
@@ -438,10 +439,13 @@ def test_class_for_a_model_without_classes(here, refused, plain):
 
 
 def test_more_steps_than_T_are_well_defined(here):
-    assert call("sample", "run", "-n", 1, "--steps", 150, "--out", "s") == 0
-    times = json.loads((here / "s" / "samples.json").read_text())["times"]
+    for grid in ("flow", "trailing"):
+        assert call("sample", "run", "-n", 1, "--steps", 150, "--grid", grid, "--out", grid) == 0
+        times = np.array(json.loads((here / grid / "samples.json").read_text())["times"])
+        assert (len(times), times[0], times[-1]) == (151, 100, 0)
+        assert np.all(np.diff(times) < 0)
+        assert np.load(f"{grid}/samples.npy").shape == (1, 8, 8)
     np.testing.assert_allclose(times, 100 * np.arange(150, -1, -1) / 150)
-    assert np.load("s/samples.npy").shape == (1, 8, 8)
 
 
 @pytest.mark.parametrize("command", ["sample", "denoise"])

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 from alphabar import __version__
 from alphabar.cli.main import app
 from alphabar.cli.options import parse_amount, parse_settings, parse_size
+from tiny import SET_EXECUTION, WAY
 
 TINY = [
     "--batch", "8", "--set", "network.channels=16", "--set", "network.groups=8",
-    "--set", "network.num_res_blocks=1", "--set", "precision=float32", "--set", "channels_last=false",
-    "--set", "warmup_images=0",
+    "--set", "network.num_res_blocks=1", "--set", "warmup_images=0", *SET_EXECUTION,
 ]  # fmt: skip
 
 
@@ -199,7 +199,7 @@ def test_dry_run_writes_nothing(here):
         '"flip": true',
         '"channels": 16',
         "parameters",
-        "float32, contiguous, cpu",
+        f"{WAY}, cpu",
         "4,000 images, 363.6 passes over 11",
         "nothing was written (--dry-run)",
     ):
@@ -361,7 +361,8 @@ def test_without_out_the_next_free_name_is_taken(run, here):
 def test_denoise_noises_and_brings_back(run, here):
     array = np.random.default_rng(3).integers(0, 256, (8, 8), dtype=np.uint8)
     Image.fromarray(array).save("a.png")
-    call("denoise", run, "a.png", "--t", "400", "--steps", "4", "-n", "3", "--out", "d")
+    how = ["--steps", "4", "--grid", "trailing"]
+    call("denoise", run, "a.png", "--t", "400", *how, "-n", "3", "--out", "d")
     expected = {"noisy.npy", "noisy.png", "input.png", "strip.png", "trajectory.gif", "samples.npy"}
     assert expected <= inside(here / "d")
     facts = json.loads((here / "d" / "samples.json").read_text())

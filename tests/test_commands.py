@@ -159,7 +159,7 @@ def test_every_sampler_is_shown_as_its_table(done, sampler):
 def test_the_times_and_the_schedule_of_a_plan(done):
     out, _ = done("plan", "show", "--sampler", "dpmpp", "--times", "1000,400,0")
     assert str(make_plan(Schedule.linear(1000), "dpmpp", times=(1000, 400, 0))) in out
-    out, _ = done("plan", "show", "--sampler", "ddim", "--start", 300, "--steps", 3)
+    out, _ = done("plan", "show", "--sampler", "ddim", "--start", 300, "--steps", 3, "--grid", "trailing")
     assert [line.split()[0] for line in out.splitlines()[1:4]] == ["300.00", "200.00", "100.00"]
     out, _ = done("plan", "show", "--schedule", "cosine", "--T", 200, "--sampler", "ddim", "--steps", 2)
     assert str(make_plan(Schedule.cosine(200), "ddim", 2)) in out
@@ -204,7 +204,7 @@ def test_a_runs_own_plan_has_its_schedule(here, done):
         (["--times", "1000,0", "--steps", "1"], "times are given: steps, start and grid follow from them"),
         (["--start", "1001"], "t must lie within 0..1000, got 1001"),
         (["--start", "0"], "start must be above 0"),
-        (["--grid", "even"], "unknown grid 'even'; known: trailing, log_snr, karras"),
+        (["--grid", "even"], "unknown grid 'even'; known: trailing, log_snr, karras, flow"),
         (["--sampler", "unpic"], "unknown sampler 'unpic'"),
         (["--sampler", "ddpm", "--order", "2"], "ddpm takes variance, x0_mse, and not order"),
         (["--sampler", "dpmpp", "--order", "4"], "order must be a whole number within 1..3, got 4"),
@@ -344,7 +344,7 @@ def test_an_order_that_is_not_reached_is_said_and_lowered(here, capfd):
 @pytest.mark.parametrize(
     ("model", "options", "expected"),
     [
-        (RUN, ["--grid", "even"], "unknown grid 'even'; known: trailing, log_snr, karras"),
+        (RUN, ["--grid", "even"], "unknown grid 'even'; known: trailing, log_snr, karras, flow"),
         (RUN, ["--sampler", "unipc", "--order", "9"], "order must be a whole number within 1..3, got 9"),
         (RUN, ["--sampler", "heun", "--churn", "-1"], "churn and churn_noise must be finite and at least 0"),
         (PLAIN, ["--guidance", "2"], "guidance needs a model with classes, and this one has none"),
@@ -402,7 +402,7 @@ def test_plans_that_do_not_fit_an_interpolation(done, refused):
 
 
 def test_several_pictures_are_each_brought_back_in_several_ways(here, done):
-    how = ["--t", 40, "--steps", 3, "--sampler", "ddim", "--seed", 5]
+    how = ["--t", 40, "--steps", 3, "--sampler", "ddim", "--grid", "trailing", "--seed", 5]
     done("denoise", RUN, "a.png", "b.png", *how, "-n", 2, "--out", "d")
     expected = {"noisy.npy", "noisy.png", "input.png", "strip.png", "trajectory.gif", *SAMPLES}
     assert files(here / "d") == {f"{i:06d}.png" for i in range(4)} | expected
@@ -426,7 +426,8 @@ def test_several_pictures_are_each_brought_back_in_several_ways(here, done):
 
 
 def test_pictures_come_back_with_a_plan_from_their_own_time(here, done):
-    done("plan", "show", RUN, "--start", 50, "--sampler", "ddim", "--steps", 2, "--out", "half.json")
+    how = ["--sampler", "ddim", "--grid", "trailing", "--steps", 2]
+    done("plan", "show", RUN, "--start", 50, *how, "--out", "half.json")
     done("denoise", RUN, "a.png", "--t", 50, "--plan", "half.json", "-n", 1, "--out", "d")
     assert facts(here / "d")["times"] == [50, 25, 0]
 

@@ -165,13 +165,13 @@ def test_classes_are_drawn_as_often_as_in_the_data_or_as_asked(denoiser):
 
 
 def test_frames_go_from_the_start_to_the_sample(denoiser):
-    samples = sample(denoiser, 18, steps=10, frames=5)
+    samples = sample(denoiser, 18, steps=10, grid="trailing", frames=5)
     assert samples.frames.shape == (5, 18, 1, 8, 8)
     assert samples.frame_times == [100, 80, 50, 20, 0]
     assert np.array_equal(samples.frames[-1], samples.images)
     start = stream(0, "sample", 17, 0).standard_normal((1, 8, 8), np.float32)
     assert np.array_equal(samples.frames[0, 17], denoiser.data.to_data(start))
-    assert sample(denoiser, 1, steps=3, frames=50).frame_times == [100, 67, 33, 0]
+    assert sample(denoiser, 1, steps=3, grid="trailing", frames=50).frame_times == [100, 67, 33, 0]
 
 
 def test_any_number_of_steps(denoiser):
@@ -181,7 +181,7 @@ def test_any_number_of_steps(denoiser):
     assert len(sample(denoiser, 1).facts["times"]) == 21
     few = tiny_denoiser()
     few.schedule = Schedule.linear(20)
-    assert sample(few, 1).facts["times"] == list(range(20, -1, -1))
+    assert sample(few, 1, grid="trailing").facts["times"] == list(range(20, -1, -1))
     assert len(sample(denoiser, 1, start=20, x_0=np.zeros((1, 8, 8), np.uint8)).facts["times"]) == 11
 
 
@@ -210,7 +210,7 @@ def test_a_plan_may_be_given_whole(denoiser):
         ({"indices": [1.5]}, "whole numbers"),
         ({"frames": 1}, "frames must be 0, or 2 or more"),
         ({"steps": 0}, "steps must be"),
-        ({"etaa": 1}, "dpmpp_sde takes order, and not etaa"),
+        ({"etaa": 1}, "sa_solver takes order, and not etaa"),
         ({"precision": "float16"}, r"float16.*float32, bfloat16"),
     ],
 )

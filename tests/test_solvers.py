@@ -25,6 +25,7 @@ from alphabar import (
     ddim,
     deis,
     dpmpp,
+    flow,
     heun,
     ipndm,
     karras,
@@ -44,6 +45,7 @@ TABLES = {  # the paper's own alpha_bar_0 … alpha_bar_T
     "cosine": np.cumprod([1.0, *(1 - b for b in reference.cosine_betas(1000))]).tolist(),
 }
 BARS = {"trailing": oracle.trailing_bars, "log_snr": oracle.log_snr_bars, "karras": oracle.karras_bars}
+BARS["flow"] = oracle.flow_bars
 M, V = 0.7, 0.16
 each_schedule = pytest.mark.parametrize("name", SCHEDULES)
 each_grid = pytest.mark.parametrize("grid", GRIDS)
@@ -90,6 +92,17 @@ CASES = {  # name: (sampler, its options, the oracle, its options)
         for eta in (0.5, 1.0)
     },
     **{f"unipc {p}": ("unipc", {"order": p}, oracle.unipc, {"order": p}) for p in (1, 2, 3)},
+    "sa_solver": ("sa_solver", {}, oracle.unipc, {"eta": 1.0}),
+    **{
+        f"unipc {p} eta {eta}": (
+            "unipc",
+            {"order": p, "eta": eta},
+            oracle.unipc,
+            {"order": p, "eta": eta**2},
+        )
+        for p in (1, 2, 3)
+        for eta in (0.5, 1.0)
+    },
     **{f"deis {p}": ("deis", {"order": p}, oracle.deis, {"order": p}) for p in (1, 2, 3)},
     **{f"ipndm {p}": ("ipndm", {"order": p}, oracle.ipndm, {"order": p}) for p in (1, 2, 3, 4)},
 }
@@ -154,7 +167,7 @@ def oracle_law(name, case, steps, grid):
         intervals = steps // 2 + 1
         sigma_T = math.sqrt((1 - table[-1]) / table[-1])
         options = {**options, "sigma_T": sigma_T, "euler_first": steps % 2 == 0}
-    stochastic = sampler in ("ddpm", "dpmpp_sde") or options.get("eta") or options.get("churn")
+    stochastic = sampler in ("ddpm", "dpmpp_sde", "sa_solver") or options.get("eta") or options.get("churn")
     bars = BARS[grid](table, intervals)
     return oracle.law(solver, M, V, bars, intervals if stochastic else 0, **options)
 
@@ -190,17 +203,18 @@ def test_and_between_any_times(name, case, times):
 
 @each_schedule
 @pytest.mark.parametrize("order", [1, 2])
-def test_noise_may_differ_from_row_to_row(name, order):
+@pytest.mark.parametrize(("maker", "solver"), [(dpmpp, oracle.dpmpp_sde), (unipc, oracle.unipc)])
+def test_noise_may_differ_from_row_to_row(name, maker, solver, order):
     schedule, etas = SCHEDULES[name], [0.0, 0.0, 1.0, 0.5, 0.0, 1.0, 1.0, 0.3]
-    plan = dpmpp(schedule, TIMES, order, etas)
+    plan = maker(schedule, TIMES, order, etas)
     check_it_keeps_the_marginals_of_a_point(plan)
     *_, last = responses(schedule, plan)
     bars = schedule.alpha_bar_at(TIMES).tolist()
     squares = [eta**2 for eta in etas]
-    expected = oracle.law(oracle.dpmpp_sde, M, V, bars, len(bars), order=order, eta=squares)
+    expected = oracle.law(solver, M, V, bars, len(bars), order=order, eta=squares)
     assert mean_and_variance(last) == pytest.approx(expected, rel=1e-9, abs=1e-9)
     with pytest.raises(ValueError, match="one number or one for each of 8 rows, got 7"):
-        dpmpp(schedule, TIMES, order, etas[1:])
+        maker(schedule, TIMES, order, etas[1:])
 
 
 # --- a single point ------------------------------------------------------------------------------
@@ -261,7 +275,7 @@ def test_and_between_any_falling_times(times, case, name):
 STOCHASTIC = [
     case
     for case, (_, options, _, _) in CASES.items()
-    if case.startswith(("ddpm", "dpmpp_")) or options.get("eta") or options.get("churn")
+    if case.startswith(("ddpm", "dpmpp_", "sa_")) or options.get("eta") or options.get("churn")
 ]
 
 
@@ -611,6 +625,13 @@ def test_grids_are_even_in_what_they_say(name):
         far = np.abs(karras(schedule, start, 12, rho=1e3) - log_snr(schedule, start, 12)).max()
         near = np.abs(karras(schedule, start, 12, rho=1e6) - log_snr(schedule, start, 12)).max()
         assert near < 2e-3 * far
+        for shift in (1.0, 3.0):
+            sigma = np.exp(-schedule.lam_at(flow(schedule, start, 12, shift)))
+            even = np.diff(sigma / (shift + sigma))
+            np.testing.assert_allclose(even, even[0], rtol=1e-9)
+    assert flow(schedule, 1000, 3)[0] == flow(schedule, 1000, 1)[0] == 1000
+    with pytest.raises(ValueError, match="shift must be above 0, got 0"):
+        flow(schedule, 1000, 3, 0)
     for grid in (log_snr, karras):
         assert grid(schedule, 1000, 2).tolist() == pytest.approx([1000, 1, 0])
         assert grid(schedule, 1000, 1).tolist() == [1000, 0]
@@ -631,7 +652,7 @@ def test_grids_are_even_in_what_they_say(name):
         ({"sampler": "heun", "evaluations": 3}, "heun takes churn, .*, and not evaluations"),
         ({"sampler": "dpmpp", "eta": 2}, r"eta must lie within 0\.\.1, got 2"),
         ({"sampler": "deis", "eta": 0.5}, "deis takes order, and not eta"),
-        ({"grid": "foo"}, "unknown grid 'foo'; known: trailing, log_snr, karras"),
+        ({"grid": "foo"}, "unknown grid 'foo'; known: trailing, log_snr, karras, flow"),
         ({"times": (500, 0), "steps": 1}, "steps, start and grid follow from them"),
         ({"times": (500, 0), "start": 500}, "steps, start and grid follow from them"),
         ({"times": (500, 0), "grid": "karras"}, "steps, start and grid follow from them"),

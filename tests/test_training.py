@@ -13,7 +13,7 @@ from alphabar import Dataset, DataSpec, Diverged, Run, Schedule, Trainer, load, 
 from alphabar.training import resolve
 from alphabar.training.config import PRESETS, TrainConfig
 from alphabar.training.trainer import draw_times, sample_losses
-from tiny import NETWORK, tiny_config, tiny_data
+from tiny import EXECUTION, NETWORK, ROUGH, tiny_config, tiny_data
 
 
 def weights(trainer):
@@ -89,12 +89,25 @@ def test_accumulation_gives_the_same_update(micro_batch):
     for _ in range(3):
         a, b = whole.update(), parts.update()
         assert a["lr"] == b["lr"]
-        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
-        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5 * ROUGH)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3 * ROUGH)
     assert whole.step == parts.step == 3
     for name, value in weights(whole).items():
-        torch.testing.assert_close(weights(parts)[name], value, atol=3e-4, rtol=0)
-        torch.testing.assert_close(averages(parts)[name], averages(whole)[name], atol=3e-4, rtol=0)
+        torch.testing.assert_close(weights(parts)[name], value, atol=3e-4 * ROUGH, rtol=0)
+        torch.testing.assert_close(averages(parts)[name], averages(whole)[name], atol=3e-4 * ROUGH, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_every_way_goes_on_to_the_bit(precision, channels_last):
+    """From a state saved on the way, and with dropout."""
+    network = {**NETWORK, "dropout": 0.3}
+    config = tiny_config(precision=precision, channels_last=channels_last, network=network)
+    a, b = Trainer(config, tiny_data()), Trainer(config, tiny_data())
+    a.update(), a.update()
+    b.load_state({name: tensor.clone() for name, tensor in a.state().items()}, 2)
+    assert [a.update(), a.update()] == [b.update(), b.update()]
+    assert all(torch.equal(tensor, b.state()[name]) for name, tensor in a.state().items())
 
 
 def test_the_gradient_is_clipped_to_its_norm():
@@ -215,8 +228,8 @@ def test_data_in_another_range_come_back_in_it(tmp_path):
     data = Dataset(images, None, DataSpec((1, 4, 4), "float32", None, None, 5.0, 3.0), "normal")
     network = {**NETWORK, "num_classes": 0, "attention_levels": []}
     settings = {"images": 12_800, "batch_size": 64, "lr": 3e-3, "network": network, "head": "v", "loss": "v"}
-    for _ in train(data, tmp_path / "run", schedule={"name": "linear", "T": 100}, precision="float32",
-                   channels_last=False, warmup_images=64, **settings):  # fmt: skip
+    for _ in train(data, tmp_path / "run", schedule={"name": "linear", "T": 100}, warmup_images=64,
+                   **EXECUTION, **settings):  # fmt: skip
         pass
     drawn = sample(load(tmp_path / "run"), 64, steps=20, sampler="ddpm").images
     assert drawn.dtype == np.float32

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from alphabar import Dataset, DataSpec, Denoiser, Schedule, TrainConfig, UNet
+
+WAY = os.environ.get("ALPHABAR_TEST_WAY", "float32, contiguous")  # or "bfloat16, channels_last"
+PRECISION, LAYOUT = WAY.split(", ")
+EXECUTION = {"precision": PRECISION, "channels_last": {"contiguous": False, "channels_last": True}[LAYOUT]}
+SET_EXECUTION = [
+    "--set", f"precision={PRECISION}", "--set", f"channels_last={str(EXECUTION['channels_last']).lower()}",
+]  # fmt: skip
+"""How networks are trained in the tests."""
+ROUGH = {"float32": 1, "bfloat16": 30}[PRECISION]
+"""How much more two orders of summation may differ."""
 
 NETWORK = {
     "name": "unet",
@@ -39,8 +51,7 @@ def tiny_config(**settings):
         "images": 80,
         "lr": 2e-3,
         "warmup_images": 16,
-        "precision": "float32",
-        "channels_last": False,
+        **EXECUTION,
     }
     return TrainConfig(**{**values, **settings})
 

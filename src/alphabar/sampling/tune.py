@@ -239,7 +239,7 @@ def estimate_x0_mse(
     """
     spec, schedule = denoiser.data, denoiser.schedule
     progress(f"drawing {n} samples")
-    drawn = sample(denoiser, n, seed=seed)
+    drawn = sample(denoiser, n, seed=seed, sampler="unipc", steps=20)
     x_0 = torch.from_numpy(spec.to_model(drawn.images)).to(denoiser.device)
     labels = None if drawn.labels is None else torch.from_numpy(drawn.labels).to(denoiser.device)
     denoise = _chunked(denoiser, Guidance(), labels)

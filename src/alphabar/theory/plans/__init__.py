@@ -1,10 +1,10 @@
 """Samplers as tables, one file a family. Every one is a function of a schedule and falling times."""
 
 from .first_order import ancestral, ddim
-from .grids import GRIDS, LEAST, check_times, karras, log_snr, trailing
+from .grids import GRIDS, LEAST, check_times, flow, karras, log_snr, trailing
 from .heun import heun
 from .make import DEFAULT_SAMPLER, DEFAULT_STEPS, SAMPLERS, make_plan
-from .multistep import deis, dpmpp, dpmpp_sde, inversion, ipndm, unipc
+from .multistep import deis, dpmpp, dpmpp_sde, inversion, ipndm, sa_solver, unipc
 from .plan import Plan
 
 __all__ = [
@@ -20,12 +20,14 @@ __all__ = [
     "deis",
     "dpmpp",
     "dpmpp_sde",
+    "flow",
     "heun",
     "inversion",
     "ipndm",
     "karras",
     "log_snr",
     "make_plan",
+    "sa_solver",
     "trailing",
     "unipc",
 ]

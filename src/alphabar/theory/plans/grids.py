@@ -55,12 +55,31 @@ def karras(schedule: Schedule, start: float, steps: int, rho: float = 7.0) -> np
     return _to_zero(schedule, start, -rho * np.log(np.linspace(first, last, steps)))
 
 
+def flow(schedule: Schedule, start: float, steps: int, shift: float = 2.0) -> np.ndarray:
+    """N + 1 times from `start` to 0, evenly spaced in u = sigma / (shift + sigma).
+
+    sigma = exp(-lambda) as in `karras`. With shift 1, u is the time of flow matching, in which the clean
+    sample weighs 1 - u and the noise u (arXiv 2210.02747); a larger shift puts more times where noise
+    prevails (eq. 23 of arXiv 2403.03206). Whatever the schedule, from T the noise levels are nearly the same.
+    """
+    _check(start, steps)
+    if not shift > 0:
+        raise ValueError(f"shift must be above 0, got {shift}")
+    sigma = np.exp(-schedule.lam_at(start))
+    u = sigma / (shift + sigma) * np.arange(steps - 1, 0, -1) / steps
+    return np.concatenate([[start], schedule.time_at(-np.log(shift * u / (1 - u))), [0.0]])
+
+
 GRIDS: dict[str, Callable[[Schedule, float, int], np.ndarray]] = {
     "trailing": lambda schedule, start, steps: trailing(start, steps),
     "log_snr": log_snr,
     "karras": karras,
+    "flow": flow,
 }
-"""Grids by name: `trailing` is even in t, `log_snr` in lambda, `karras` in sigma^(1/7)."""
+"""Grids by name.
+
+`trailing` is even in t, `log_snr` in lambda, `karras` in sigma^(1/7), `flow` in sigma / (2 + sigma).
+"""
 
 
 def _check(start: float, steps: int) -> None:

@@ -11,7 +11,7 @@ from ..schedule import Schedule
 from .first_order import Times, ancestral, ddim
 from .grids import GRIDS, trailing
 from .heun import heun
-from .multistep import deis, dpmpp, dpmpp_sde, ipndm, unipc
+from .multistep import deis, dpmpp, dpmpp_sde, ipndm, sa_solver, unipc
 from .plan import Plan
 
 SAMPLERS: dict[str, Callable[..., Plan]] = {
@@ -21,10 +21,12 @@ SAMPLERS: dict[str, Callable[..., Plan]] = {
     "dpmpp": dpmpp,
     "dpmpp_sde": dpmpp_sde,
     "unipc": unipc,
+    "sa_solver": sa_solver,
     "deis": deis,
     "ipndm": ipndm,
 }
-DEFAULT_SAMPLER, DEFAULT_GRID, DEFAULT_STEPS = "dpmpp_sde", "trailing", 20  # measured: docs/sampling.md
+DEFAULT_SAMPLER, DEFAULT_GRID, DEFAULT_STEPS = "sa_solver", "flow", 20  # measured: docs/sampling.md
+OWN_GRID = {"ddpm": "trailing"}  # the paper's, which in T steps visits every time
 
 
 def make_plan(
@@ -40,14 +42,14 @@ def make_plan(
 
     Args:
         schedule: the schedule.
-        sampler: `ddpm` (the paper's), `ddim`, `heun`, `dpmpp`, `dpmpp_sde` (unless given), `unipc`, `deis`
-            or `ipndm`.
+        sampler: `ddpm` (the paper's), `ddim`, `heun`, `dpmpp`, `dpmpp_sde`, `unipc`, `sa_solver` (unless
+            given), `deis` or `ipndm`.
         steps: network evaluations, any number from 1; 20 unless given.
         start: the first time.
-        grid: which times: `trailing` (unless given), `log_snr` or `karras`.
+        grid: which times: `flow` (unless given; but `trailing` for ddpm), `trailing`, `log_snr` or `karras`.
         times: the times themselves, instead of steps, start and grid.
         options: the sampler's own: `variance` and `x0_mse` of ddpm, `eta` of ddim, `order` of the
-            multistep ones, `eta` of dpmpp, `churn` … of heun.
+            multistep ones, `eta` of dpmpp and unipc, `churn` … of heun.
     """
     if sampler not in SAMPLERS:
         raise unknown("sampler", sampler, SAMPLERS)
@@ -60,7 +62,8 @@ def make_plan(
         if steps is not None or start is not None or grid is not None:
             raise ValueError("times are given: steps, start and grid follow from them")
         return _named(maker(schedule, times, **options), grid="given")
-    steps, grid = DEFAULT_STEPS if steps is None else steps, DEFAULT_GRID if grid is None else grid
+    steps = DEFAULT_STEPS if steps is None else steps
+    grid = OWN_GRID.get(sampler, DEFAULT_GRID) if grid is None else grid
     if grid not in GRIDS:
         raise unknown("grid", grid, GRIDS)
     start = schedule.T if start is None else start

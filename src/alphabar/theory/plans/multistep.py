@@ -1,4 +1,4 @@
-"""Samplers that extrapolate from the predictions before: DPM-Solver++, UniPC, DEIS, iPNDM.
+"""Samplers that extrapolate from the predictions before: DPM-Solver++, UniPC, SA-Solver, DEIS, iPNDM.
 
 With sigma_t = sqrt(1 - alpha_bar_t) and alpha_t = sqrt(alpha_bar_t), the way from t to s is exactly
 
@@ -47,13 +47,8 @@ def dpmpp(
     eta 0 and 1. Whatever eta is, also one for each row, the marginals are the same.
     """
     orders = _orders(times, order, 2, 3)
-    etas = np.asarray(eta, dtype=np.float64)
-    if etas.shape not in ((), (len(orders),)):
-        raise ValueError(f"eta must be one number or one for each of {len(orders)} rows, got {etas.size}")
-    for each in etas.flat:
-        check_eta(each)
-    A, B, C = _exponential(schedule, times, orders, np.broadcast_to(etas, len(orders)))
-    made_by = {"sampler": "dpmpp", "order": max(orders), "eta": etas.tolist()}
+    A, B, C = _exponential(schedule, times, orders, _etas(eta, len(orders)))
+    made_by = {"sampler": "dpmpp", "order": max(orders), "eta": np.asarray(eta, dtype=float).tolist()}
     return Plan(np.asarray(times), schedule.alpha_bar_at(times), A, B, C, made_by=made_by)
 
 
@@ -63,29 +58,40 @@ def dpmpp_sde(schedule: Schedule, times: Times, order: int | None = None) -> Pla
     return replace(plan, made_by={"sampler": "dpmpp_sde", "order": plan.made_by["order"]})
 
 
-def unipc(schedule: Schedule, times: Times, order: int | None = None) -> Plan:
+def unipc(
+    schedule: Schedule, times: Times, order: int | None = None, eta: float | Sequence[float] = 0.0
+) -> Plan:
     """UniPC of order 1 to 3 (2): DPM-Solver++'s predictor, each step corrected by the next prediction.
 
-    UniP-p and UniC-p with B(h) = e^h - 1 for data prediction (Algorithms 5 and 6 of arXiv 2302.04867).
+    UniP-p and UniC-p with B(h) = e^h - 1 for data prediction (Algorithms 5 and 6 of arXiv 2302.04867),
+    and with noise, as in `dpmpp`, the SA-Solver (Algorithm 1 of arXiv 2309.05019, tau = eta).
     The prediction at t_k, made from the uncorrected x_k, corrects x_k itself before the next step:
-    both are the same multiple of x_(k-1) plus a combination of predictions, so the corrected x_k is
-    x_k plus the difference of the two combinations, and no second evaluation or state is needed.
+    both are the same multiple of x_(k-1) and the same noise plus a combination of predictions, so the
+    corrected x_k is x_k plus the difference of the two combinations, and no second evaluation or state
+    is needed.
     """
     orders = _orders(times, order, 2, 3)
-    A, predictor, C = _exponential(schedule, times, orders, np.zeros(len(orders)))
+    etas = _etas(eta, len(orders))
+    A, predictor, C = _exponential(schedule, times, orders, etas)
     lam, (alpha, _) = schedule.lam_at(times), _signal_noise(schedule, times)
     n, J = predictor.shape
     B = np.zeros((n, J + 1))
     B[:, :J] = predictor
     for k in range(1, n):
         p = orders[k - 1]
-        corrector = _weights(lam[k - 1], lam[k], lam[k - np.arange(p + 1)], 1.0)
+        corrector = _weights(lam[k - 1], lam[k], lam[k - np.arange(p + 1)], 1 + etas[k - 1] ** 2)
         if p == 1:
             corrector = corrector.sum() * np.array([0.5, 0.5])
         B[k, : p + 1] += A[k] * alpha[k] * corrector
         B[k, 1:] -= A[k] * predictor[k - 1]
-    made_by = {"sampler": "unipc", "order": max(orders)}
+    made_by = {"sampler": "unipc", "order": max(orders), "eta": np.asarray(eta, dtype=float).tolist()}
     return Plan(np.asarray(times), schedule.alpha_bar_at(times), A, B, C, made_by=made_by)
+
+
+def sa_solver(schedule: Schedule, times: Times, order: int | None = None) -> Plan:
+    """`unipc` with eta = 1: the SDE, by the SA-Solver (arXiv 2309.05019)."""
+    plan = unipc(schedule, times, order, eta=1.0)
+    return replace(plan, made_by={"sampler": "sa_solver", "order": plan.made_by["order"]})
 
 
 def deis(schedule: Schedule, times: Times, order: int | None = None) -> Plan:
@@ -161,6 +167,16 @@ def _orders(
             stacklevel=4,
         )
     return orders
+
+
+def _etas(eta: float | Sequence[float], rows: int) -> np.ndarray:
+    """The eta of each row."""
+    etas = np.asarray(eta, dtype=np.float64)
+    if etas.shape not in ((), (rows,)):
+        raise ValueError(f"eta must be one number or one for each of {rows} rows, got {etas.size}")
+    for each in etas.flat:
+        check_eta(each)
+    return np.broadcast_to(etas, rows)
 
 
 def _check_order(order: int, most: int) -> None:

@@ -375,3 +375,27 @@ def test_few_steps_and_a_strong_terminal_signal_are_warned_of_when_training():
 def test_networks_are_validated(network, message):
     with pytest.raises(ValueError, match=message):
         Trainer(resolve(DataSpec((1, 8, 8)), 100, None, {"network": network}), tiny_data(classes=False))
+
+
+# --- compiling -----------------------------------------------------------------------------------
+
+
+def test_a_compiled_network_is_asked_in_training_alone(monkeypatch):
+    asked = []
+
+    def compile_(function, **options):
+        asked.append(options)
+        return lambda *inputs: asked.append(inputs[0]) or function(*inputs)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    a, b = (Trainer(tiny_config(compile=mode), tiny_data()) for mode in ("reduce-overhead", None))
+    assert a.update() == b.update()
+    assert asked == [{"dynamic": False, "mode": "reduce-overhead"}, a.model.net]
+    assert a.held_out_loss() == b.held_out_loss()
+    assert len(asked) == 2
+
+
+def test_without_a_compiler_compiling_is_refused(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler, and none is found"):
+        Trainer(tiny_config(compile="default"), tiny_data())

@@ -38,6 +38,7 @@ class Denoiser(nn.Module):
         plans: samplers that were fitted to these weights.
         x0_mse: (times, E (x_0 - x0_hat)^2 per dimension there), if it was estimated.
         precision: "float32", or "bfloat16" to run the network in it (`in_precision`).
+        call: `call_network`, or a compiled one.
         digest: of the file that the weights were loaded from, if they were.
     """
 
@@ -61,6 +62,7 @@ class Denoiser(nn.Module):
         self.plans: list[Plan] = []
         self.x0_mse: tuple[list[float], list[float]] | None = None
         self.precision = "float32"
+        self.call = call_network
         self.digest = ""
 
     @property
@@ -86,13 +88,11 @@ class Denoiser(nn.Module):
         c_noise = x_t.new_tensor(np.broadcast_to(row.c_noise, len(x_t)))
         x = column(row.c_in, x_t) * x_t
         if self.precision == "float32":
-            return self.net(x, c_noise, label).to(x_t.dtype)
+            return self.call(self.net, {}, x, c_noise, label).to(x_t.dtype)
         # the network alone: c_noise, and what is before and after, stay in x_t's precision
         dtype = getattr(torch, self.precision)
         weights = {name: p.to(dtype) for name, p in self.net.named_parameters() if p.dtype != dtype}
-        inputs = (x.to(dtype), c_noise, label)
-        out = functional_call(self.net, weights, inputs) if weights else self.net(*inputs)
-        return out.to(x_t.dtype)
+        return self.call(self.net, weights, x.to(dtype), c_noise, label).to(x_t.dtype)
 
     def in_precision(self, precision: str) -> Denoiser:
         """This model with its network in "float32" or "bfloat16", for inference.
@@ -126,6 +126,13 @@ class Denoiser(nn.Module):
     def save(self, path: str | Path) -> str:
         """Write one self-describing .safetensors file; return its digest."""
         return save_tensors(Path(path), self.net.state_dict(), self.facts())
+
+
+def call_network(
+    net: nn.Module, weights: dict[str, Tensor], x: Tensor, c_noise: Tensor, label: Tensor | None
+) -> Tensor:
+    """The network, with `weights` in place of its own where there are some."""
+    return functional_call(net, weights, (x, c_noise, label)) if weights else net(x, c_noise, label)
 
 
 def has_bfloat16(device: torch.device) -> bool:

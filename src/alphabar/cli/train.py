@@ -166,7 +166,8 @@ def _announce(run: Run, say: Any) -> None:
 
 def _execution(run: Run) -> str:
     layout = "channels_last" if run.config.channels_last else "contiguous"
-    return f"{run.config.precision}, {layout}, {run.trainer.device}"
+    compiled = f", compiled ({run.config.compile})" if run.config.compile else ""
+    return f"{run.config.precision}, {layout}{compiled}, {run.trainer.device}"
 
 
 def _of(total: int | None) -> str:

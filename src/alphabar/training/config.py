@@ -21,6 +21,7 @@ from ..theory.losses import LOSSES
 from ..theory.schedule import Schedule
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Compile = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 
 DEFAULT_SCHEDULE = {"name": "sigmoid", "T": 1000}
@@ -65,6 +66,7 @@ class TrainConfig(BaseModel):
 
     precision: Precision = Field("auto", description="auto: the fastest of a short measurement")
     channels_last: bool | None = Field(None, description="None: the fastest, likewise")
+    compile: Compile | None = Field(None, description="mode of torch.compile; takes a minute at each start")
     save_minutes: float = Field(2.0, ge=0, description="between checkpoints")
 
     @field_validator("head")

@@ -18,8 +18,8 @@ TRIAL_S = 1.0
 def fastest_execution(config: TrainConfig, data: Dataset, device: str) -> dict[str, Any]:
     """The precision and memory layout (of those left open) that trains the most images a second.
 
-    Each is timed on a few steps of a small batch of this very network. The choice is recorded in
-    the run, so that resuming repeats it.
+    Each is timed on a few steps of a small batch of this very network, not compiled. The choice is
+    recorded in the run, so that resuming repeats it.
     """
     precisions = ["float32", "bfloat16"] if config.precision == "auto" else [config.precision]
     layouts = [False, True] if config.channels_last is None else [config.channels_last]
@@ -27,7 +27,7 @@ def fastest_execution(config: TrainConfig, data: Dataset, device: str) -> dict[s
     for precision, layout in itertools.product(precisions, layouts):
         size = min(config.micro_batch or config.batch_size, TRIAL_IMAGES)
         trial = config.model_copy(
-            update={"precision": precision, "channels_last": layout, "batch_size": size}
+            update={"precision": precision, "channels_last": layout, "batch_size": size, "compile": None}
         )
         rates[precision, layout] = size / seconds_per_step(Trainer(trial, data, device), TRIAL_S)
     precision, layout = max(rates, key=lambda pair: rates[pair])

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import math
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..data.dataset import Dataset
-from ..denoiser import Denoiser
+from ..denoiser import Denoiser, call_network
 from ..nn import build_network
 from ..random import stream
 from ..theory.gaussian import column, q_sample
@@ -64,6 +68,15 @@ def drop_labels(config: TrainConfig, label: np.ndarray | None, k: int) -> np.nda
     return np.where(dropped, -1, label)
 
 
+def compiled(mode: str, device: torch.device) -> Callable[..., Tensor]:
+    """`call_network` by torch.compile. ValueError if what it needs is not installed."""
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise ValueError("compile needs the package triton, which is not installed; leave compile out")
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl"))):
+        raise ValueError("compile needs a C++ compiler, and none is found; install one, or leave compile out")
+    return torch.compile(call_network, dynamic=False, mode=mode)
+
+
 class Trainer:
     """A model in training: network, average (EMA), optimiser and the number of steps done.
 
@@ -87,6 +100,8 @@ class Trainer:
         if config.channels_last:
             self.model.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
+        if config.compile:
+            self.model.call = compiled(config.compile, self.device)
         self.parameters = dict(self.model.net.named_parameters())
         self.averages = dict(self.ema.net.named_parameters())
         self.optimizer = torch.optim.AdamW(

@@ -30,6 +30,8 @@ check: .venv/dev
 
 bench: .venv/bench/ready
 	.venv/bench/bin/python benchmarks/speed.py
+	@if [ -n "$(MNIST)" ]; then .venv/bench/bin/python benchmarks/learning.py --mnist "$(MNIST)"; \
+	else echo "the time to a score on MNIST as well (an hour): make bench MNIST=mnist.npz"; fi
 
 .venv/bench/ready: constraints.txt pyproject.toml benchmarks/requirements.txt benchmarks/peers.txt
 	$(PYTHON) -m venv .venv/bench

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from peers import DEVICE, wait
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -105,7 +106,7 @@ def seconds(call: Call, training: bool, dtype: torch.dtype, layout: str, budget_
     """The median time of one such call, with its backward pass if training."""
     tensors = []
     for shape, wants in zip(call.shapes, call.wants_grad, strict=True):
-        tensor = None if shape is None else torch.randn(shape).to(dtype)
+        tensor = None if shape is None else torch.randn(shape).to(DEVICE, dtype)
         if tensor is not None and len(tensor.shape) == 4 and call.function is F.conv2d:
             tensor = tensor.to(memory_format=LAYOUTS[layout])
         tensors.append(None if tensor is None else tensor.requires_grad_(wants and training))
@@ -127,9 +128,11 @@ def seconds(call: Call, training: bool, dtype: torch.dtype, layout: str, budget_
     times: list[float] = []
     with torch.set_grad_enabled(training):
         run()
+        wait()
         while len(times) < 3 or sum(times) < budget_s:
             start = time.perf_counter()
             run()
+            wait()
             times.append(time.perf_counter() - start)
     return statistics.median(times)
 

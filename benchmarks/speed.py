@@ -5,7 +5,7 @@
 
 Every contender is measured for a few seconds in turn, `--rounds` times around, so that a machine that
 slows down slows all of them. A figure is the median of its rounds, with the lowest and the highest.
-The table is printed and written to benchmarks/results/.
+The table is printed and written to benchmarks/results/. With a CUDA GPU everything runs there.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import limits
 import numpy as np
 import peers
 import torch
+from peers import DEVICE, wait
 
 import alphabar as ab
 from alphabar.data import Dataset, DataSpec
@@ -41,15 +42,16 @@ from alphabar.training.measure import fastest_execution
 from alphabar.training.trainer import Trainer
 
 HERE = Path(__file__).parent
+GPU = DEVICE.type == "cuda"
 UNET = {"name": "unet", "patch": 1, "scale_shift": False}
 NETWORKS: dict[str, tuple[tuple[int, int, int], int, dict[str, Any]]] = {
-    "cifar10": ((3, 32, 32), 16, {"preset": "cifar10"}),
+    "cifar10": ((3, 32, 32), 128 if GPU else 16, {"preset": "cifar10"}),
     "6M": (
         (3, 32, 32),
-        32,
+        128 if GPU else 32,
         {"network": {**UNET, "channels": 64, "channel_mult": [1, 2, 2], "attention_levels": [2]}},
     ),
-    "digits": ((1, 28, 28), 32, {"preset": "digits"}),
+    "digits": ((1, 28, 28), 128 if GPU else 32, {"preset": "digits"}),
 }
 """(shape, images a step, settings): the paper's network (35.7 M), one of 6.5 M, and the digits preset's."""
 
@@ -58,7 +60,7 @@ TITLES = {
     "6M": "a U-Net of 6.5 M at 32 × 32",
     "digits": "the digits network, 2.8 M",
 }
-SAMPLED, STEPS = 32, 10
+SAMPLED, STEPS = 256 if GPU else 32, 10
 
 
 class Contender(NamedTuple):
@@ -91,7 +93,9 @@ def dataset(shape: tuple[int, int, int], classes: int = 0) -> Dataset:
     return Dataset(images, labels, DataSpec(shape, classes=names, class_counts=counts), holdout=0.0)
 
 
-def trainer(name: str, batch: int | None = None, micro: int | None = None) -> tuple[Trainer, dict[str, Any]]:
+def trainer(
+    name: str, batch: int | None = None, micro: int | None = None, compiled: str | None = None
+) -> tuple[Trainer, dict[str, Any]]:
     """Alphabar's trainer for one of NETWORKS, run in the way it chooses itself here."""
     shape, images, settings = NETWORKS[name]
     data = dataset(shape, 10 if name == "digits" else 0)
@@ -100,9 +104,9 @@ def trainer(name: str, batch: int | None = None, micro: int | None = None) -> tu
     rest |= {"batch_size": batch or images, "images": 10**9}
     config = resolve(data.spec, len(data), preset, rest)
     config = config.model_copy(update={"micro_batch": micro})
-    chosen = fastest_execution(config, data, "cpu")
+    chosen = fastest_execution(config, data, str(DEVICE))
     config = config.model_copy(update={k: chosen[k] for k in ("precision", "channels_last")})
-    return Trainer(config, data), chosen
+    return Trainer(config.model_copy(update={"compile": compiled}), data, str(DEVICE)), chosen
 
 
 def way(chosen: dict[str, Any]) -> str:
@@ -113,6 +117,9 @@ def training_contenders(name: str, with_compile: bool) -> list[Contender]:
     shape, images, _ = NETWORKS[name]
     own, chosen = trainer(name)
     found = [Contender(f"Alphabar ({way(chosen)})", own.update, images)]
+    if with_compile:
+        title = f"Alphabar ({way(chosen)}, compiled)"
+        found.append(Contender(title, trainer(name, compiled="default")[0].update, images))
     if name not in peers.DIFFUSERS:
         return found
     batch = torch.rand(images, *shape) * 2 - 1
@@ -144,6 +151,7 @@ def quick(make: Callable[[], Any]) -> float:
         for _ in range(4):
             start = time.perf_counter()
             made.step()
+            wait()
             times.append(time.perf_counter() - start)
         return statistics.median(times[1:])
     except (RuntimeError, ImportError) as error:
@@ -153,14 +161,31 @@ def quick(make: Callable[[], Any]) -> float:
         gc.collect()
 
 
-def sampling_contenders(name: str) -> list[Contender]:
-    """DDIM with STEPS evaluations by the same network."""
-    own, _ = trainer(name)
-    model = own.ema
+def model_of(name: str) -> ab.Denoiser:
+    """A network of this name with random weights."""
+    model = trainer(name)[0].ema
     with torch.no_grad():  # a new network predicts 0: give its last layer something to say
         for p in model.net.parameters():
             p.add_(0.01 * torch.randn_like(p))
-    shape, _, _ = NETWORKS[name]
+    return model
+
+
+def end_to_end_contenders(name: str) -> list[Contender]:
+    """Each with its own sampler, at equal scores by docs/sampling.md: 6 of ours for 50, 8 for 1000."""
+    model, net = model_of(name), peers.diffusers_unet(name, NETWORKS[name][0][0])
+    ddim, ddpm = peers.pipeline(net, "ddim"), peers.pipeline(net, "ddpm")
+    few = SAMPLED // 4
+    return [
+        Contender("Alphabar, 8 evaluations", lambda: ab.sample(model, SAMPLED, steps=8), SAMPLED),
+        Contender("Alphabar, 6 evaluations", lambda: ab.sample(model, SAMPLED, steps=6), SAMPLED),
+        Contender("diffusers' DDIMPipeline, its 50", lambda: ddim(SAMPLED, 50), SAMPLED),
+        Contender("diffusers' DDPMPipeline, its 1000", lambda: ddpm(few, 1000), few),
+    ]
+
+
+def sampling_contenders(name: str) -> list[Contender]:
+    """DDIM with STEPS evaluations by the same network."""
+    model, (shape, _, _) = model_of(name), NETWORKS[name]
 
     def draw(precision: str) -> Callable[[], Any]:
         return lambda: ab.sample(model, SAMPLED, sampler="ddim", steps=STEPS, precision=precision)
@@ -188,12 +213,14 @@ def interleaved(contenders: list[Contender], rounds: int, seconds: float) -> lis
     rates: list[list[float]] = [[] for _ in contenders]
     for contender in contenders:
         contender.run()
+        wait()
     for _ in range(rounds):
         for contender, found in zip(contenders, rates, strict=True):
             times: list[float] = []
             while sum(times) < seconds:
                 start = time.perf_counter()
                 contender.run()
+                wait()
                 times.append(time.perf_counter() - start)
             found.append(contender.images / statistics.median(times))
     return [
@@ -205,8 +232,9 @@ def network_calls(name: str, images: int) -> Counter[limits.Call]:
     """The convolutions and products of one pass of this network."""
     shape, _, _ = NETWORKS[name]
     net = trainer(name)[0].model.net
-    label = torch.zeros(images, dtype=torch.int64) if net.num_classes else None
-    return limits.record(lambda: net(torch.randn(images, *shape), torch.ones(images), label))
+    label = torch.zeros(images, dtype=torch.int64, device=DEVICE) if net.num_classes else None
+    x, c_noise = torch.randn(images, *shape, device=DEVICE), torch.ones(images, device=DEVICE)
+    return limits.record(lambda: net(x, c_noise, label))
 
 
 def with_limit(
@@ -265,6 +293,8 @@ def alone(*arguments: str) -> dict[str, Any]:
 def peak_mib() -> float:
     import resource
 
+    if GPU:
+        return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
@@ -287,7 +317,7 @@ def memory_of(whose: str, micro: int) -> dict[str, Any]:
 
 
 def memory(args: argparse.Namespace) -> str:
-    lines = ["### memory: training the 35.7 M network at batch 128 by accumulation, peak of the process", ""]
+    lines = ["### memory: training the 35.7 M network at batch 128 by accumulation, peak", ""]
     lines += ["| | images at once | MiB |", "|---|---|---|"]
     for micro in (16, 32):
         for whose, name in (
@@ -304,7 +334,7 @@ def resume(folder: str, preset: str) -> dict[str, Any]:
     shape = NETWORKS[preset][0]
     data = dataset(shape, 10 if preset == "digits" else 0)
     begin = time.time()
-    steps = ab.train(data, out=folder, preset=preset, images=10_000, batch_size=16)
+    steps = ab.train(data, out=folder, preset=preset, images=10_000, batch_size=16, device=str(DEVICE))
     row = next(iter(steps))
     now = time.time()
     return {"total_s": now - float(os.environ["STARTED"]), "train_s": now - begin, "step": row["step"]}
@@ -342,6 +372,8 @@ def hardware() -> tuple[str, str]:
                 name = line.partition(":")[2].strip()
                 break
     threads = torch.get_num_threads()
+    if GPU:
+        name = torch.cuda.get_device_name()
     about = f"{name}, {threads} threads, Python {platform.python_version()}, PyTorch {torch.__version__}"
     for package in ("diffusers", "denoising_diffusion_pytorch"):
         with contextlib.suppress(Exception):
@@ -350,6 +382,18 @@ def hardware() -> tuple[str, str]:
             about += f", {package.replace('_', '-')} {version(package)}"
     short = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
     return f"{short}-{threads}", about
+
+
+def written(out: Path, name: str, text: str) -> Path:
+    """The file of `out` that keeps these tables, with the machine, the day and the command."""
+    short, about = hardware()
+    out.mkdir(parents=True, exist_ok=True)
+    today = datetime.date.today().isoformat()
+    path = out / f"{name}_{short}_{today}.md"
+    command = f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip()
+    path.write_text(f"# {name.replace('-', ', ')}, {today}\n\n{about}\n\n`{command}`\n\n{text}")
+    print(f"written: {path}")
+    return path
 
 
 WHATS = ("training", "sampling", "memory", "start")
@@ -381,6 +425,9 @@ def report(args: argparse.Namespace) -> str:
             for name in [name for name in args.networks if name in peers.DIFFUSERS]:
                 title = f"sampling: {TITLES[name]}, DDIM with {STEPS} evaluations"
                 add(table(title, with_limit(sampling_contenders(name), name, False, args)))
+            if "6M" in args.networks:
+                title = f"sampling, end to end: {TITLES['6M']}, equal scores"
+                add(table(title, interleaved(end_to_end_contenders("6M"), 1, args.seconds)))
     if missing:
         parts.append(f"Empty modules stood in for {', '.join(missing)}, which reading data there needs.\n")
     return "\n".join(parts)
@@ -392,7 +439,7 @@ def main() -> int:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each contender, each round")
-    parser.add_argument("--compile", action="store_true", help="try torch.compile for diffusers too")
+    parser.add_argument("--compile", action="store_true", help="try torch.compile too")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     parser.add_argument("--alone", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -403,15 +450,8 @@ def main() -> int:
             found = memory_of(rest[0], int(rest[1])) if what == "memory" else resume(*rest)
         print(json.dumps(found))
         return 0
-    short, about = hardware()
-    print(about, flush=True)
-    text = report(args)
-    args.out.mkdir(parents=True, exist_ok=True)
-    today = datetime.date.today().isoformat()
-    path = args.out / f"{'-'.join(args.what)}_{short}_{today}.md"
-    command = f"python benchmarks/speed.py {' '.join(sys.argv[1:])}".strip()
-    path.write_text(f"# {', '.join(args.what)}, {today}\n\n{about}\n\n`{command}`\n\n{text}")
-    print(f"written: {path}")
+    print(hardware()[1], flush=True)
+    written(args.out, "-".join(args.what), report(args))
     return 0
 
 

@@ -394,7 +394,8 @@ def written(out: Path, name: str, text: str) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     today = datetime.date.today().isoformat()
     path = out / f"{name}_{short}_{today}.md"
-    command = f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}".strip()
+    given = (Path(a).name if "/" in a else a for a in sys.argv[1:])  # of paths, the name alone
+    command = f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(given)}".strip()
     path.write_text(f"# {name.replace('-', ', ')}, {today}\n\n{about}\n\n`{command}`\n\n{text}")
     print(f"written: {path}")
     return path

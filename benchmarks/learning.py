@@ -28,6 +28,7 @@ from typing import Any
 import digits_score
 import numpy as np
 import peers
+from digits_quality import Score
 from speed import written
 
 import alphabar as ab
@@ -45,22 +46,7 @@ WAYS: dict[str, dict[str, Any]] = {
 """Ways of training on MNIST, all in bfloat16 with an average of the weights; see peers.Digits."""
 
 
-class Mnist:
-    """The scores of samples, with what is measured of the real digits once."""
-
-    def __init__(self, path: Path, n: int, cache: Path) -> None:
-        self.mnist, self.n, self.cache = digits_score.load_mnist(path), n, cache
-
-    def __call__(self, images: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
-        found = digits_score.score(images.reshape(-1, 28, 28), labels, self.mnist, self.cache)
-        return {
-            "frechet": found["frechet"],
-            "floor": found["floor"]["mean"],
-            "agreement": found.get("agreement", float("nan")),
-        }
-
-
-def own(mnist: Path, minutes: float, seed: int, score: Mnist) -> dict[str, Any]:
+def own(mnist: Path, minutes: float, seed: int, score: Score, n: int) -> dict[str, Any]:
     """Train for `minutes` by the command line, and score the default sampler's samples."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
@@ -73,17 +59,17 @@ def own(mnist: Path, minutes: float, seed: int, score: Mnist) -> dict[str, Any]:
         )
         elapsed = time.perf_counter() - start
         model = ab.load(run)
-    samples = ab.sample(model, score.n, seed=seed)
+    samples = ab.sample(model, n, seed=seed)
     return {
         "name": f"Alphabar: --minutes {minutes:g}",
         "seed": seed,
         "seconds": elapsed,
         "images": model.about["images"],
-        **score(samples.images, samples.labels),
+        **score.of(samples.images, samples.labels),
     }
 
 
-def peer(name: str, mnist: Path, minutes: float, folder: Path, score: Mnist) -> dict[str, Any]:
+def peer(name: str, mnist: Path, minutes: float, folder: Path, score: Score, n: int) -> dict[str, Any]:
     """Train this way until `minutes` (from where it stood before, if it did), and score its samples."""
     subprocess.run(
         [sys.executable, __file__, "--mnist", str(mnist), "--alone", name, str(minutes), str(folder)],
@@ -92,13 +78,13 @@ def peer(name: str, mnist: Path, minutes: float, folder: Path, score: Mnist) -> 
     )
     digits = peers.Digits(**WAYS[name])
     digits.load(folder / "state.pt")
-    images, labels = digits.draw(score.n)
+    images, labels = digits.draw(n)
     return {
         "name": name,
         "seed": 0,
         "seconds": digits.seconds,
         "images": digits.images,
-        **score(images, labels),
+        **score.of(images, labels),
     }
 
 
@@ -162,7 +148,7 @@ def main() -> int:
         name, minutes, folder = args.alone
         train_peer(name, args.mnist, float(minutes), Path(folder))
         return 0
-    score, rows = Mnist(args.mnist, args.n, args.cache), []
+    score, rows = Score(digits_score.load_mnist(args.mnist), args.n, args.cache), []
 
     def add(row: dict[str, Any]) -> dict[str, Any]:
         rows.append(row)
@@ -171,13 +157,16 @@ def main() -> int:
 
     for minutes in args.minutes:
         for seed in args.seeds:
-            add(own(args.mnist, minutes, seed, score))
+            add(own(args.mnist, minutes, seed, score, args.n))
     with tempfile.TemporaryDirectory() as folder:
         folders = {name: (args.keep or Path(folder)) / str(i) for i, name in enumerate(WAYS) if args.peers}
-        first = {name: add(peer(name, args.mnist, args.peers[0], at, score)) for name, at in folders.items()}
+        first = {
+            name: add(peer(name, args.mnist, args.peers[0], at, score, args.n))
+            for name, at in folders.items()
+        }
         for minutes in args.peers[1:]:
             best = min(first, key=lambda name: first[name]["frechet"])
-            add(peer(best, args.mnist, minutes, folders[best], score))
+            add(peer(best, args.mnist, minutes, folders[best], score, args.n))
     text = table(rows, args.n)
     print(text)
     written(args.out, "learning", text)

@@ -136,6 +136,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, nargs="*", default=[1, 2, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--peers", type=float, nargs="*", default=[5, 25], help="minutes")
+    parser.add_argument("--ways", nargs="*", default=[""], help="peers whose name has one of these in it")
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "alphabar")
     parser.add_argument("--keep", type=Path, help="a folder in which the peers' states stay")
@@ -159,7 +160,8 @@ def main() -> int:
         for seed in args.seeds:
             add(own(args.mnist, minutes, seed, score, args.n))
     with tempfile.TemporaryDirectory() as folder:
-        folders = {name: (args.keep or Path(folder)) / str(i) for i, name in enumerate(WAYS) if args.peers}
+        wanted = [name for name in WAYS if args.peers and any(part in name for part in args.ways)]
+        folders = {name: (args.keep or Path(folder)) / str(i) for i, name in enumerate(wanted)}
         first = {
             name: add(peer(name, args.mnist, args.peers[0], at, score, args.n))
             for name, at in folders.items()

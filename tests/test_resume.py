@@ -33,7 +33,7 @@ def assert_same_bytes(a, b):
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
     tensors, facts, _ = load_tensors(a / "checkpoints/step-000000025.safetensors")
     assert facts["step"] == STEPS
-    assert {name.split(".")[0] for name in tensors} == {"net", "ema", "adam"}
+    assert {name.split(".")[0] for name in tensors} == {"net", "ema", "adam", "muon"}
 
 
 def finish(folder):

@@ -37,6 +37,9 @@ class UNet(nn.Module):
     and the result is cropped.
     """
 
+    outer = ("time_embedding", "class_embedding", "conv_in", "norm_out", "conv_out")
+    """What reads the inputs or writes the output; all else is hidden, and Muon's where it is a matrix."""
+
     def __init__(
         self,
         in_channels: int,

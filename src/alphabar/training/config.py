@@ -55,10 +55,12 @@ class TrainConfig(BaseModel):
     batch_size: int = Field(64, ge=1)
     micro_batch: int | None = Field(None, ge=1, description="images at once; gradients add up")
     flip: bool = Field(False, description="mirror images at random")
+    optimizer: Literal["muon", "adamw"] = Field("muon", description="of the hidden matrices")
     lr: float = Field(1e-3, gt=0)
     warmup_images: int = Field(10_000, ge=0, description="the rate rises linearly over these")
     decay: float = Field(0.7, ge=0, le=1, description="last share of the run; the rate falls to 0")
-    betas: tuple[float, float] = (0.9, 0.99)
+    momentum: float = Field(0.95, ge=0, lt=1, description="of muon")
+    betas: tuple[float, float] = Field((0.9, 0.99), description="of adamw")
     weight_decay: float = Field(0.01, ge=0)
     grad_clip: float = Field(1.0, gt=0)
     ema_halflife: float = Field(500_000, gt=0, description="in images")
@@ -113,6 +115,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "loss": "simple",
         "conditional": False,
         "stratified": False,
+        "optimizer": "adamw",
         "lr": 2e-4,
         "betas": (0.9, 0.999),
         "decay": 0.0,
@@ -151,6 +154,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "flip": True,
         "batch_size": 128,
         "micro_batch": 32,
+        "optimizer": "adamw",
         "lr": 2e-4,
         "warmup_images": 640_000,
         "betas": (0.9, 0.999),

@@ -107,7 +107,7 @@ class Run:
         before = read_json(path)
         if not isinstance(before, dict) or not {"config", "data", "measured"} <= set(before):
             raise ValueError(f"{path} is not the description of a run of Alphabar; choose another --out")
-        differing = _differences(before["config"], entry["config"])
+        differing = _differences(EARLIER | before["config"], entry["config"])
         for name in ("fingerprint", "holdout"):
             if before["data"][name] != entry["data"][name]:
                 differing.append(f"data.{name} ({before['data'][name]!s:.12} → {entry['data'][name]!s:.12})")
@@ -249,6 +249,7 @@ class Run:
 
 
 LOCK = ".lock"
+EARLIER = {"optimizer": "adamw", "momentum": 0.95}  # of runs from before these were settings
 
 
 def _is_leftover(path: Path) -> bool:

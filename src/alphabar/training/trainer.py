@@ -24,6 +24,7 @@ from ..theory.heads import head_target
 from ..theory.losses import loss_weight
 from ..theory.schedule import Schedule
 from .config import TrainConfig
+from .optimizer import make_optimizers
 
 VALIDATION_IMAGES = 64
 VALIDATION_LEVELS = 8
@@ -78,7 +79,7 @@ def compiled(mode: str, device: torch.device) -> Callable[..., Tensor]:
 
 
 class Trainer:
-    """A model in training: network, average (EMA), optimiser and the number of steps done.
+    """A model in training: network, average (EMA), optimisers and the number of steps done.
 
     `update` makes one step; what it does is a function of this state, the configuration and the
     data alone.
@@ -104,13 +105,8 @@ class Trainer:
             self.model.call = compiled(config.compile, self.device)
         self.parameters = dict(self.model.net.named_parameters())
         self.averages = dict(self.ema.net.named_parameters())
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=config.lr,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.optimizers = make_optimizers(config, self.model.net)
+        self.rate = 0.0
 
     @property
     def images(self) -> int:
@@ -129,19 +125,20 @@ class Trainer:
         t = draw_times(config, self.model.schedule.T, k)
         eps = stream(config.seed, "noise", k).standard_normal(batch.x_0.shape, np.float32)
         label = drop_labels(config, batch.label, k)
-        rate = config.learning_rate(self.images, total)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.rate = config.learning_rate(self.images, total)
 
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(int(stream(config.seed, "dropout", k).integers(2**62)))
             losses = self._backward(batch.x_0, t, eps, label)
         self._check_finite(losses, t, "loss")
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip))
         self._check_finite(np.full(1, norm), t[[int(losses.argmax())]], "gradient")
-        self.optimizer.step()
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate
+            optimizer.step()
         self.step += 1
         self._average()
         return {
@@ -149,7 +146,7 @@ class Trainer:
             "images": self.images,
             "loss": float(losses.mean()),
             "grad_norm": norm,
-            "lr": rate,
+            "lr": self.rate,
         }
 
     def _backward(
@@ -180,7 +177,7 @@ class Trainer:
             raise Diverged(
                 f"the {what} is {values[bad[0]]} at step {self.step + 1}, t = {t[bad[0]]:g} of "
                 f"{self.model.schedule.T}: training has diverged. Try a lower learning rate "
-                f"(it was {self.optimizer.param_groups[0]['lr']:.2g}) or a longer warm-up"
+                f"(it was {self.rate:.2g}) or a longer warm-up"
             )
 
     def _average(self) -> None:
@@ -236,25 +233,26 @@ class Trainer:
         """Everything that decides the next bit, besides configuration, data and `step`."""
         tensors = {f"net.{name}": tensor for name, tensor in self.model.net.state_dict().items()}
         tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.net.state_dict().items()}
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"adam.{key}.{name}"] = value
+        for which, optimizer in self.optimizers.items():
+            for name, parameter in self.parameters.items():
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"{which}.{key}.{name}"] = value
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor], step: int) -> None:
         """Go on from `state()` after `step` steps."""
-        parts: dict[str, dict[str, Tensor]] = {"net": {}, "ema": {}, "adam": {}}
+        parts: dict[str, dict[str, Tensor]] = {part: {} for part in ("net", "ema", *self.optimizers)}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
         self.model.net.load_state_dict(parts["net"])
         self.ema.net.load_state_dict(parts["ema"])
-        keys = sorted({name.partition(".")[0] for name in parts["adam"]})
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                self.optimizer.state[parameter] = {
-                    key: self._like(parameter, parts["adam"][f"{key}.{name}"]) for key in keys
-                }
+        for which, optimizer in self.optimizers.items():
+            optimizer.state.clear()
+            for entry, tensor in parts[which].items():
+                key, _, name = entry.partition(".")
+                parameter = self.parameters[name]
+                optimizer.state[parameter][key] = self._like(parameter, tensor)
         self.step = step
 
     def _like(self, parameter: Tensor, saved: Tensor) -> Tensor:

@@ -1,0 +1,84 @@
+"""What turns gradients into steps: AdamW, and Muon for the matrices within the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..denoiser import has_bfloat16
+from .config import TrainConfig
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ITERATIONS = 5
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """U S' V^T for a matrix U S V^T, with every singular value S' between about 0.7 and 1.2.
+
+    Five iterations X <- a X + (b X X^T + c (X X^T)^2) X (Newton and Schulz, with the coefficients of
+    Jordan et al. 2024, kellerjordan.github.io/posts/muon), in X's dtype.
+    """
+    a, b, c = COEFFICIENTS
+    x = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / x.norm().clamp(min=1e-7)
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if matrix.shape[0] > matrix.shape[1] else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Weights of two and more dimensions, each as a matrix with a row for every output.
+
+        m <- momentum m + (1 - momentum) g
+        W <- (1 - lr weight_decay) W - 0.2 sqrt(max(rows, columns)) lr O(momentum m + (1 - momentum) g)
+
+    with O as in `orthogonalised`; the factor gives a step the size of AdamW's, so that one rate serves
+    both (arXiv 2502.16982). As torch.optim.Muon, which takes matrices alone and works in bfloat16
+    also where that is slow.
+    """
+
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step from the gradients."""
+        assert closure is None
+        for group in self.param_groups:
+            momentum, lr = group["momentum"], group["lr"]
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                state["momentum"].lerp_(weight.grad, 1 - momentum)
+                dtype = torch.bfloat16 if has_bfloat16(weight.device) else torch.float32
+                update = weight.grad.lerp(state["momentum"], momentum).flatten(1)
+                size = 0.2 * math.sqrt(max(update.shape))
+                update = orthogonalised(update.to(dtype)).to(weight.dtype).view(weight.shape)
+                weight.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr * size)
+
+
+def make_optimizers(config: TrainConfig, net: nn.Module) -> dict[str, torch.optim.Optimizer]:
+    """AdamW for all weights, or Muon for the hidden matrices and AdamW for the rest; by name."""
+    outer = getattr(net, "outer", ())
+    matrices, rest = [], []
+    for name, parameter in net.named_parameters():
+        hidden = config.optimizer == "muon" and parameter.ndim >= 2 and not name.startswith(outer)
+        (matrices if hidden else rest).append(parameter)
+    made: dict[str, torch.optim.Optimizer] = {
+        "adam": torch.optim.AdamW(
+            rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
+    }
+    if matrices:
+        made["muon"] = Muon(matrices, config.lr, config.momentum, config.weight_decay)
+    return made

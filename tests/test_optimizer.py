@@ -1,0 +1,101 @@
+"""Muon: what its matrices become, which weights it has, and that earlier runs go on as they began."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from alphabar import Run, Trainer, UNet
+from alphabar.denoiser import has_bfloat16
+from alphabar.training.optimizer import Muon, orthogonalised
+from tiny import NETWORK, tiny_config, tiny_data
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (12, 40), (40, 12), (1, 5)])
+def test_orthogonalised_keeps_the_directions_and_evens_the_sizes(shape):
+    """U S V^T becomes U S' V^T with the same U and V, and S' near 1 though S spans three decades."""
+    k = min(shape)
+    u = torch.linalg.qr(torch.randn(shape[0], k)).Q
+    v = torch.linalg.qr(torch.randn(shape[1], k)).Q
+    size = torch.logspace(0, -1.5, k)
+    core = u.T @ orthogonalised(5.0 * u @ torch.diag(size) @ v.T) @ v
+    assert (core - torch.diag(core.diag())).abs().max() < 1e-4
+    assert 0.6 < core.diag().min() <= core.diag().max() < 1.3
+
+
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="torch's own works in bfloat16")
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
+def test_it_is_torchs_own_to_the_bit(shape):
+    ours = torch.nn.Parameter(torch.randn(shape))
+    theirs = torch.nn.Parameter(ours.detach().clone())
+    a = Muon([ours], 2e-2, momentum=0.9, weight_decay=0.1)
+    b = torch.optim.Muon([theirs], lr=2e-2, momentum=0.9, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        a.step()
+        b.step()
+        assert torch.equal(ours, theirs)
+
+
+def test_a_convolution_is_a_matrix_with_a_row_for_each_output_in_any_layout():
+    weight = torch.randn(8, 4, 3, 3)
+    grad = torch.randn_like(weight)
+    ends = []
+    for given in (weight, weight.to(memory_format=torch.channels_last), weight.flatten(1)):
+        parameter = torch.nn.Parameter(given.clone())
+        parameter.grad = grad.reshape(given.shape).clone()
+        Muon([parameter], 0.1).step()
+        ends.append(parameter.detach().reshape(8, 36))
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(ends[0], ends[2])
+    step = (ends[0] - weight.flatten(1)) / (0.1 * 0.2 * 36**0.5)
+    expected = orthogonalised(grad.flatten(1))
+    assert (step + expected).abs().max() < 0.02  # bfloat16's roundings, where it is used
+
+
+def test_muon_has_the_hidden_matrices_and_adamw_all_else():
+    trainer = Trainer(tiny_config(), tiny_data())
+    muon = {id(p) for group in trainer.optimizers["muon"].param_groups for p in group["params"]}
+    adam = {id(p) for group in trainer.optimizers["adam"].param_groups for p in group["params"]}
+    assert not muon & adam
+    for name, parameter in trainer.parameters.items():
+        hidden = name.startswith(("down.", "middle.", "up.")) and parameter.ndim >= 2
+        assert (id(parameter) in muon, id(parameter) in adam) == (hidden, not hidden), name
+    assert all(hasattr(UNet(**{k: v for k, v in NETWORK.items() if k != "name"}), o) for o in UNet.outer)
+    assert set(Trainer(tiny_config(optimizer="adamw"), tiny_data()).optimizers) == {"adam"}
+
+
+def test_both_follow_the_rate_of_the_run():
+    trainer = Trainer(tiny_config(warmup_images=80), tiny_data())
+    names = ("middle.blocks.0.conv1.weight", "conv_in.weight")
+    before = {}
+    for k in range(6):
+        if k == 3:  # by then the last layer, which starts from zero, has let gradients through
+            before = {name: trainer.parameters[name].detach().clone() for name in names}
+        row = trainer.update()
+        assert row["lr"] == pytest.approx(2e-3 * 8 * (k + 1) / 80)
+    path = 2e-3 * 8 * (4 + 5 + 6) / 80
+    for name in names:
+        moved = float((trainer.parameters[name].detach() - before[name]).abs().mean())
+        assert 0.03 * path < moved < 1.5 * path, name
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_with_adamw(tmp_path):
+    config = tiny_config(optimizer="adamw", images=160)
+    steps = Run(tmp_path / "run", tiny_data(), config).train()
+    for _ in range(5):
+        next(steps)
+    steps.close()
+    path = tmp_path / "run" / "run.json"
+    entry = json.loads(path.read_text())
+    for name in ("optimizer", "momentum"):
+        del entry["config"][name]
+    path.write_text(json.dumps(entry))
+    with pytest.raises(ValueError, match="optimizer \\(adamw → muon\\)"):
+        Run(tmp_path / "run", tiny_data(), tiny_config(images=160))
+    rest = list(Run(tmp_path / "run", tiny_data(), config).train())
+    whole = list(Run(tmp_path / "whole", tiny_data(), config).train())
+    assert rest == whole[5:]

@@ -49,7 +49,10 @@ NETWORKS: dict[str, tuple[tuple[int, int, int], int, dict[str, Any]]] = {
     "6M": (
         (3, 32, 32),
         128 if GPU else 32,
-        {"network": {**UNET, "channels": 64, "channel_mult": [1, 2, 2], "attention_levels": [2]}},
+        {
+            "network": {**UNET, "channels": 64, "channel_mult": [1, 2, 2], "attention_levels": [2]},
+            "optimizer": "adamw",  # as its peers have
+        },
     ),
     "digits": ((1, 28, 28), 128 if GPU else 32, {"preset": "digits"}),
 }

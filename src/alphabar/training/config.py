@@ -56,7 +56,7 @@ class TrainConfig(BaseModel):
     micro_batch: int | None = Field(None, ge=1, description="images at once; gradients add up")
     flip: bool = Field(False, description="mirror images at random")
     optimizer: Literal["muon", "adamw"] = Field("muon", description="of the hidden matrices")
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(2e-3, gt=0)
     warmup_images: int = Field(10_000, ge=0, description="the rate rises linearly over these")
     decay: float = Field(0.7, ge=0, le=1, description="last share of the run; the rate falls to 0")
     momentum: float = Field(0.95, ge=0, lt=1, description="of muon")
@@ -133,7 +133,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             "patch": 2,
         },
         "batch_size": 32,
-        "lr": 2e-3,
         "warmup_images": 3000,
         "ema_halflife": 20_000,
     },

@@ -10,16 +10,16 @@ import torch
 from alphabar import Run, Trainer, UNet
 from alphabar.denoiser import has_bfloat16
 from alphabar.training.optimizer import Muon, orthogonalised
-from tiny import NETWORK, tiny_config, tiny_data
+from tiny import tiny_config, tiny_data
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (12, 40), (40, 12), (1, 5)])
 def test_orthogonalised_keeps_the_directions_and_evens_the_sizes(shape):
-    """U S V^T becomes U S' V^T with the same U and V, and S' near 1 though S spans three decades."""
+    """U S V^T becomes U S' V^T with the same U and V, and S' near 1 though S falls to a sixteenth."""
     k = min(shape)
     u = torch.linalg.qr(torch.randn(shape[0], k)).Q
     v = torch.linalg.qr(torch.randn(shape[1], k)).Q
-    size = torch.logspace(0, -1.5, k)
+    size = torch.logspace(0, -1.2, k)
     core = u.T @ orthogonalised(5.0 * u @ torch.diag(size) @ v.T) @ v
     assert (core - torch.diag(core.diag())).abs().max() < 1e-4
     assert 0.6 < core.diag().min() <= core.diag().max() < 1.3
@@ -31,7 +31,8 @@ def test_it_is_torchs_own_to_the_bit(shape):
     ours = torch.nn.Parameter(torch.randn(shape))
     theirs = torch.nn.Parameter(ours.detach().clone())
     a = Muon([ours], 2e-2, momentum=0.9, weight_decay=0.1)
-    b = torch.optim.Muon([theirs], lr=2e-2, momentum=0.9, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    like = {"momentum": 0.9, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw", "ns_steps": 3}
+    b = torch.optim.Muon([theirs], lr=2e-2, **like)
     for _ in range(4):
         ours.grad = torch.randn(shape)
         theirs.grad = ours.grad.clone()
@@ -63,8 +64,10 @@ def test_muon_has_the_hidden_matrices_and_adamw_all_else():
     assert not muon & adam
     for name, parameter in trainer.parameters.items():
         hidden = name.startswith(("down.", "middle.", "up.")) and parameter.ndim >= 2
+        hidden = hidden and ".embed." not in name
         assert (id(parameter) in muon, id(parameter) in adam) == (hidden, not hidden), name
-    assert all(hasattr(UNet(**{k: v for k, v in NETWORK.items() if k != "name"}), o) for o in UNet.outer)
+    parts = {part for name in trainer.parameters for part in name.split(".")}
+    assert parts >= set(UNet.outer)
     assert set(Trainer(tiny_config(optimizer="adamw"), tiny_data()).optimizers) == {"adam"}
 
 

@@ -37,8 +37,8 @@ class UNet(nn.Module):
     and the result is cropped.
     """
 
-    outer = ("time_embedding", "class_embedding", "conv_in", "norm_out", "conv_out")
-    """What reads the inputs or writes the output; all else is hidden, and Muon's where it is a matrix."""
+    outer = ("time_embedding", "class_embedding", "embed", "conv_in", "norm_out", "conv_out")
+    """What reads an input or writes the output; all else is hidden, and Muon's where it is a matrix."""
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ PURPOSES = (
     "label_dropout",
     "tune",
     "probe",
+    "evaluation",
 )
 
 

@@ -1,0 +1,179 @@
+"""The variational bound on the bits a dimension that given images take under the model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..data.spec import DataSpec
+from ..denoiser import Denoiser
+from ..errors import unknown
+from ..random import stream
+from ..sampling.slots import SLOTS
+from ..theory.gaussian import q_sample
+from ..theory.losses import VARIANCES, bound_terms, discretised_nll, step_variance
+from ..theory.schedule import Schedule
+from .likelihood import DENSITY, NOISE, ORDER, Progress, batches, check_whole, is_whole, prepared
+
+MASS = "probability mass of whole numbers"
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """What `bound` found, in bits per dimension.
+
+    Attributes:
+        bits_per_dim: the sum of `terms`.
+        error: its standard error, over images and noise.
+        terms: L_0 … L_T, shape (T + 1,), in the order of `bound_terms`.
+        prior, between, decoder: L_T, the sum of L_1 … L_{T-1}, and L_0.
+        variance: sigma_t^2 of the model's steps.
+        what: the bits are of a probability mass, or of a density in units of data space.
+        n: images.
+        draws: (image, noise) pairs a time, on average.
+    """
+
+    bits_per_dim: float
+    error: float
+    terms: np.ndarray
+    prior: float
+    between: float
+    decoder: float
+    variance: str
+    what: str
+    n: int
+    draws: float
+
+
+def bound(
+    denoiser: Denoiser,
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    draws: int = 4,
+    variance: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Bound:
+    """The variational bound on -log2 p(image) per dimension (eq. 5 of arXiv 2006.11239).
+
+    L_0 + … + L_T of `bound_terms`, with E (x_0 - x0_hat)^2 estimated at every t = 1..T. The images are
+    spread evenly over the times; each time has two pairs (image, noise), and the others are where the
+    terms are large, at small t.
+
+    For whole numbers L_0 is that of the probability mass of N(x0_hat(x_1, 1), sigma_1^2) in each number's
+    bin, the outermost reaching to infinity (eq. 13), with the posterior's variance at t = 2 as in the
+    paper's code. For other data it is that of the density N(x0_hat(x_1, 1), beta_1), and log2(scale)
+    takes it to data space.
+
+    Args:
+        denoiser: the model.
+        images: (n, C, H, W) in data space, such as held-out ones; 2 or more.
+        labels: (n,) their classes, if the model has some; -1 for none, if it was trained with that.
+        draws: pairs a time, on average; 2 or more.
+        variance: sigma_t^2 of the model's steps, `posterior` or `beta`; the better one unless given.
+        seed: of the noise and of the order of the images.
+        progress: called with (done, total) batches of 16 evaluations of x0_hat.
+    """
+    check_whole("draws", draws, 2)
+    if variance is not None and variance not in VARIANCES:
+        raise unknown("variance", variance, VARIANCES)
+    x_0, label = prepared(denoiser, images, labels)
+    pairs = _measure(denoiser, x_0, label, draws, seed, progress)
+    names = VARIANCES if variance is None else (variance,)
+    return min((_summed(denoiser, x_0, pairs, name) for name in names), key=lambda b: b.bits_per_dim)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Of each pair its time, image and mean (x_0 - x0_hat)^2; and L_0 in nats of those at t = 1."""
+
+    time: np.ndarray
+    image: np.ndarray
+    mse: np.ndarray
+    decoder_nll: np.ndarray
+
+
+def _measure(
+    denoiser: Denoiser,
+    x_0: np.ndarray,
+    label: np.ndarray | None,
+    draws: int,
+    seed: int,
+    progress: Progress | None,
+) -> _Pairs:
+    spec, schedule, n = denoiser.data, denoiser.schedule, len(x_0)
+    # About as large as the terms of data N(0, 1); lambda's fall is infinite at t = 1.
+    share = np.minimum(-np.diff(schedule.lam), 1.0) * schedule.alpha_bar[1:]
+    counts = 2 + np.rint((draws - 2) * schedule.T * share / share.sum()).astype(np.int64)
+    time = np.repeat(np.arange(1, schedule.T + 1), counts)
+    rounds = range(math.ceil(len(time) / n))
+    image = np.concatenate([stream(seed, "evaluation", r, ORDER).permutation(n) for r in rounds])
+    image = image[: len(time)]
+    mse, decoder_nll = np.empty(len(time)), np.empty(counts[0])
+    for k, seats in batches(len(time)):
+        eps = [stream(seed, "evaluation", i, NOISE).standard_normal(spec.shape, np.float32) for i in seats]
+        clean, t = x_0[image[seats]], time[seats]
+        x_t = torch.from_numpy(q_sample(schedule, clean, t, np.stack(eps)))
+        with torch.no_grad():
+            classes = None if label is None else torch.from_numpy(label[image[seats]]).to(denoiser.device)
+            x0_hat = denoiser(x_t.to(denoiser.device), t, classes).cpu().numpy().astype(np.float64)
+        clean, x0_hat = clean[: len(k)], x0_hat[: len(k)]
+        mse[k] = np.square(x0_hat - clean).reshape(len(k), -1).mean(1)
+        first = k[k < counts[0]]  # those at t = 1
+        decoder_nll[first] = _decoder_nll(spec, schedule, clean[: len(first)], x0_hat[: len(first)])
+        if progress is not None:
+            progress(int(k[-1]) // SLOTS + 1, math.ceil(len(time) / SLOTS))
+    return _Pairs(time, image, mse, decoder_nll)
+
+
+def _decoder_nll(spec: DataSpec, schedule: Schedule, x_0: np.ndarray, x0_hat: np.ndarray) -> np.ndarray:
+    """L_0 of each image, in nats per dimension of data space: of a mass or of a density (see `bound`)."""
+    if not is_whole(spec):
+        std = math.sqrt(schedule.beta[1])
+        nll = (x_0 - x0_hat) ** 2 / (2 * std**2) + math.log(math.sqrt(2 * math.pi) * std * spec.scale)
+    else:
+        std = math.sqrt(step_variance(schedule, 2, 1, "posterior") if schedule.T > 1 else schedule.beta[1])
+        # `discretised_nll` has its outermost bins at -1 and 1. Numbers without bounds have none: their
+        # range is taken one bin wider than these numbers.
+        bin_width = 1 / spec.scale
+        low, high = spec.clip_range or (x_0.min(initial=0) - bin_width, x_0.max(initial=0) + bin_width)
+        middle, half = (low + high) / 2, (high - low) / 2
+        nll = discretised_nll((x_0 - middle) / half, (x0_hat - middle) / half, std / half, bin_width / half)
+    return nll.reshape(len(nll), math.prod(spec.shape)).mean(1)
+
+
+def _summed(denoiser: Denoiser, x_0: np.ndarray, pairs: _Pairs, variance: str) -> Bound:
+    """The terms with this variance, and the error of their sum."""
+    schedule, n = denoiser.schedule, len(x_0)
+    counts = np.bincount(pairs.time)[1:]
+    squares = np.square(x_0.astype(np.float64)).reshape(n, -1).mean(1)
+
+    def terms(x0_mse: np.ndarray) -> np.ndarray:
+        return bound_terms(schedule, squares.mean(), x0_mse, variance, pairs.decoder_nll.mean())
+
+    found = terms(np.bincount(pairs.time - 1, pairs.mse) / counts) / math.log(2)
+    # What each pair adds to its term beyond the mean one, summed by image: an image's pairs err together.
+    weight = terms(np.ones(schedule.T)) - terms(np.zeros(schedule.T))
+    added = weight[pairs.time - 1] * pairs.mse
+    added[: counts[0]] = pairs.decoder_nll
+    mean = np.bincount(pairs.time - 1, added) / counts
+    freedom = np.sqrt(counts * (counts - 1.0))
+    by_image = np.bincount(pairs.image, (added - mean[pairs.time - 1]) / freedom[pairs.time - 1], n)
+    by_image += schedule.alpha_bar[-1] / 2 * (squares - squares.mean()) / n
+    error = math.sqrt(n / (n - 1) * np.square(by_image).sum()) / math.log(2)
+    return Bound(
+        bits_per_dim=float(found.sum()),
+        error=error,
+        terms=found,
+        prior=float(found[-1]),
+        between=float(found[1:-1].sum()),
+        decoder=float(found[0]),
+        variance=variance,
+        what=MASS if is_whole(denoiser.data) else DENSITY,
+        n=n,
+        draws=len(pairs.time) / schedule.T,
+    )

@@ -29,7 +29,8 @@ def unbroken(tmp_path_factory):
 
 
 def assert_same_bytes(a, b):
-    for name in ("metrics.jsonl", "model.safetensors", "checkpoints/step-000000025.safetensors"):
+    last = "checkpoints/step-000000025.safetensors"
+    for name in ("metrics.jsonl", "model.safetensors", "best.safetensors", last):
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
     tensors, facts, _ = load_tensors(a / "checkpoints/step-000000025.safetensors")
     assert facts["step"] == STEPS

@@ -402,3 +402,18 @@ def test_without_a_compiler_compiling_is_refused(monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ValueError, match=r"needs a C\+\+ compiler, and none is found"):
         Trainer(tiny_config(compile="default"), tiny_data())
+
+
+def test_the_model_of_the_least_held_out_loss_is_kept_also_over_a_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "_validation_is_due", lambda self: True)
+    losses = iter([3.0, 1.0, 2.0, 1.5, 2.5])
+    monkeypatch.setattr(Trainer, "held_out_loss", lambda self: {"held_out_loss": next(losses)})
+    config = tiny_config(images=40)
+    steps = Run(tmp_path, tiny_data(), config).train()
+    for _ in range(3):
+        next(steps)
+    steps.close()
+    assert load(tmp_path / "best.safetensors").about["images"] == 16
+    assert [row["held_out_loss"] for row in Run(tmp_path, tiny_data(), config).train()] == [1.5, 2.5]
+    assert load(tmp_path / "best.safetensors").about["images"] == 16
+    assert load(tmp_path).about["images"] == 40

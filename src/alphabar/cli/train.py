@@ -295,7 +295,7 @@ def _explain(run: Run) -> None:
         ("budget", f"{total:,} images, {total / len(trainer.data):.1f} passes over {len(trainer.data):,}"),
         ("time", f"{total / rate / 60:,.1f} minutes"),
         ("memory", _peak_memory(run)),
-        ("disk", f"{state * (4 * 6 + 1) / 2**20:,.0f} MiB in {run.folder}"),
+        ("disk", f"{state * (4 * 6 + 2) / 2**20:,.0f} MiB in {run.folder}"),
         ("data", f"{trainer.data.images.nbytes / 2**20:,.0f} MiB prepared"),
     ])  # fmt: skip
     output.print("nothing was written (--dry-run)")

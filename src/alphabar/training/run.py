@@ -5,12 +5,14 @@ RUN/metrics.jsonl        one line a step; a function of the run alone
 RUN/times.jsonl          the clock, which is not
 RUN/checkpoints/         the last two, and a milestone at each quarter
 RUN/model.safetensors    the averaged model, self-describing
+RUN/best.safetensors     the same when its held-out loss was least
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import time
@@ -72,6 +74,7 @@ class Run:
         self.trainer = Trainer(self.config, data, device)
         self.trainer.ema.about = {"run": self.folder.resolve().name, "source": source}
         self.resumed_from: Path | None = None
+        self.best = math.inf
         self.start = start
 
     @property
@@ -145,6 +148,7 @@ class Run:
             if self.finished:
                 self._export()
                 return
+            self.best = self._best_before()
             with self._metrics() as metrics, open(self.folder / "times.jsonl", "a") as times:
                 yield from self._steps(metrics, times)
 
@@ -160,6 +164,7 @@ class Run:
                     self.entry["measured"]["images"] = measured
                 if self._validation_is_due():
                     row |= trainer.held_out_loss()
+                    self._keep_best(row)
                 metrics.write(json.dumps(row) + "\n")
                 metrics.flush()
                 due = time.monotonic() - saved_at >= 60 * self.asked.save_minutes
@@ -181,7 +186,18 @@ class Run:
         save_checkpoint(self.folder / "checkpoints", self.trainer, self._milestones())
         self._export()
 
-    def _export(self) -> None:
+    def _best_before(self) -> float:
+        """The least held-out loss up to the checkpoint."""
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines()[: self.trainer.step] if path.exists() else []
+        return min((json.loads(line).get("held_out_loss", math.inf) for line in lines), default=math.inf)
+
+    def _keep_best(self, row: dict[str, Any]) -> None:
+        if row.get("held_out_loss", math.inf) < self.best:
+            self.best = row["held_out_loss"]
+            self._export(BEST_FILE)
+
+    def _export(self, name: str = MODEL_FILE) -> None:
         trainer = self.trainer
         trainer.ema.about = {
             **trainer.ema.about,
@@ -192,12 +208,12 @@ class Run:
             "data_fingerprint": self.entry["data"]["fingerprint"],
             "config": self.config.model_dump(mode="json"),
         }
-        self._keep_fitted()
-        trainer.ema.save(self.folder / MODEL_FILE)
+        self._keep_fitted(self.folder / name)
+        trainer.ema.save(self.folder / name)
 
-    def _keep_fitted(self) -> None:
-        """What was fitted to the model in the folder stays with it, if its weights are still these."""
-        ema, path = self.trainer.ema, self.folder / MODEL_FILE
+    def _keep_fitted(self, path: Path) -> None:
+        """What was fitted to the model in a file stays with it, if its weights are still these."""
+        ema = self.trainer.ema
         ema.plans, ema.x0_mse = [], None
         if not path.exists():
             return
@@ -248,7 +264,7 @@ class Run:
         write_json(self.folder / "run.json", self.entry)
 
 
-LOCK = ".lock"
+LOCK, BEST_FILE = ".lock", "best.safetensors"
 EARLIER = {"optimizer": "adamw", "momentum": 0.95}  # of runs from before these were settings
 
 

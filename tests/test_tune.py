@@ -678,7 +678,7 @@ def test_the_command_probes_held_out_samples_of_data(labelled, tmp_path):
     assert f"{probe.total:+.2%} (z = {probe.z:.1f}): the class is used" in shown
     for i, image in enumerate(data.images[:10, 0]):
         Image.fromarray(image).save(tmp_path / "more" / ("left", "middle")[i % 2] / f"{i}.png")
-    with pytest.raises(ValueError, match=r"classes left, right, and .*more \(1, 8, 8\) and left, middle"):
+    with pytest.raises(ValueError, match=r"classes left, right, and .*more left, middle"):
         call("probe", tmp_path / "model.safetensors", "--data", tmp_path / "more")
 
 

@@ -10,9 +10,11 @@ import typer
 
 from ..version import __version__
 from .data import data
+from .evaluate import diagnose, evaluate
 from .info import info
 from .pictures import denoise, interpolate
 from .plan import plan
+from .report import report
 from .restore import colourise, deblur, inpaint, upscale
 from .sample import sample
 from .schedule import schedule
@@ -44,6 +46,9 @@ def _main(
 
 for command in (data, train, sample, tune, probe, info):
     app.command()(command)
+app.command("eval", rich_help_panel="Is it good?")(evaluate)
+for command in (diagnose, report):
+    app.command(rich_help_panel="Is it good?")(command)
 for command in (denoise, interpolate, inpaint, upscale, colourise, deblur):
     app.command(rich_help_panel="Real pictures")(command)
 app.command(rich_help_panel="Theory")(schedule)

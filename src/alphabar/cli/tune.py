@@ -83,7 +83,7 @@ def probe(
     denoiser = load(run, options.parse_device(device))
     images = labels = None
     if data is not None:
-        images, labels = _held_out(data, denoiser.data.shape, denoiser.data.classes, number)
+        images, labels = _held_out(run, data, denoiser.data.classes, number)
     with errors.status("…"):
         found = condition_probe(denoiser, images, labels, number, seed)
     table((f"t = {t:.0f}", f"{gain:+.2%}") for t, gain in zip(found.times, found.gain, strict=True))
@@ -95,23 +95,15 @@ def probe(
         raise typer.Exit(1)
 
 
-def _held_out(data: str, shape: tuple[int, ...], classes: tuple[str, ...], n: int) -> tuple:
+def _held_out(run: str, data: str, classes: tuple[str, ...], n: int) -> tuple:
     """Up to n held-out samples of a data set, prepared as the model's was, and their classes."""
-    from ..data import prepare
+    from .given import data_of
 
-    pictures = (
-        {}
-        if data.lower().endswith((".npy", ".npz")) or data == "digits"
-        else {
-            "size": (shape[1], shape[2]),
-            "channels": {1: "grey", 3: "rgb", 4: "rgba"}.get(shape[0], "auto"),
-        }
-    )
-    dataset = prepare(data, **pictures)
-    if dataset.spec.shape != shape or dataset.spec.classes != classes:
+    dataset = data_of(run, data)
+    if dataset.spec.classes != classes:
         raise ValueError(
-            f"the model has samples of {shape} and classes {', '.join(classes) or 'none'}, and {data} "
-            f"{dataset.spec.shape} and {', '.join(dataset.spec.classes) or 'none'}"
+            f"the model has the classes {', '.join(classes) or 'none'}, and {data} "
+            f"{', '.join(dataset.spec.classes) or 'none'}"
         )
     chosen = dataset.held_out[:n]
     if len(chosen) < 2:

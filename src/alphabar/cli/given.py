@@ -1,0 +1,94 @@
+"""Data and samples that a person names beside a model, read as that model's are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..data import Dataset, DataSpec
+
+
+def is_model(path: str) -> bool:
+    """Whether RUN names a run or a model file, rather than samples."""
+    from ..denoiser import MODEL_FILE
+
+    place = Path(path).expanduser()
+    return place.suffix == ".safetensors" or (place / MODEL_FILE).exists() or (place / "run.json").exists()
+
+
+def data_of(run: str, data: str | None) -> Dataset:
+    """DATA, or what the run was trained on, prepared as the model's samples are."""
+    from ..data import prepare
+    from ..denoiser import model_path
+    from ..files import read_facts, read_json
+
+    if not is_model(run):
+        if data is None:
+            raise ValueError(
+                f"{run} is neither a run nor a model file: say what to compare it with, --data DATA"
+            )
+        return prepare(data)
+    facts, _ = read_facts(model_path(run))
+    if "data" not in facts:
+        raise ValueError(f"{run} is a checkpoint; give the run's folder")
+    entry = Path(run).expanduser() / "run.json"
+    source, holdout = facts["about"].get("source", ""), 0.05
+    if entry.exists():
+        made = read_json(entry)["data"]
+        source, holdout = made["source"], made["holdout"]
+    if not (data or source):
+        raise ValueError(f"{run} doesn't say where its data are; give --data DATA")
+    try:
+        return _as_the_models(data or source, facts["data"], holdout)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            str(error) + ("" if data else "; give the run's data by --data DATA")
+        ) from None
+
+
+def _as_the_models(data: str, spec: dict[str, Any], holdout: float) -> Dataset:
+    from ..data import prepare
+    from ..data.sources import Arrays, open_source
+
+    classes = "auto" if spec["classes"] else "none"
+    if isinstance(open_source(data, "auto"), Arrays):
+        bounded = data != "digits" and spec["low"] is not None and spec["dtype"] != "uint8"
+        how: dict[str, Any] = {"value_range": (spec["low"], spec["high"])} if bounded else {}
+    else:
+        channels, *size = spec["shape"]
+        how = {
+            "size": tuple(size),
+            "channels": {1: "grey", 3: "rgb", 4: "rgba"}.get(channels, "auto"),
+            "background": spec.get("background") or "white",
+        }
+    found = prepare(data, classes=classes, holdout=holdout, **how)
+    if found.spec.shape != tuple(spec["shape"]):
+        raise ValueError(
+            f"the model's samples have the shape {tuple(spec['shape'])} and {data} has {found.spec.shape} "
+            "(channels, height, width): give data of the model's kind"
+        )
+    return found
+
+
+def given_samples(path: str, spec: DataSpec, n: int) -> np.ndarray:
+    """The first n samples of what `alphabar sample` wrote, of an .npy file, or of a folder of pictures."""
+    import numpy as np
+
+    from ..data import prepare
+
+    place = Path(path).expanduser()
+    if (place / "samples.json").exists() and (place / "samples.npy").exists():
+        about = json.loads((place / "samples.json").read_text(encoding="utf-8"))
+        array = np.load(place / "samples.npy", mmap_mode="r")
+        images = array.reshape(about["shape"]) if array.ndim == 3 else array
+        return np.array(images if images.shape == tuple(about["shape"]) else np.moveaxis(images, -1, 1))[:n]
+    if place.is_dir():
+        size, channels = spec.shape[1:], {1: "grey", 3: "rgb", 4: "rgba"}.get(spec.shape[0], "auto")
+        found = prepare(place, size, channels=channels, classes="none", holdout=0)
+    else:
+        found = prepare(place, classes="none", holdout=0)
+    return np.array(found.images[:n])

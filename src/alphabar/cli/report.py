@@ -1,0 +1,171 @@
+"""alphabar report: everything there is to see of a run, on one page."""
+
+from __future__ import annotations
+
+import shlex
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options
+from .evaluate import Own
+from .given import data_of
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..denoiser import Denoiser
+
+FEWEST = 24  # pictures that scores need
+OPTIONS = {"images": "--images", "epochs": "--epochs", "minutes": "--minutes", "batch_size": "--batch",
+           "micro_batch": "--micro-batch", "lr": "--lr", "head": "--head", "loss": "--loss",
+           "seed": "--seed"}  # fmt: skip
+
+
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)],
+    data: Own = None,
+    number: Annotated[int, typer.Option("-n", "--number", help="How many samples to score.")] = 1000,
+    features: Annotated[
+        str, typer.Option(help="learned, inception, pixels, or a TorchScript or ONNX file.")
+    ] = "learned",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    out: Annotated[
+        str | None, typer.Option(metavar="HTML", help="The file to write.", show_default="RUN/report.html")
+    ] = None,
+) -> None:
+    """Write one page on a run: samples, losses, scores, memorising, and what may be wrong with it."""
+    from ..denoiser import load
+    from ..evaluation import card, diagnose, open_features
+    from ..evaluation.report import report as page
+    from ..files import atomic
+    from ..sampling import sample
+    from .console import errors, output, say
+
+    folder = Path(run).expanduser()
+    if not (folder / "run.json").exists():
+        raise ValueError(f"report reads a run's folder, with its metrics and samples; {run} is none")
+    target = _target(out, folder)
+    with errors.status("…") as status:
+        dataset = data_of(run, data)
+        denoiser = load(run, options.parse_device(device))
+        found: dict[str, Any] = {}
+        chosen = open_features(features, dataset, status.update) if len(dataset.images) >= FEWEST else None
+        status.update(f"drawing {number} samples …")
+        samples = sample(denoiser, number, seed=seed)
+        if chosen is None:
+            say(f"scores need {FEWEST} pictures and there are {len(dataset.images)}: a page without them")
+        else:
+            found = card(samples.images, dataset, chosen, denoiser, say=status.update)
+        diagnosis = diagnose(run, dataset, seed=seed, device=str(denoiser.device), say=status.update)
+        status.update("the page …")
+        commands = _commands(run, data, denoiser, dataset, number, features, seed)
+        text = page(run, dataset, denoiser, samples, found, diagnosis, commands)
+    with atomic(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    output.print(f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB); open it in a browser")
+
+
+def _target(out: str | None, folder: Path) -> Path:
+    """The file to write: a new one, or a report from before."""
+    from ..evaluation.report import MARK
+
+    target = Path(out).expanduser() if out else folder / "report.html"
+    if target.suffix.lower() != ".html":
+        raise ValueError(f"--out must end in .html, got {out}")
+    if target.exists() and MARK not in target.read_text(encoding="utf-8", errors="replace")[:1000]:
+        raise ValueError(f"{target} is there and no report; choose another name (nothing was written)")
+    return target
+
+
+# --- what to type, to make it all again ----------------------------------------------------------
+
+
+def _commands(
+    run: str, data: str | None, denoiser: Denoiser, dataset: Dataset, number: int, features: str, seed: int
+) -> list[tuple[str, str]]:
+    from ..files import read_json
+
+    entry = read_json(Path(run).expanduser() / "run.json")
+    source = data or entry["data"]["source"]
+    train = ["train", source, *_data_options(source, denoiser, entry), *training_options(entry, dataset)]
+    training = "Train. The same command again resumes."
+    if entry["config"].get("images") is None and "images" in entry["measured"]:
+        training += (
+            f" The budget was {entry['measured']['images']:,} images here: --images says so elsewhere."
+        )
+    own = ["--data", data] if data else []
+    which = ["--seed", str(seed)] if seed else []
+    by = ["--features", features] if features != "learned" else []
+    count = ["-n", str(number)]
+    lines = {
+        training: [*train, "--out", run],
+        "Draw the samples.": ["sample", run, *count, *which, "--out", "samples"],
+        "Score them.": ["eval", run, *own, *count, *which, *by],
+        "Look for what is wrong.": ["diagnose", run, *own, *which],
+        "Write this page.": ["report", run, *own, *count, *which, *by],
+    }
+    return [(what, shlex.join(["alphabar", *words])) for what, words in lines.items()]
+
+
+def _data_options(source: str, denoiser: Denoiser, entry: dict[str, Any]) -> list[str]:
+    """How the data were prepared, from what the model says of its samples."""
+    from ..data.sources import Arrays, open_source
+
+    spec, (channels, height, width) = denoiser.data, denoiser.data.shape
+    words = [] if spec.classes or not entry["config"]["conditional"] else ["--classes", "none"]
+    if isinstance(open_source(source, "auto"), Arrays):
+        if spec.dtype != "uint8" and spec.low is not None and spec.high is not None:
+            words += ["--range", repr(spec.low), repr(spec.high)]
+    else:
+        words += ["--size", str(height) if height == width else f"{height}x{width}"]
+        words += ["--channels", {1: "grey", 3: "rgb", 4: "rgba"}.get(channels, "auto")]
+        words += ["--background", spec.background] if spec.background else []
+    holdout = entry["data"]["holdout"]
+    return words if holdout == 0.05 else [*words, "--holdout", f"{holdout:g}"]
+
+
+def training_options(entry: dict[str, Any], dataset: Dataset) -> list[str]:
+    """The fewest options of `alphabar train` that resolve to the settings of run.json."""
+    from ..training.config import PRESETS, resolve
+    from ..training.run import EARLIER
+
+    asked, found = EARLIER | entry["config"], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for preset in (None, *PRESETS):
+            usual = resolve(dataset.spec, len(dataset), preset).model_dump(mode="json")
+            different = _difference(asked, usual)
+            try:
+                again = resolve(dataset.spec, len(dataset), preset, different).model_dump(mode="json")
+            except ValueError:
+                continue
+            words = [word for pair in different.items() for word in _words(*pair)]
+            found.append((again != asked, len(words), ["--preset", preset, *words] if preset else words))
+    return min(found, key=lambda entry: entry[:2])[2] if found else []
+
+
+def _difference(asked: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    """The settings that are not the usual ones; of another network or schedule all."""
+    found = {}
+    for name, value in asked.items():
+        before = usual.get(name)
+        if isinstance(value, dict) and isinstance(before, dict) and value.get("name") == before.get("name"):
+            value = _difference(value, before)
+            before = {}
+        if value != before and value is not None:
+            found[name] = value
+    return found
+
+
+def _words(name: str, value: Any) -> list[str]:
+    import json
+
+    if isinstance(value, dict):
+        return [word for key, inner in value.items() for word in _words(f"{name}.{key}", inner)]
+    if name == "flip" and value is True:
+        return ["--flip"]
+    written = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return [OPTIONS[name], written] if name in OPTIONS else ["--set", f"{name}={written}"]

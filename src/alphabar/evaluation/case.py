@@ -1,0 +1,81 @@
+"""A run with its data, and what there is to ask of them."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data import Dataset
+from ..denoiser import Denoiser, load
+from ..files import DamagedFile, load_tensors
+from ..sampling import sample
+from ..theory.gaussian import q_sample
+from .levels import Levels, denoise_with, level_times, levels, spread
+
+PICTURES = 2000
+
+
+class Case:
+    """A run with its data, and what the checks ask of them, each computed once."""
+
+    def __init__(self, run: Path, data: Dataset, n: int, seed: int = 0, device: str = "cpu") -> None:
+        self.run, self.data, self.n, self.seed = run, data, n, seed
+        self.denoiser = load(run, device)
+        if self.denoiser.data.shape != data.spec.shape:
+            raise ValueError(
+                f"the model's samples have the shape {self.denoiser.data.shape} and the data's "
+                f"{data.spec.shape}: give the data that it was trained on"
+            )
+        self.config: dict[str, Any] = self.denoiser.about.get("config", {})
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        path = self.run / "metrics.jsonl"
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    @cached_property
+    def raw(self) -> Denoiser | None:
+        """The model with the weights that training goes on with, rather than their average."""
+        for path in sorted((self.run / "checkpoints").glob("step-*.safetensors"), reverse=True):
+            with contextlib.suppress(DamagedFile, RuntimeError):
+                tensors = load_tensors(path)[0]
+                model = copy.deepcopy(self.denoiser)
+                net = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
+                model.net.load_state_dict(net)
+                return model
+        return None
+
+    @cached_property
+    def pictures(self) -> np.ndarray:
+        """Training pictures as the model is to see them, by its own normalisation."""
+        return self.denoiser.data.to_model(self.data.images[spread(self.data.training, PICTURES)])
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """Samples in model space."""
+        drawn = sample(self.denoiser, self.n, seed=self.seed, precision="float32")
+        return self.denoiser.data.to_model(drawn.images)
+
+    @cached_property
+    def levels(self) -> Levels:
+        return levels(self.denoiser, self.data, self.n, self.seed)
+
+    def error(self, model: Denoiser) -> float:
+        """Mean over levels of the error relative to the noise there, on fresh pictures."""
+        held_out = self.data.held_out if len(self.data.held_out) else self.data.training
+        x_0, label = self.data.take(spread(held_out, self.n))
+        found = []
+        for t in level_times(model.schedule):
+            bar = float(model.schedule.alpha_bar_at(t))
+            eps = np.random.default_rng(self.seed + int(t)).standard_normal(x_0.shape, np.float32)
+            x_t = q_sample(model.schedule, x_0, t, eps)
+            found.append(float(((denoise_with(model)(x_t, t, label) - x_0) ** 2).mean()) * bar / (1 - bar))
+        return float(np.mean(found))

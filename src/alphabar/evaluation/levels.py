@@ -1,0 +1,190 @@
+"""The error by noise level, beside what a trivial and a memorising denoiser would make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data import Dataset
+from ..denoiser import Denoiser
+from ..random import stream
+from ..sampling.slots import SLOTS
+from ..theory.gaussian import q_sample
+from ..theory.schedule import Schedule
+
+LEVELS = 10
+MOST = 256
+GAUSSIAN_DIMENSIONS = 4096  # at most; the covariance has the square of it
+BLOCK = 2000
+
+Denoise = Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """E (x_0 - x0_hat)^2 per dimension, model space, at each of `times`, of several denoisers.
+
+    Attributes:
+        times: from little noise to much.
+        n: pictures of each kind.
+        held_out, training: the model's error on pictures of the two kinds (None: nothing is held out).
+        error: standard error of `held_out`, or of `training` where there is none.
+        gaussian: of the best denoiser for a Gaussian with the data's mean and covariance, on the same
+            pictures: what can be had without learning anything but those (None where it is too large).
+        memorising: of the best denoiser for the training pictures as all there is, on themselves: below
+            it nobody comes on them, and near it only by knowing them by heart.
+    """
+
+    times: list[float]
+    n: int
+    held_out: list[float] | None
+    training: list[float]
+    error: list[float]
+    gaussian: list[float] | None
+    memorising: list[float]
+
+    @property
+    def fresh(self) -> list[float]:
+        """The model's error on pictures that it was not trained on, if there are any."""
+        return self.training if self.held_out is None else self.held_out
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def levels(denoiser: Denoiser, data: Dataset, n: int = 128, seed: int = 0) -> Levels:
+    """Measure the errors at times evenly spread in the half log-SNR, the same noise for all denoisers."""
+    schedule = denoiser.schedule
+    times = level_times(schedule)
+    sets = {"training": spread(data.training, n)}
+    if len(data.held_out):
+        sets["held_out"] = spread(data.held_out, n)
+    fresh = "held_out" if "held_out" in sets else "training"
+    by_heart = Memorising(data, denoiser.schedule)
+    gauss = Gaussian(data, schedule) if np.prod(data.spec.shape) <= GAUSSIAN_DIMENSIONS else None
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (*sets, "gaussian", "memorising")}
+    for level, t in enumerate(times):
+        for name, indices in sets.items():
+            x_0, label = data.take(indices)
+            eps = np.stack([
+                stream(seed, "evaluation", int(i), level + 1).standard_normal(data.spec.shape, np.float32)
+                for i in indices
+            ])  # fmt: skip
+            x_t = q_sample(schedule, x_0, t, eps)
+            ways: dict[str, Denoise] = {name: denoise_with(denoiser)}
+            if name == fresh and gauss is not None:
+                ways["gaussian"] = gauss
+            if name == "training":
+                ways["memorising"] = by_heart
+            for way, denoise in ways.items():
+                found[way].append(((x_0 - denoise(x_t, t, label)) ** 2).reshape(len(x_0), -1).mean(1))
+    mean = {name: [float(e.mean()) for e in errors] for name, errors in found.items()}
+    spread_of = [float(e.std(ddof=1) / len(e) ** 0.5) if len(e) > 1 else float("nan") for e in found[fresh]]
+    return Levels(
+        times,
+        len(sets[fresh]),
+        mean.get("held_out"),
+        mean["training"],
+        spread_of,
+        mean["gaussian"] or None,
+        mean["memorising"],
+    )
+
+
+def level_times(schedule: Schedule, count: int = LEVELS) -> list[float]:
+    """Whole times, even in lambda between those of 0.97 and 0.03 of the noise's standard deviation."""
+    t = np.arange(1, schedule.T + 1)
+    std = np.sqrt(1 - schedule.alpha_bar[1:])
+    low, high = (int(np.argmin(np.abs(std - level))) for level in (0.03, 0.97))
+    lam = schedule.lam[1:]
+    wanted = np.linspace(lam[low], lam[high], count)
+    return np.unique(t[np.abs(lam[None] - wanted[:, None]).argmin(1)]).astype(float).tolist()
+
+
+def spread(indices: np.ndarray, n: int) -> np.ndarray:
+    """Up to n of the indices, spread evenly over them."""
+    return indices[np.linspace(0, len(indices) - 1, min(n, len(indices))).round().astype(int)]
+
+
+def denoise_with(denoiser: Denoiser) -> Denoise:
+    """The model on NumPy arrays, in batches of fixed size; without its classes where the data have none."""
+
+    def denoise(x_t: np.ndarray, t: float, label: np.ndarray | None) -> np.ndarray:
+        found = []
+        for i in range(0, len(x_t), SLOTS):
+            part = slice(i, i + SLOTS)
+            x = torch.from_numpy(x_t[part]).to(denoiser.device)
+            knows = label is not None and bool(denoiser.data.classes)
+            classes = (
+                torch.from_numpy(label[part]).to(denoiser.device) if knows and label is not None else None
+            )
+            with torch.no_grad():
+                found.append(denoiser(x, t, classes).cpu().numpy())
+        return np.concatenate(found)
+
+    return denoise
+
+
+class Gaussian:
+    """x0_hat = m + sqrt(alpha_bar) S (alpha_bar S + (1 - alpha_bar) I)^-1 (x_t - sqrt(alpha_bar) m).
+
+    The ideal denoiser of N(m, S), with the mean and covariance of the training pictures; S is shrunk
+    towards its mean eigenvalue as by Ledoit and Wolf (2004), for few pictures.
+    """
+
+    def __init__(self, data: Dataset, schedule: Schedule) -> None:
+        indices = spread(data.training, 20_000)
+        x = data.take(indices).x_0.reshape(len(indices), -1).astype(np.float64)
+        self.schedule, self.mean = schedule, x.mean(0)
+        x -= self.mean
+        n, d = x.shape
+        covariance = x.T @ x / n
+        level = np.trace(covariance) / d
+        away = ((covariance - level * np.eye(d)) ** 2).sum() / d
+        noise = ((x**2).sum(1) ** 2).sum() / n - (covariance**2).sum()
+        share = min(1.0, noise / d / n / away) if away > 0 else 0.0
+        covariance = (1 - share) * covariance + share * level * np.eye(d)
+        self.values, self.vectors = np.linalg.eigh(covariance)
+
+    def __call__(self, x_t: np.ndarray, t: float, label: np.ndarray | None = None) -> np.ndarray:
+        bar = float(self.schedule.alpha_bar_at(t))
+        values = np.maximum(self.values, 0)
+        gain = np.sqrt(bar) * values / (bar * values + 1 - bar)
+        y = (x_t.reshape(len(x_t), -1) - np.sqrt(bar) * self.mean) @ self.vectors
+        return (self.mean + (gain * y) @ self.vectors.T).reshape(x_t.shape)
+
+
+class Memorising:
+    """x0_hat = sum_i w_i x_i, w = softmax(-|x_t - sqrt(alpha_bar) x_i|^2 / (2 (1 - alpha_bar))).
+
+    The ideal denoiser of a distribution that is the training pictures and nothing else; of those of
+    the asked class where there are classes.
+    """
+
+    def __init__(self, data: Dataset, schedule: Schedule) -> None:
+        self.data, self.schedule = data, schedule
+
+    def __call__(self, x_t: np.ndarray, t: float, label: np.ndarray | None = None) -> np.ndarray:
+        bar = float(self.schedule.alpha_bar_at(t))
+        x = x_t.reshape(len(x_t), -1).astype(np.float64)
+        best = np.full(len(x), -np.inf)
+        weight, total = np.zeros(len(x)), np.zeros_like(x)
+        for i in range(0, len(self.data.training), BLOCK):
+            clean, classes = self.data.take(self.data.training[i : i + BLOCK])
+            clean = clean.reshape(len(clean), -1).astype(np.float64)
+            power = (np.sqrt(bar) * x @ clean.T - 0.5 * bar * (clean**2).sum(1)) / (1 - bar)
+            if label is not None and classes is not None:
+                power[label[:, None] != classes[None]] = -np.inf
+            new = np.maximum(best, power.max(1))
+            with np.errstate(invalid="ignore"):
+                keep = np.where(np.isfinite(best), np.exp(best - new), 0.0)
+                share = np.where(np.isfinite(power), np.exp(power - new[:, None]), 0.0)
+            weight = keep * weight + share.sum(1)
+            total = keep[:, None] * total + share @ clean
+            best = new
+        return (total / weight[:, None]).reshape(x_t.shape)

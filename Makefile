@@ -16,14 +16,14 @@ demo: .venv/demo
 	echo "look at $(DEMO)/samples/grid.png, $(DEMO)/samples/trajectory.gif, $(DEMO)/sevens/grid.png, $(DEMO)/denoised/strip.png"; }
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(MAKE) test
-	ALPHABAR_TEST_WAY="bfloat16, channels_last" $(BIN)/python -m pytest tests/test_training.py tests/test_resume.py
+	ALPHABAR_TEST_WAY="bfloat16, channels_last" $(BIN)/python -m pytest -n auto tests/test_training.py tests/test_resume.py
 	rm -rf dist .venv/wheel && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .venv/wheel dist/*.whl
 	PYTHONPATH=.venv/wheel $(BIN)/python -c "import alphabar as a; print(a.__file__, a.__version__); assert 'wheel' in a.__file__; a.train"

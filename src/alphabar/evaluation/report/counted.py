@@ -130,7 +130,7 @@ def scores(f: Facts) -> list[Html]:
     return [
         plain(f"{c['n']:,} samples, and as many real pictures in their place, against {c['reference']:,} "
               f"other pictures, {known} of them trained on. What the real pictures get is the floor: "
-              "perfect samples get that."),
+              "perfect samples would get as much."),
         tag("table", tag("thead", heads), tag("tbody", rows), class_="scores"),
         tag("p", f"Features: {about['name']}; {about['number']:,} numbers, digest {about['digest'][:12]}; ",
             about["preprocessing"], ".", class_="soft below"),

@@ -142,7 +142,7 @@ def memorising(f: Facts) -> list[Html]:
             plain(tag("strong", word, class_=kind),
                   f", in {space}: a sample is closer to a training picture than a held-out picture is with "
                   f"probability {m['likelihood_closer']:.2f} (1/2 if it draws as the data do; "
-                  f"p = {m['p']:.2g}). {m['copies']:.1%} of the samples are closer than any held-out picture.")
+                  f"p = {m['p']:.2g}). {m['copies']:.1%} of the samples are closer than any held-out one.")
         )  # fmt: skip
     chart = histogram(
         "Closeness to the nearest training picture, of samples and of held-out pictures",

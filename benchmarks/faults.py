@@ -71,7 +71,7 @@ FAULTS = {
         {"schedule": {"name": "linear", "T": 100, "beta_min": 1e-4, "beta_max": 0.02}},
     ),
     "T = 3": Fault("the schedule has too few steps", {"schedule": {"name": "sigmoid", "T": 3}}),
-    "rate 1": Fault("the learning rate is too high", {"lr": 1.0}),
+    "rate 0.3": Fault("the learning rate is too high", {"lr": 0.3}),
     "rate 1e-6": Fault("the learning rate is too low", {"lr": 1e-6}),
     "an average over 5 million images": Fault(
         "the average of the weights is too long for the run", {"ema_halflife": 5e6, "ema_ramp": 100.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -103,6 +104,8 @@ def test_rates():
     assert "was 0.1 at its best and is 1 at the end" in rate_too_high(case(metrics=jump)).evidence
     assert rate_too_high(case(levels=worse)) is None
     assert rate_too_high(case(levels=worse, config={"lr": 0.5})).remedy.endswith("--lr 0.1")
+    nowhere = dataclasses.replace(FINE, held_out=[math.nan] * 3)
+    assert "at 3 of 3" in rate_too_high(case(levels=nowhere, config={"lr": 0.5})).evidence
     assert "at 3 of 3 noise levels" in rate_too_low(case(levels=worse, config={"lr": 1e-5})).evidence
 
 

@@ -122,7 +122,8 @@ def _print(cards: list[dict[str, Any]], output: Any) -> None:
 
     first = cards[0]
     scores, about = first["scores"], first["features"]
-    output.print(f"{first['n']:,} samples of {first['of']} against {first['reference']:,} pictures")
+    known = f" ({first['trained_on']:,} of them trained on)" if first["trained_on"] else ""
+    output.print(f"{first['n']:,} samples of {first['of']} against {first['reference']:,} pictures{known}")
     output.print(f"features: {about['name']}, {about['number']} numbers, digest {about['digest'][:12]}")
     output.print(f"{'':<20}{'samples':<20}{'real pictures':<20}")
     for name, score in scores.items():

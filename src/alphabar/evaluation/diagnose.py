@@ -139,10 +139,10 @@ def rate_too_high(case: Case) -> Finding | None:
 
 
 def trained_worse_than_gaussian(case: Case) -> int:
-    """At how many levels the model's error is above the Gaussian fit's."""
+    """At how many levels the model's error is above the Gaussian fit's, or not finite."""
     if case.levels.gaussian is None:
         return 0
-    return sum(ours > 1.05 * g for ours, g in zip(case.levels.fresh, case.levels.gaussian, strict=True))
+    return sum(not ours <= 1.05 * g for ours, g in zip(case.levels.fresh, case.levels.gaussian, strict=True))
 
 
 def average_too_long(case: Case) -> Finding | None:

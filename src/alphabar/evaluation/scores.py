@@ -230,10 +230,10 @@ SCORES = {
         prdc, "recall", "higher", 1000, "The share of data that lies among the samples: is a kind missing?"
     ),
     "density": Score(
-        prdc, "density", "higher", 1000, "How much data lies where the samples do; 1 is as for data."
+        prdc, "density", "higher", 1000, "How much data lies where the samples do; about 1 is as for data."
     ),
     "coverage": Score(
-        prdc, "coverage", "higher", 1000, "The share of data with a sample near; 0.97 is as for data."
+        prdc, "coverage", "higher", 1000, "The share of data with a sample near; falls with n."
     ),
     "sliced_wasserstein": Score(
         sliced_wasserstein, "", "lower", 500, "How far samples must move along a line to lie as data."

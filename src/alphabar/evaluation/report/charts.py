@@ -81,9 +81,9 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
     for steps in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,)):
         whole = range(math.floor(low), math.ceil(high) + 1)
         found = [s * 10.0**k for k in whole for s in steps if low <= math.log10(s * 10.0**k) <= high]
-        if len(found) <= most:
-            break
-    return found
+        if 3 <= len(found) <= most:
+            return found
+    return found if high - low > 2 else _even_ticks(10**low, 10**high, most)
 
 
 def _even_ticks(low: float, high: float, most: int) -> list[float]:
@@ -131,6 +131,7 @@ def line_chart(
     rows = np.concatenate([line.rows for line in lines])
     heights = np.append(rows[:, 1:].ravel(), [0.0] * zero)
     upright = Axis(heights, HEIGHT - BOTTOM, TOP, log)
+    lines = [line for line in lines if not log or line.rows[:, 1].max() >= 10**upright.low]
     left = 12 + LETTER * max(len(short(tick)) for tick in upright.ticks or [0])
     right = WIDTH - 10 - LETTER * max(len(line.name) for line in lines)
     across = Axis(rows[:, 0], left, right, False)

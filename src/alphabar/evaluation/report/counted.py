@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -87,9 +88,11 @@ def by_level(f: Facts) -> list[Html]:
             plain("How far the model is from the clean picture when it is given a noisy one, on "
                   f"{found['n']:,} pictures at each level; the band is 95 %."),
             plain(tag("strong", "Gaussian fit: "), "the best that can be done knowing only the data's mean "
-                  "and covariance. A model that has learnt anything is below it."),
+                  "and covariance. A model that has learnt anything is below it." if found["gaussian"] else
+                  "left out, as the pictures are too large for a covariance."),
             plain(tag("strong", "By heart: "), "the best that can be done on training pictures by knowing "
-                  "each of them. A training curve near it, and far below the held-out one, is memorising."),
+                  "each of them; it soon falls below the chart. A training curve near it, and far below the "
+                  "held-out one, is memorising."),
         ],
     )]  # fmt: skip
 
@@ -157,7 +160,11 @@ def configuration(f: Facts) -> list[Html]:
     """All settings."""
     config = f.entry.get("config") or f.denoiser.about.get("config", {})
     rows = [
-        tag("tr", tag("th", name, scope="row"), tag("td", tag("code", json.dumps(value))))
+        tag(
+            "tr",
+            tag("th", name, scope="row"),
+            tag("td", tag("code", textwrap.shorten(json.dumps(value), 200))),
+        )
         for values in (config, {"measured": f.entry.get("measured", {})})
         for name, value in flat(values)
     ]

@@ -25,7 +25,7 @@ from ..memorisation import Memorisation
 from .markup import Html, tag
 
 SMALLEST, LARGEST = 96, 128  # pixels of a picture's longer side
-LOSSLESS = 20_000  # bytes; a picture that takes more as PNG is shown as JPEG
+LOSSLESS = 12_000  # bytes; a picture that takes more as PNG is shown as JPEG
 
 
 @dataclass
@@ -127,7 +127,7 @@ def shown(image: np.ndarray, about: str) -> Html:
     """(C, H, W) uint8 as an element: PNG, or JPEG where that is large; never more than LARGEST pixels."""
     drawn = picture(enlarged(image, SMALLEST))
     drawn.thumbnail((LARGEST, LARGEST))
-    for kind, how in (("png", {"optimize": True}), ("jpeg", {"quality": 90, "subsampling": 0})):
+    for kind, how in (("png", {}), ("jpeg", {"quality": 90, "subsampling": 0})):
         file = io.BytesIO()
         drawn.save(file, kind, **how)
         if file.tell() <= LOSSLESS or drawn.mode == "RGBA":

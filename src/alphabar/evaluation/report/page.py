@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.resources
 import string
 import time
 from collections.abc import Callable, Sequence
@@ -122,7 +121,7 @@ def report(
         *[tag("section", tag("h2", title), inside, id=ids[title]) for title, inside in made.items()],
         tag("footer", f"Alphabar {__version__}; model {denoiser.digest[:16]}; data {data.fingerprint[:16]}"),
     ]
-    page = importlib.resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     return string.Template(page).substitute(
         title=text(f"{f.name}: report"), body=text(body), script=SCRIPT, script_digest=digest

@@ -39,7 +39,7 @@ def from_noise(f: Facts) -> list[Html]:
         f.denoiser,
         indices=f.samples.indices[:n],
         seed=f.samples.facts["seed"],
-        label=None if labels is None else labels[:n],
+        label=None if labels is None else labels[:n].tolist(),
         frames=FRAMES,
     )
     assert drawn.frames is not None
@@ -57,8 +57,8 @@ def previews(f: Facts) -> list[Html]:
     if not files:
         return []
     channels, height, width = displayable(np.zeros(f.data.spec.shape), 0, 1).shape
-    frames, last = [], len(files) - 1
-    most = PREVIEWS if max(height, width) <= 64 else PREVIEWS // 2
+    frames, at, last = [], "", len(files) - 1
+    most = PREVIEWS if max(height, width) <= 32 else PREVIEWS // 2
     for k in np.unique(np.linspace(0, last, most).round().astype(int)).tolist():
         at = f"{int(files[k].stem):,} images"
         parts = tiles(read_sheet(files[k], channels), height, width)

@@ -13,7 +13,7 @@ from alphabar import Dataset, DataSpec, Schedule, sample
 from alphabar.evaluation import card, compare, levels, memorisation, open_features
 from alphabar.evaluation.card import memorising, split
 from alphabar.evaluation.features import learned, pixels
-from alphabar.evaluation.levels import Gaussian, Memorising, level_times
+from alphabar.evaluation.levels import Gaussian, Memorising, cosines, level_times
 from alphabar.evaluation.memorisation import close, mann_whitney
 from alphabar.theory.gaussian import q_sample
 from tiny import tiny_data, tiny_denoiser
@@ -143,6 +143,27 @@ def test_the_gaussian_fit_shrinks_where_pictures_are_few():
     x_t = q_sample(schedule, x_0, 50, rng.standard_normal(x_0.shape))
     error = ((fit(x_t, 50) - x_0) ** 2).mean()
     assert error < 1.15 * (1 - schedule.alpha_bar[50])  # the ideal one's, for N(0, 1)
+
+
+def test_the_gaussian_fit_of_large_pictures_is_the_ideal_one_where_cosines_are_independent(monkeypatch):
+    """For pictures whose cosine transform has independent entries; and nearly the whole covariance's fit."""
+    rng, schedule = RNG(6), Schedule.linear(100)
+    rows, columns = cosines(8), cosines(6)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(8), atol=1e-12)
+    std = 1 / (1 + np.add.outer(np.arange(8), np.arange(6)))
+    images = (rows.T @ (std * rng.standard_normal((4000, 1, 8, 6))) @ columns).astype(np.float32)
+    data = Dataset(images, None, DataSpec((1, 8, 6), "float32", None, None, 0.0, 1.0), "cosines")
+    whole = Gaussian(data, schedule)
+    monkeypatch.setattr(sys.modules[Gaussian.__module__], "GAUSSIAN_DIMENSIONS", 10)
+    by_cosines = Gaussian(data, schedule)
+    np.testing.assert_allclose(by_cosines.values[0], std**2, rtol=0.12)
+    x_0 = data.take(data.held_out).x_0
+    x_t = q_sample(schedule, x_0, 40, rng.standard_normal(x_0.shape))
+    ours, theirs = (((fit(x_t, 40) - x_0) ** 2).mean() for fit in (by_cosines, whole))
+    bar = schedule.alpha_bar[40]
+    exact = (std**2 * (1 - bar) / (bar * std**2 + 1 - bar)).mean()
+    assert ours == pytest.approx(exact, rel=0.05)
+    assert ours == pytest.approx(theirs, rel=0.02)
 
 
 @pytest.mark.parametrize("labelled", [False, True])

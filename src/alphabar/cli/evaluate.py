@@ -138,7 +138,7 @@ def _print(cards: list[dict[str, Any]], output: Any) -> None:
         output.print(f"{'t':>8}{'fresh':>12}{'training':>12}{'Gaussian fit':>14}{'by heart':>12}")
         fresh = found["held_out"] or found["training"]
         for i, t in enumerate(found["times"]):
-            gaussian = f"{found['gaussian'][i]:.5f}" if found["gaussian"] else ""
+            gaussian = f"{found['gaussian'][i]:.5f}"
             output.print(
                 f"{t:>8g}{fresh[i]:>12.5f}{found['training'][i]:>12.5f}{gaussian:>14}{found['memorising'][i]:>12.5f}"
             )

@@ -140,8 +140,6 @@ def rate_too_high(case: Case) -> Finding | None:
 
 def trained_worse_than_gaussian(case: Case) -> int:
     """At how many levels the model's error is above the Gaussian fit's, or not finite."""
-    if case.levels.gaussian is None:
-        return 0
     return sum(not ours <= 1.05 * g for ours, g in zip(case.levels.fresh, case.levels.gaussian, strict=True))
 
 
@@ -213,8 +211,6 @@ def memorised(case: Case) -> Finding | None:
 def under_trained(case: Case) -> Finding | None:
     """More error than a Gaussian fit makes at the noisiest or the cleanest levels."""
     found = case.levels
-    if found.gaussian is None:
-        return None
     ratio = np.array(found.fresh) / np.array(found.gaussian)
     third = max(1, len(ratio) // 3)
     low, high = float(np.mean(ratio[:third])), float(np.mean(ratio[-third:]))

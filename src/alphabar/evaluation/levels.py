@@ -18,10 +18,12 @@ from ..theory.schedule import Schedule
 
 LEVELS = 10
 MOST = 256
-GAUSSIAN_DIMENSIONS = 4096  # at most; the covariance has the square of it
+GAUSSIAN_DIMENSIONS = 4096  # at most for a whole covariance, which has the square of it
+MOST_PICTURES = 20_000
 BLOCK = 2000
 
 Denoise = Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
+Turn = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Levels:
         held_out, training: the model's error on pictures of the two kinds (None: nothing is held out).
         error: standard error of `held_out`, or of `training` where there is none.
         gaussian: of the best denoiser for a Gaussian with the data's mean and covariance, on the same
-            pictures: what can be had without learning anything but those (None where it is too large).
+            pictures: what can be had without learning anything but those.
         memorising: of the best denoiser for the training pictures as all there is, on themselves: below
             it nobody comes on them, and near it only by knowing them by heart.
     """
@@ -44,7 +46,7 @@ class Levels:
     held_out: list[float] | None
     training: list[float]
     error: list[float]
-    gaussian: list[float] | None
+    gaussian: list[float]
     memorising: list[float]
 
     @property
@@ -66,7 +68,7 @@ def levels(denoiser: Denoiser, data: Dataset, n: int = 128, seed: int = 0) -> Le
         sets["held_out"] = spread(data.held_out, n)
     fresh = "held_out" if "held_out" in sets else "training"
     by_heart = Memorising(data, denoiser.schedule)
-    gauss = Gaussian(data, schedule) if np.prod(data.spec.shape) <= GAUSSIAN_DIMENSIONS else None
+    gauss = Gaussian(data, schedule)
     found: dict[str, list[np.ndarray]] = {name: [] for name in (*sets, "gaussian", "memorising")}
     for level, t in enumerate(times):
         for name, indices in sets.items():
@@ -77,7 +79,7 @@ def levels(denoiser: Denoiser, data: Dataset, n: int = 128, seed: int = 0) -> Le
             ])  # fmt: skip
             x_t = q_sample(schedule, x_0, t, eps)
             ways: dict[str, Denoise] = {name: denoise_with(denoiser)}
-            if name == fresh and gauss is not None:
+            if name == fresh:
                 ways["gaussian"] = gauss
             if name == "training":
                 ways["memorising"] = by_heart
@@ -91,7 +93,7 @@ def levels(denoiser: Denoiser, data: Dataset, n: int = 128, seed: int = 0) -> Le
         mean.get("held_out"),
         mean["training"],
         spread_of,
-        mean["gaussian"] or None,
+        mean["gaussian"],
         mean["memorising"],
     )
 
@@ -133,30 +135,51 @@ def denoise_with(denoiser: Denoiser) -> Denoise:
 class Gaussian:
     """x0_hat = m + sqrt(alpha_bar) S (alpha_bar S + (1 - alpha_bar) I)^-1 (x_t - sqrt(alpha_bar) m).
 
-    The ideal denoiser of N(m, S), with the mean and covariance of the training pictures; S is shrunk
-    towards its mean eigenvalue as by Ledoit and Wolf (2004), for few pictures.
+    The ideal denoiser of N(m, S), with the mean and covariance of the training pictures. S is shrunk
+    towards its mean eigenvalue as by Ledoit and Wolf (2004), for few pictures. Of more than 4,096 numbers
+    a picture only the variances of its cosine transform are taken: S is diagonal there, as it nearly is
+    for natural pictures.
     """
 
     def __init__(self, data: Dataset, schedule: Schedule) -> None:
-        indices = spread(data.training, 20_000)
-        x = data.take(indices).x_0.reshape(len(indices), -1).astype(np.float64)
+        indices = spread(data.training, MOST_PICTURES)
+        x = data.take(indices).x_0.astype(np.float64)
         self.schedule, self.mean = schedule, x.mean(0)
         x -= self.mean
-        n, d = x.shape
-        covariance = x.T @ x / n
-        level = np.trace(covariance) / d
-        away = ((covariance - level * np.eye(d)) ** 2).sum() / d
-        noise = ((x**2).sum(1) ** 2).sum() / n - (covariance**2).sum()
-        share = min(1.0, noise / d / n / away) if away > 0 else 0.0
-        covariance = (1 - share) * covariance + share * level * np.eye(d)
-        self.values, self.vectors = np.linalg.eigh(covariance)
+        if x[0].size > GAUSSIAN_DIMENSIONS:
+            rows, columns = (cosines(side) for side in x.shape[2:])
+            self.turn: Turn = lambda y: rows @ y @ columns.T
+            self.back: Turn = lambda y: rows.T @ y @ columns
+            self.values = (self.turn(x) ** 2).mean(0)
+        else:
+            values, vectors = np.linalg.eigh(shrunk_covariance(x.reshape(len(x), -1)))
+            self.turn = lambda y: (y.reshape(len(y), -1) @ vectors).reshape(y.shape)
+            self.back = lambda y: (y.reshape(len(y), -1) @ vectors.T).reshape(y.shape)
+            self.values = np.maximum(values, 0).reshape(self.mean.shape)
 
     def __call__(self, x_t: np.ndarray, t: float, label: np.ndarray | None = None) -> np.ndarray:
         bar = float(self.schedule.alpha_bar_at(t))
-        values = np.maximum(self.values, 0)
-        gain = np.sqrt(bar) * values / (bar * values + 1 - bar)
-        y = (x_t.reshape(len(x_t), -1) - np.sqrt(bar) * self.mean) @ self.vectors
-        return (self.mean + (gain * y) @ self.vectors.T).reshape(x_t.shape)
+        gain = np.sqrt(bar) * self.values / (bar * self.values + 1 - bar)
+        return self.mean + self.back(gain * self.turn(x_t - np.sqrt(bar) * self.mean))
+
+
+def shrunk_covariance(x: np.ndarray) -> np.ndarray:
+    """(1 - a) S + a tr(S) / d I for centred rows x (n, d), with Ledoit and Wolf's share a."""
+    n, d = x.shape
+    covariance = x.T @ x / n
+    level = np.trace(covariance) / d
+    away = ((covariance - level * np.eye(d)) ** 2).sum() / d
+    noise = ((x**2).sum(1) ** 2).sum() / n - (covariance**2).sum()
+    share = min(1.0, noise / d / n / away) if away > 0 else 0.0
+    return (1 - share) * covariance + share * level * np.eye(d)
+
+
+def cosines(n: int) -> np.ndarray:
+    """The orthonormal cosine transform of n numbers (DCT-II) as a matrix."""
+    k, i = np.ogrid[:n, :n]
+    matrix = np.sqrt(2 / n) * np.cos(np.pi * k * (2 * i + 1) / (2 * n))
+    matrix[0] /= np.sqrt(2)
+    return matrix
 
 
 class Memorising:

@@ -77,8 +77,7 @@ def by_level(f: Facts) -> list[Html]:
     lines = [Line("held out" if found["held_out"] else "model", place, fresh, band=band, dots=True)]
     if found["held_out"]:
         lines.append(Line("training", place, found["training"], 3, "6 3"))
-    if found["gaussian"]:
-        lines.append(Line("Gaussian fit", place, found["gaussian"], 2, "2 4"))
+    lines.append(Line("Gaussian fit", place, found["gaussian"], 2, "2 4"))
     lines.append(Line("by heart", place, found["memorising"], 4, "8 3 2 3"))
     ticks = [(x, f"{t:g}") for x, t in zip(place, found["times"], strict=True)]
     return [pair(
@@ -88,8 +87,7 @@ def by_level(f: Facts) -> list[Html]:
             plain("How far the model is from the clean picture when it is given a noisy one, on "
                   f"{found['n']:,} pictures at each level; the band is 95 %."),
             plain(tag("strong", "Gaussian fit: "), "the best that can be done knowing only the data's mean "
-                  "and covariance. A model that has learnt anything is below it." if found["gaussian"] else
-                  "left out, as the pictures are too large for a covariance."),
+                  "and covariance. A model that has learnt anything is below it."),
             plain(tag("strong", "By heart: "), "the best that can be done on training pictures by knowing "
                   "each of them; it soon falls below the chart. A training curve near it, and far below the "
                   "held-out one, is memorising."),

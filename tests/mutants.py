@@ -328,7 +328,7 @@ MUTANTS = [
         TRAINER,
         'self.ema.net.load_state_dict(parts["ema"])',
         'self.ema.net.load_state_dict(parts["net"])',
-        "test_training.py::test_held_out_loss_is_fixed_to_the_bit_and_covers_the_levels",
+        "test_training.py::test_every_way_goes_on_to_the_bit",
     ),
     Mutant(
         39,

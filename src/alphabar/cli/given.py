@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ..data import Dataset, DataSpec
 
 
+CHANNELS = {1: "grey", 3: "rgb", 4: "rgba"}
+"""What `prepare` calls pictures of so many channels."""
+
+
 def is_model(path: str) -> bool:
     """Whether RUN names a run or a model file, rather than samples."""
     from ..denoiser import MODEL_FILE
@@ -62,7 +66,7 @@ def _as_the_models(data: str, spec: dict[str, Any], holdout: float) -> Dataset:
         channels, *size = spec["shape"]
         how = {
             "size": tuple(size),
-            "channels": {1: "grey", 3: "rgb", 4: "rgba"}.get(channels, "auto"),
+            "channels": CHANNELS.get(channels, "auto"),
             "background": spec.get("background") or "white",
         }
     found = prepare(data, classes=classes, holdout=holdout, **how)
@@ -87,8 +91,8 @@ def given_samples(path: str, spec: DataSpec, n: int) -> np.ndarray:
         images = array.reshape(about["shape"]) if array.ndim == 3 else array
         return np.array(images if images.shape == tuple(about["shape"]) else np.moveaxis(images, -1, 1))[:n]
     if place.is_dir():
-        size, channels = spec.shape[1:], {1: "grey", 3: "rgb", 4: "rgba"}.get(spec.shape[0], "auto")
-        found = prepare(place, size, channels=channels, classes="none", holdout=0)
+        channels = CHANNELS.get(spec.shape[0], "auto")
+        found = prepare(place, spec.shape[1:], channels=channels, classes="none", holdout=0)
     else:
         found = prepare(place, classes="none", holdout=0)
     return np.array(found.images[:n])

@@ -11,7 +11,7 @@ import typer
 
 from . import options
 from .evaluate import Own
-from .given import data_of
+from .given import CHANNELS, data_of
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -121,7 +121,7 @@ def _data_options(source: str, denoiser: Denoiser, entry: dict[str, Any]) -> lis
             words += ["--range", repr(spec.low), repr(spec.high)]
     else:
         words += ["--size", str(height) if height == width else f"{height}x{width}"]
-        words += ["--channels", {1: "grey", 3: "rgb", 4: "rgba"}.get(channels, "auto")]
+        words += ["--channels", CHANNELS.get(channels, "auto")]
         words += ["--background", spec.background] if spec.background else []
     holdout = entry["data"]["holdout"]
     return words if holdout == 0.05 else [*words, "--holdout", f"{holdout:g}"]

@@ -89,7 +89,7 @@ def compare(
         raise ValueError(
             f"scores need 12 samples and 24 pictures or more, got {len(images)} and {len(data.images)}"
         )
-    notes = _notes(len(images), n, data, features)
+    notes = _notes(len(images), n, data)
     say(f"features of {n} samples and {len(data.images)} pictures …")
     chosen = np.sort(stream(0, "evaluation", DRAW).permutation(len(images))[:n])
     ours, real = features(images[chosen]), features.of_dataset(data)
@@ -104,15 +104,11 @@ def compare(
         found = function(a, b)
         seconds |= dict.fromkeys(names, time.perf_counter() - start)
         real_ones = function(floor, b)
+        error = _errors(function, names, found, a, b, errors)
+        floor_error = _errors(function, names, real_ones, floor, b, errors)
         for name in names:
             of = SCORES[name].of
-            scores[name] = Scored(of(found), 0.0, of(real_ones), 0.0)
-        spreads = [
-            _errors(function, names, found, x, b, errors) for x, found in ((a, found), (floor, real_ones))
-        ]
-        for name in names:
-            s = scores[name]
-            scores[name] = Scored(s.value, spreads[0][name], s.floor, spreads[1][name])
+            scores[name] = Scored(of(found), error[name], of(real_ones), floor_error[name])
     known = len(np.intersect1d(reference, data.training)) if trained_on == data.fingerprint else 0
     about = {
         "name": features.name,
@@ -164,7 +160,7 @@ def check_alike(images: np.ndarray, spec: DataSpec) -> None:
             )
 
 
-def _notes(given: int, n: int, data: Dataset, features: Features) -> list[str]:
+def _notes(given: int, n: int, data: Dataset) -> list[str]:
     notes = []
     if n < given:
         notes.append(

@@ -1,10 +1,10 @@
-# make demo | test | check | bench: each sets itself up in .venv, from pinned versions.
+# make demo | test | check | bench | against: each sets itself up in .venv, from pinned versions.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench against clean
 
 demo: .venv/demo
 	@test -e $(DEMO)/denoised/strip.png && echo "$(DEMO) is there already: look at $(DEMO)/samples/grid.png, or make clean" || { \
@@ -32,6 +32,9 @@ bench: .venv/bench/ready
 	.venv/bench/bin/python benchmarks/speed.py
 	@if [ -n "$(MNIST)" ]; then .venv/bench/bin/python benchmarks/learning.py --mnist "$(MNIST)"; \
 	else echo "the time to a score on MNIST as well (an hour): make bench MNIST=mnist.npz"; fi
+
+against: .venv/bench/ready
+	.venv/bench/bin/python -m pytest tests/test_against_*.py
 
 .venv/bench/ready: constraints.txt pyproject.toml benchmarks/requirements.txt benchmarks/peers.txt
 	$(PYTHON) -m venv .venv/bench

@@ -7,46 +7,22 @@ are left out: only what they make of features is compared.
 from __future__ import annotations
 
 import importlib.util
-import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
+from absent import torchvision_or_names
 from alphabar.evaluation.scores import frechet_distance, kid, prdc
 
 if importlib.util.find_spec("torch_fidelity") is None:  # its import needs more than itself, below
     pytest.skip("torch-fidelity is not installed", allow_module_level=True)
 
 
-def _stub_of_torchvision():
-    """What torch-fidelity reads of torchvision on import: for its data sets and networks, not its scores."""
-    names = (
-        "torchvision",
-        "torchvision.datasets",
-        "torchvision.transforms",
-        "torchvision.transforms.functional",
-    )
-    stub = {name: ModuleType(name) for name in names}
-    for name, module in stub.items():
-        parent, _, child = name.rpartition(".")
-        if parent:
-            setattr(stub[parent], child, module)
-    for data_set in ("CIFAR10", "CIFAR100", "STL10"):
-        setattr(stub["torchvision.datasets"], data_set, object)
-    return stub
-
-
-STUB = _stub_of_torchvision() if importlib.util.find_spec("torchvision") is None else {}
-sys.modules.update(STUB)
-try:
+with torchvision_or_names():
     metric_fid = pytest.importorskip("torch_fidelity.metric_fid")
     metric_kid = pytest.importorskip("torch_fidelity.metric_kid")
     metric_prc = pytest.importorskip("torch_fidelity.metric_prc")
-finally:
-    for name in STUB:  # nobody else shall take it for the real one
-        del sys.modules[name]
 torchmetrics_fid = pytest.importorskip("torchmetrics.image.fid")
 torchmetrics_kid = pytest.importorskip("torchmetrics.image.kid")
 

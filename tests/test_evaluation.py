@@ -234,12 +234,50 @@ def test_a_network_given_by_path_and_bad_names(tmp_path):
         open_features("vgg", data)
     with pytest.raises(FileNotFoundError, match=r"no such file: .*none\.pt"):
         open_features(str(tmp_path / "none.pt"), data)
+    with pytest.raises(ValueError, match="take 1, 3 or 4 channels and the data have 2"):
+        open_features(str(tmp_path / "net.pt"), Dataset(np.zeros((4, 2, 8, 8)), None, DataSpec((2, 8, 8))))
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"state\.pt is no TorchScript network; one is made by"):
+        open_features(str(tmp_path / "state.pt"), data)
+
+
+def test_a_network_that_cannot_take_the_pictures_is_named(tmp_path):
+    net = torch.nn.Conv2d(3, 4, 16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(net, torch.zeros(1, 3, 16, 16)).save(str(tmp_path / "net.pt"))
+        features = open_features(str(tmp_path / "net.pt"), squares(40))
+    with pytest.raises(
+        ValueError, match=r"net\.pt can't take pictures of shape \(3, 8, 8\): .*[Kk]ernel size"
+    ):
+        features(np.asarray(squares(40).images))
+
+
+def test_data_without_bounds_look_the_same_to_a_network_in_any_company(tmp_path):
+    spec = DataSpec((1, 8, 8), "float32", None, None, 0.5, 2.0)
+    images = RNG(0).standard_normal((4, 1, 8, 8)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(torch.nn.Flatten()).save(str(tmp_path / "net.pt"))
+        features = open_features(str(tmp_path / "net.pt"), Dataset(images, None, spec))
+    np.testing.assert_array_equal(features(images)[:1], features(images[:1]))
+    np.testing.assert_allclose(features(images)[:, :64] * 12 - 5.5, images.reshape(4, -1), atol=0.03)
 
 
 def test_inception_without_its_package_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
     with pytest.raises(ValueError, match=r"torch-fidelity: pip install 'alphabar\[inception\]'"):
         open_features("inception", squares(40))
+
+
+@pytest.mark.parametrize(("given", "package"), [("folder", "timm"), ("folder/net.onnx", "onnxruntime")])
+def test_a_network_whose_library_is_missing_names_it(given, package, tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    for name in ("config.json", "net.onnx"):
+        (tmp_path / "folder" / name).write_text("{}")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=rf"need the package {package}: pip install {package}; or use"):
+        open_features(str(tmp_path / given), squares(40))
 
 
 # --- the card ------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ LIBRARIES = {  # which of the larger ones a room may use
     "denoiser": {"numpy", "torch"},
     "sampling": {"numpy", "torch"},
     "training": {"numpy", "torch", "pydantic"},
-    "evaluation": {"numpy", "torch", "torch_fidelity", "onnxruntime"},
+    "evaluation": {"numpy", "torch", "torch_fidelity", "onnxruntime", "timm"},
     "cli": {"numpy", "torch", "PIL", "typer", "rich", "matplotlib"},
     "errors": set(),
     "version": set(),

@@ -20,6 +20,10 @@ Own = Annotated[
     str | None,
     typer.Option("--data", metavar="DATA", help="The data to compare with.", show_default="the run's own"),
 ]
+By = Annotated[
+    str,
+    typer.Option(help="learned, inception, pixels, a TorchScript or ONNX file, or a folder of timm's."),
+]
 
 
 @draws
@@ -32,9 +36,7 @@ def evaluate(
     ],
     data: Own = None,
     number: Annotated[int, typer.Option("-n", "--number", help="How many samples.")] = 1000,
-    features: Annotated[
-        str, typer.Option(help="learned, inception, pixels, or a TorchScript or ONNX file.")
-    ] = "learned",
+    features: By = "learned",
     compare: Annotated[
         list[str] | None,
         typer.Option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
-from .evaluate import Own
+from .evaluate import By, Own
 from .given import CHANNELS, data_of
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)],
     data: Own = None,
     number: Annotated[int, typer.Option("-n", "--number", help="How many samples to score.")] = 1000,
-    features: Annotated[
-        str, typer.Option(help="learned, inception, pixels, or a TorchScript or ONNX file.")
-    ] = "learned",
+    features: By = "learned",
     seed: options.Seed = 0,
     device: options.Device = "auto",
     out: Annotated[

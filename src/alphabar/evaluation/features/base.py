@@ -1,0 +1,69 @@
+"""A function from pictures to vectors, and the plainest one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...data import Dataset, DataSpec
+from ...data.prepare import cache_folder
+from ...files import load_tensors, save_tensors
+
+BLOCK = 250
+
+
+@dataclass
+class Features:
+    """A function from pictures to vectors, with its provenance.
+
+    Attributes:
+        name: for people.
+        digest: of the weights.
+        preprocessing: what happens to a picture first, in words.
+        about: how it was made, as JSON.
+        embed: (n, C, H, W) in data space → (n, d).
+    """
+
+    name: str
+    digest: str
+    preprocessing: str
+    embed: Callable[[np.ndarray], np.ndarray]
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """(n, C, H, W) in data space → (n, d), float64."""
+        blocks = [self.embed(np.asarray(images[i : i + BLOCK])) for i in range(0, len(images), BLOCK)]
+        return np.concatenate(blocks).astype(np.float64)
+
+    def of_dataset(self, data: Dataset) -> np.ndarray:
+        """The features of every picture of a data set, kept on disk by fingerprint and digest."""
+        key = hashlib.sha256(f"{data.fingerprint} {self.digest} {self.preprocessing}".encode()).hexdigest()
+        path = cache_folder() / "features" / f"{key[:20]}.safetensors"
+        if data.fingerprint and path.exists():
+            return load_tensors(path)[0]["features"].numpy()
+        found = self(data.images)
+        if data.fingerprint:
+            save_tensors(path, {"features": torch.from_numpy(found)}, {"features": self.digest})
+        return found
+
+
+def pixels(spec: DataSpec) -> Features:
+    """The values themselves, in model space."""
+    return Features(
+        "pixels",
+        "pixels",
+        "model space, flattened",
+        lambda images: spec.to_model(images).reshape(len(images), -1),
+    )
+
+
+def digest(net: nn.Module) -> str:
+    """SHA-256 of a network's tensors, in the order of their names."""
+    state = net.state_dict()
+    return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(state))).hexdigest()

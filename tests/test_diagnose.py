@@ -27,7 +27,7 @@ from alphabar.evaluation.diagnose import (
     under_trained,
     value_range,
 )
-from alphabar.evaluation.levels import Levels
+from alphabar.evaluation.levels import Levels, levels
 from tiny import tiny_config, tiny_data, tiny_denoiser
 
 RNG = np.random.default_rng(0)
@@ -123,9 +123,13 @@ def test_an_average_behind_its_weights():
         for parameter in good.net.conv_out.parameters():
             parameter.zero_()  # x0_hat = 0
         bad.net.conv_out.bias += 3
-    assert average_too_long(case(good, raw=good)) is None
-    assert average_too_long(case(good, raw=bad)) is None
-    found = average_too_long(case(bad, raw=good, config={"ema_halflife": 5e6, "ema_ramp": 1.0}))
+    of_good, of_bad = (levels(model, tiny_data(200), 32) for model in (good, bad))
+    assert case(raw=good).raw_error == of_good.fresh
+    assert average_too_long(case(good, levels=of_good)) is None
+    assert average_too_long(case(good, levels=of_good, raw=good)) is None
+    assert average_too_long(case(good, levels=of_good, raw=bad)) is None
+    config = {"ema_halflife": 5e6, "ema_ramp": 1.0}
+    found = average_too_long(case(bad, levels=of_bad, raw=good, config=config))
     assert "5,000,000 images" in found.evidence
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import warnings
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 
 from alphabar import Dataset, DataSpec, Schedule, sample
-from alphabar.evaluation import card, compare, levels, memorisation, open_features
+from alphabar.evaluation import card, compare, frechet_distance, levels, memorisation, open_features
 from alphabar.evaluation.card import memorising, split
-from alphabar.evaluation.features import learned, pixels
+from alphabar.evaluation.case import Case
+from alphabar.evaluation.features import learned, pixels, untrained
 from alphabar.evaluation.levels import Gaussian, Memorising, cosines, level_times
 from alphabar.evaluation.memorisation import close, mann_whitney
 from alphabar.theory.gaussian import q_sample
@@ -230,7 +232,7 @@ def test_a_network_given_by_path_and_bad_names(tmp_path):
     np.testing.assert_allclose(
         pixels(data.spec)(np.asarray(data.images)).mean(1), 2 * found[:, 0] - 1, rtol=1e-4
     )
-    with pytest.raises(ValueError, match=r"must be learned, inception, pixels, .* got 'vgg'"):
+    with pytest.raises(ValueError, match=r"must be learned, inception, untrained, pixels, .* got 'vgg'"):
         open_features("vgg", data)
     with pytest.raises(FileNotFoundError, match=r"no such file: .*none\.pt"):
         open_features(str(tmp_path / "none.pt"), data)
@@ -309,7 +311,7 @@ def test_a_card_says_what_its_numbers_cannot_mean():
     assert found.n == 50
     assert found.trained_on == 50
     assert any("50 of the 80 samples are used" in note for note in found.notes)
-    assert any("few for frechet (2000), kid (200)" in note for note in found.notes)
+    assert any("few for Fréchet distance (2000), KID (200)" in note for note in found.notes)
     assert any("5 held-out ones and 45 of the training part" in note for note in found.notes)
     first, rest = split(data, 50)
     assert set(data.held_out) <= set(first)
@@ -328,6 +330,38 @@ def test_samples_that_are_not_of_the_datas_kind_are_refused():
         compare(np.full((30, 1, 8, 8), np.nan), data, features)
     with pytest.raises(ValueError, match=r"12 samples and 24 pictures or more, got 3 and 100"):
         compare(images[:3], data, features)
+
+
+def test_scores_of_a_given_network_are_in_its_own_units(tmp_path):
+    """As papers have them; features of ours, which have no scale of their own, have that of the data."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(torch.nn.Flatten()).save(str(tmp_path / "net.pt"))
+    data, images = squares(100), np.asarray(squares(40, seed=1).images)
+    features = open_features(str(tmp_path / "net.pt"), data)
+    _, reference = split(data, 40)
+    found = compare(images, data, features, errors=0).scores["frechet"].value
+    assert found == pytest.approx(frechet_distance(features(images), features(data.images)[reference]))
+    for features in (untrained(data), learned(data, images_seen=300)):
+        real = features(data.images[data.training])
+        np.testing.assert_allclose(real.mean(0), 0, atol=1e-5)
+        assert real.var(0).mean() == pytest.approx(1, rel=1e-4)
+    same = Dataset(data.images // 2, data.labels, data.spec, "half")
+    assert untrained(data).digest == untrained(data).digest != untrained(same).digest
+
+
+def test_data_with_other_classes_are_compared_with_but_not_given_to_the_model(tmp_path):
+    data, model = squares(100), tiny_denoiser()
+    other = Dataset(
+        data.images, data.labels, dataclasses.replace(data.spec, classes=("one", "two")), "other names"
+    )
+    found = card(sample(model, 32, steps=2).images, other, pixels(other.spec), model)
+    assert any("the model has the classes" in note and "the data one, two" in note for note in found["notes"])
+    assert "levels" not in found
+    assert "scores" in found
+    model.save(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="and the data one, two: give the data that it was trained on"):
+        Case(tmp_path, other, 8)
 
 
 def test_the_whole_card_is_json():

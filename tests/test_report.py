@@ -25,9 +25,10 @@ from alphabar.evaluation.report import MARK, report
 from alphabar.evaluation.report.charts import Axis, Line, histogram, intervals, line_chart, short
 from alphabar.evaluation.report.counted import flat
 from alphabar.evaluation.report.facts import Facts
-from alphabar.evaluation.report.markup import Html, duration, measured, tag, text
+from alphabar.evaluation.report.markup import Html, duration, tag, text
 from alphabar.evaluation.report.page import SECTIONS
 from alphabar.evaluation.report.seen import tiles
+from alphabar.evaluation.table import measured
 from alphabar.images import displayable, save_picture
 from alphabar.sampling.output import grid
 from alphabar.training import resolve

@@ -9,9 +9,8 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from alphabar.evaluation import scores
+from alphabar.evaluation import SCORES, scores
 from alphabar.evaluation.scores import (
-    SCORES,
     classifier_two_sample,
     error_of,
     frechet_distance,
@@ -388,13 +387,13 @@ def test_what_is_wrong_is_said(score):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda a: prdc(a, a, k=0), "k must be a whole number, 1 or more, got 0"),
+        (lambda a: prdc(a, a, k=0), "k must be a whole number of at least 1, got 0"),
         (lambda a: prdc(a, a, k_density=2.0), "k_density must be a whole number"),
         (lambda a: prdc(a, a, k=20), "a has 20 rows, and this needs 21 or more"),
         (lambda a: kid(a[:2], a), "needs 3 or more"),
         (lambda a: sliced_wasserstein(a, a, projections=0), "projections must be"),
         (lambda a: sliced_wasserstein(a, a, seed=-1), "seed must be"),
-        (lambda a: classifier_two_sample(a, a, folds=1), "folds must be a whole number, 2 or more, got 1"),
+        (lambda a: classifier_two_sample(a, a, folds=1), "folds must be a whole number of at least 2, got 1"),
         (lambda a: classifier_two_sample(a, a[:4]), "b has 4 rows, and this needs 5 or more"),
         (lambda a: error_of(frechet_distance, a, a, draws=True), "draws must be"),
         (lambda a: error_of(frechet_distance, a[:3], a), "needs 4 or more"),

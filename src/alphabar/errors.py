@@ -4,6 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+
+def check_whole(name: str, got: Any, least: int) -> int:
+    """`got`, or ValueError unless it is a whole number of at least `least`.
+
+    >>> check_whole("steps", 2.5, 1)
+    Traceback (most recent call last):
+        ...
+    ValueError: steps must be a whole number of at least 1, got 2.5
+    """
+    if isinstance(got, bool) or not isinstance(got, Integral) or got < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {got!r}")
+    return int(got)
 
 
 def unknown(kind: str, got: object, known: Iterable[object]) -> ValueError:

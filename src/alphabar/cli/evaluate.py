@@ -22,7 +22,9 @@ Own = Annotated[
 ]
 By = Annotated[
     str,
-    typer.Option(help="learned, inception, pixels, a TorchScript or ONNX file, or a folder of timm's."),
+    typer.Option(
+        help="learned, inception, untrained, pixels, a TorchScript or ONNX file, or a folder of timm's."
+    ),
 ]
 
 
@@ -119,7 +121,7 @@ def _samples(
 
 
 def _print(cards: list[dict[str, Any]], output: Any) -> None:
-    from ..evaluation import SCORES
+    from ..evaluation.table import SCORES, measured
     from .console import table
 
     first = cards[0]
@@ -129,9 +131,9 @@ def _print(cards: list[dict[str, Any]], output: Any) -> None:
     output.print(f"features: {about['name']}, {about['number']} numbers, digest {about['digest'][:12]}")
     output.print(f"{'':<20}{'samples':<20}{'real pictures':<20}")
     for name, score in scores.items():
-        floor = f"{score['floor']:.3f} ± {score['floor_error']:.3f}"
-        value = f"{score['value']:.3f} ± {score['error']:.3f}"
-        output.print(f"{name:<20}{value:<20}{floor:<20}{SCORES[name].better} is better")
+        value = measured(score["value"], score["error"])
+        floor = measured(score["floor"], score["floor_error"])
+        output.print(f"{SCORES[name].title:<20}{value:<20}{floor:<20}{SCORES[name].better} is better")
     for note in first["notes"]:
         output.print(f"note: {note}")
     if first.get("levels"):
@@ -162,14 +164,25 @@ def _print(cards: list[dict[str, Any]], output: Any) -> None:
         output.print("")
         table(rows)
     if len(cards) > 1:
-        output.print(f"\n{'':<36}{'evaluations':>12}" + "".join(f"{name:>20}" for name in scores))
-        for c in cards:
-            label = c["way"] or "as asked"
-            evaluations = c.get("drawn", {}).get("evaluations", "")
-            values = "".join(f"{s['value']:>12.3f} ± {s['error']:.3f}" for s in c["scores"].values())
-            output.print(f"{label:<36}{evaluations:>12}{values}")
-        floor = "".join(f"{s['floor']:>12.3f} ± {s['floor_error']:.3f}" for s in scores.values())
-        output.print(f"{'real pictures':<36}{'':>12}{floor}")
+        _print_ways(cards, output)
+
+
+def _print_ways(cards: list[dict[str, Any]], output: Any) -> None:
+    """The scores of every way, one beside the other."""
+    from rich import box
+    from rich.table import Table
+
+    from ..evaluation.table import SCORES, measured
+
+    names = [card["way"] or "as asked" for card in cards]
+    ways = Table("", *names, "real pictures", box=box.SIMPLE, pad_edge=False)
+    counts = [card.get("drawn", {}).get("evaluations", "") for card in cards]
+    ways.add_row("evaluations", *map(str, counts), "")
+    for name, first in cards[0]["scores"].items():
+        scores = [card["scores"][name] for card in cards]
+        values = [measured(score["value"], score["error"]) for score in scores]
+        ways.add_row(SCORES[name].title, *values, measured(first["floor"], first["floor_error"]))
+    output.print(ways)
 
 
 def diagnose(

@@ -8,13 +8,13 @@ from .likelihood import Likelihood, ode_likelihood
 from .memorisation import Memorisation, memorisation
 from .probe import Probe, condition_probe
 from .scores import (
-    SCORES,
     classifier_two_sample,
     frechet_distance,
     kid,
     prdc,
     sliced_wasserstein,
 )
+from .table import SCORES
 from .variational import Bound, bound
 
 __all__ = [

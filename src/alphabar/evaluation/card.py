@@ -14,10 +14,11 @@ from ..data import Dataset, DataSpec
 from ..denoiser import Denoiser
 from ..random import stream
 from .features import Features
-from .levels import levels, spread
+from .levels import levels, other_classes, spread
 from .likelihood import ode_likelihood
 from .memorisation import Memorisation, memorisation
-from .scores import SCORES, Estimate, error_of
+from .scores import Estimate, error_of
+from .table import SCORES
 from .variational import bound
 
 SPLIT, DRAW = 2**33, 2**33 + 1  # streams of their own, far from those of pictures
@@ -94,8 +95,7 @@ def compare(
     chosen = np.sort(stream(0, "evaluation", DRAW).permutation(len(images))[:n])
     ours, real = features(images[chosen]), features.of_dataset(data)
     perfect, reference = split(data, n)
-    unit = math.sqrt(real[reference].var(0).mean()) or 1.0
-    a, floor, b = ours / unit, real[perfect] / unit, real[reference] / unit
+    a, floor, b = ours, real[perfect], real[reference]
     say("scores …")
     scores, seconds = {}, {}
     for function in dict.fromkeys(score.function for score in SCORES.values()):
@@ -166,7 +166,7 @@ def _notes(given: int, n: int, data: Dataset) -> list[str]:
         notes.append(
             f"{n} of the {given} samples are used: half of the {len(data.images)} pictures stand beside them"
         )
-    few = [f"{name} ({score.least})" for name, score in SCORES.items() if n < score.least]
+    few = [f"{score.title} ({score.least})" for score in SCORES.values() if n < score.least]
     if few:
         notes.append(f"{n} samples are few for {', '.join(few)}: read them beside their floors only")
     if len(data.held_out) < n:
@@ -205,6 +205,9 @@ def card(
     if denoiser is None:
         return found
     found["model"] = denoiser.digest
+    if other := other_classes(denoiser, data):
+        found["notes"].append(f"{other}: no error by noise level, and no likelihood")
+        return found
     say("error by noise level …")
     found["levels"] = levels(denoiser, data).to_dict()
     fresh = data.held_out if len(data.held_out) > 1 else data.training
@@ -212,9 +215,6 @@ def card(
     pictures, labels = np.asarray(data.images[some]), None
     if data.labels is not None and denoiser.data.classes:
         labels = np.asarray(data.labels[some])
-    if labels is None and denoiser.data.classes:
-        found["notes"].append("the data have no classes, and the model needs one: no likelihood")
-        return found
     say("variational bound …")
     found["bound"] = _plain(bound(denoiser, pictures, labels))
     if exact:

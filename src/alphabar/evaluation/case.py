@@ -15,8 +15,7 @@ from ..data import Dataset
 from ..denoiser import Denoiser, load
 from ..files import DamagedFile, load_tensors
 from ..sampling import sample
-from ..theory.gaussian import q_sample
-from .levels import Levels, denoise_with, level_times, levels, spread
+from .levels import Levels, denoise_with, errors, levels, other_classes, spread
 
 PICTURES = 2000
 
@@ -32,6 +31,8 @@ class Case:
                 f"the model's samples have the shape {self.denoiser.data.shape} and the data's "
                 f"{data.spec.shape}: give the data that it was trained on"
             )
+        if other := other_classes(self.denoiser, data):
+            raise ValueError(f"{other}: give the data that it was trained on")
         self.config: dict[str, Any] = self.denoiser.about.get("config", {})
 
     @cached_property
@@ -68,14 +69,10 @@ class Case:
     def levels(self) -> Levels:
         return levels(self.denoiser, self.data, self.n, self.seed)
 
-    def error(self, model: Denoiser) -> float:
-        """Mean over levels of the error relative to the noise there, on fresh pictures."""
-        held_out = self.data.held_out if len(self.data.held_out) else self.data.training
-        x_0, label = self.data.take(spread(held_out, self.n))
-        found = []
-        for t in level_times(model.schedule):
-            bar = float(model.schedule.alpha_bar_at(t))
-            eps = np.random.default_rng(self.seed + int(t)).standard_normal(x_0.shape, np.float32)
-            x_t = q_sample(model.schedule, x_0, t, eps)
-            found.append(float(((denoise_with(model)(x_t, t, label) - x_0) ** 2).mean()) * bar / (1 - bar))
-        return float(np.mean(found))
+    @cached_property
+    def raw_error(self) -> list[float] | None:
+        """What `levels.fresh` would be with the weights that training goes on with."""
+        if self.raw is None:
+            return None
+        fresh = spread(self.data.held_out if len(self.data.held_out) else self.data.training, self.n)
+        return errors(denoise_with(self.raw), self.data, fresh, self.raw.schedule, self.seed).mean(1).tolist()

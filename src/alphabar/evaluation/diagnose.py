@@ -145,9 +145,10 @@ def trained_worse_than_gaussian(case: Case) -> int:
 
 def average_too_long(case: Case) -> Finding | None:
     """An average that errs more than the weights it averages."""
-    if case.raw is None:
+    if case.raw_error is None:
         return None
-    average, raw = case.error(case.denoiser), case.error(case.raw)
+    bar = case.denoiser.schedule.alpha_bar_at(case.levels.times)
+    average, raw = (float(np.mean(e * bar / (1 - bar))) for e in (case.levels.fresh, case.raw_error))
     if not average > 1.15 * raw:
         return None
     return Finding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,7 +18,6 @@ from ..theory.gaussian import q_sample
 from ..theory.schedule import Schedule
 
 LEVELS = 10
-MOST = 256
 GAUSSIAN_DIMENSIONS = 4096  # at most for a whole covariance, which has the square of it
 MOST_PICTURES = 20_000
 BLOCK = 2000
@@ -62,40 +62,42 @@ class Levels:
 def levels(denoiser: Denoiser, data: Dataset, n: int = 128, seed: int = 0) -> Levels:
     """Measure the errors at times evenly spread in the half log-SNR, the same noise for all denoisers."""
     schedule = denoiser.schedule
-    times = level_times(schedule)
-    sets = {"training": spread(data.training, n)}
-    if len(data.held_out):
-        sets["held_out"] = spread(data.held_out, n)
-    fresh = "held_out" if "held_out" in sets else "training"
-    by_heart = Memorising(data, denoiser.schedule)
-    gauss = Gaussian(data, schedule)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in (*sets, "gaussian", "memorising")}
-    for level, t in enumerate(times):
-        for name, indices in sets.items():
-            x_0, label = data.take(indices)
-            eps = np.stack([
-                stream(seed, "evaluation", int(i), level + 1).standard_normal(data.spec.shape, np.float32)
-                for i in indices
-            ])  # fmt: skip
-            x_t = q_sample(schedule, x_0, t, eps)
-            ways: dict[str, Denoise] = {name: denoise_with(denoiser)}
-            if name == fresh:
-                ways["gaussian"] = gauss
-            if name == "training":
-                ways["memorising"] = by_heart
-            for way, denoise in ways.items():
-                found[way].append(((x_0 - denoise(x_t, t, label)) ** 2).reshape(len(x_0), -1).mean(1))
-    mean = {name: [float(e.mean()) for e in errors] for name, errors in found.items()}
-    spread_of = [float(e.std(ddof=1) / len(e) ** 0.5) if len(e) > 1 else float("nan") for e in found[fresh]]
-    return Levels(
-        times,
-        len(sets[fresh]),
-        mean.get("held_out"),
-        mean["training"],
-        spread_of,
-        mean["gaussian"],
-        mean["memorising"],
+    training, held_out = spread(data.training, n), spread(data.held_out, n)
+    ours = denoise_with(denoiser)
+    on_training = errors(ours, data, training, schedule, seed)
+    on_held_out = errors(ours, data, held_out, schedule, seed) if len(held_out) else None
+    fresh = on_training if on_held_out is None else on_held_out
+    gaussian = errors(
+        Gaussian(data, schedule), data, training if on_held_out is None else held_out, schedule, seed
     )
+    by_heart = errors(Memorising(data, schedule), data, training, schedule, seed)
+    pictures = fresh.shape[1]
+    return Levels(
+        level_times(schedule),
+        pictures,
+        None if on_held_out is None else on_held_out.mean(1).tolist(),
+        on_training.mean(1).tolist(),
+        [math.nan] * len(fresh) if pictures < 2 else (fresh.std(1, ddof=1) / math.sqrt(pictures)).tolist(),
+        gaussian.mean(1).tolist(),
+        by_heart.mean(1).tolist(),
+    )
+
+
+def errors(denoise: Denoise, data: Dataset, indices: np.ndarray, schedule: Schedule, seed: int) -> np.ndarray:
+    """Mean (x_0 - x0_hat)^2 at each of `level_times` of each picture at `indices`, (levels, n).
+
+    The noise is a function of (seed, picture, level): the same for all denoisers.
+    """
+    x_0, label = data.take(indices)
+    found = []
+    for level, t in enumerate(level_times(schedule)):
+        eps = np.stack([
+            stream(seed, "evaluation", int(i), level + 1).standard_normal(data.spec.shape, np.float32)
+            for i in indices
+        ])  # fmt: skip
+        x0_hat = denoise(q_sample(schedule, x_0, t, eps), t, label)
+        found.append(((x_0 - x0_hat) ** 2).reshape(len(x_0), -1).mean(1))
+    return np.array(found)
 
 
 def level_times(schedule: Schedule, count: int = LEVELS) -> list[float]:
@@ -109,8 +111,17 @@ def level_times(schedule: Schedule, count: int = LEVELS) -> list[float]:
 
 
 def spread(indices: np.ndarray, n: int) -> np.ndarray:
-    """Up to n of the indices, spread evenly over them."""
+    """Up to n of the indices, spread evenly over them; none of none."""
     return indices[np.linspace(0, len(indices) - 1, min(n, len(indices))).round().astype(int)]
+
+
+def other_classes(denoiser: Denoiser, data: Dataset) -> str:
+    """What to say if the data have not the classes that the model needs; nothing if they have."""
+    needs, has = denoiser.data.classes, data.spec.classes
+    if not needs or needs == has:
+        return ""
+    some = [", ".join(names[:5]) + (" …" if len(names) > 5 else "") or "none" for names in (needs, has)]
+    return f"the model has the classes {some[0]}, and the data {some[1]}"
 
 
 def denoise_with(denoiser: Denoiser) -> Denoise:

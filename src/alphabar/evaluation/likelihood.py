@@ -11,6 +11,7 @@ import torch
 
 from ..data.spec import DataSpec
 from ..denoiser import Denoiser
+from ..errors import check_whole
 from ..random import check_seed, stream
 from ..sampling.slots import SLOTS
 from ..theory.schedule import Schedule
@@ -244,9 +245,3 @@ def batches(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def is_whole(spec: DataSpec) -> bool:
     """Whether the data are whole numbers."""
     return np.dtype(spec.dtype).kind in "iu"
-
-
-def check_whole(name: str, value: int, least: int) -> None:
-    """Raise ValueError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..errors import check_whole
 from ..random import stream
 
 BLOCK = 2**22  # numbers of a matrix of pairs in memory at once: 32 MiB
@@ -103,7 +104,7 @@ def prdc(a: ArrayLike, b: ArrayLike, k: int = 3, k_density: int = 5) -> Prdc:
 
     Density has the mean 1 for a and b of one law and may exceed it; coverage then has 1 - 2^-k for n = m.
     """
-    most = max(_whole("k", k, 1), _whole("k_density", k_density, 1))
+    most = max(check_whole("k", k, 1), check_whole("k_density", k_density, 1))
     x, y = _features(a, b, most + 1)
     centre = y.mean(0)  # distances stay, and rounding shrinks with the norms
     x, y = x - centre, y - centre
@@ -128,7 +129,7 @@ def sliced_wasserstein(a: ArrayLike, b: ArrayLike, projections: int = 256, seed:
     """
     x, y = _features(a, b)
     n, m = len(x), len(y)
-    shape = _whole("projections", projections, 1), x.shape[1]
+    shape = check_whole("projections", projections, 1), x.shape[1]
     directions = stream(seed, "evaluation", DIRECTIONS).standard_normal(shape)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     # The quantiles of a jump at i / n, those of b at j / m: in whole numbers of 1 / (n m), so exactly.
@@ -150,7 +151,7 @@ def classifier_two_sample(a: ArrayLike, b: ArrayLike, seed: int = 0, folds: int 
     spread 1.2 to 1.4 times as widely. Error and p-value (normal approximation to the binomial law of 1/2)
     therefore count N / 2.
     """
-    _whole("folds", folds, 2)
+    check_whole("folds", folds, 2)
     x, y = _features(a, b, folds)
     rng, size = stream(seed, "evaluation", FOLDS), min(len(x), len(y))
     rows = np.concatenate([z[rng.permutation(len(z))[:size]] for z in (x, y)])
@@ -183,72 +184,12 @@ def error_of(
     """
     x, y = _features(a, b, 4)
     squares = []
-    for draw in range(_whole("draws", draws, 1)):
+    for draw in range(check_whole("draws", draws, 1)):
         rng = stream(seed, "evaluation", HALVES, draw)
         halves = [np.split(z[rng.permutation(len(z))[: len(z) // 2 * 2]], 2) for z in (x, y)]
         first, second = (np.asarray(score(*pair), np.float64) for pair in zip(*halves, strict=True))
         squares.append((first - second) ** 2)
     return np.sqrt(np.mean(squares, axis=0)) / 2
-
-
-@dataclass(frozen=True)
-class Score:
-    """A row of `SCORES`: called with (a, b) it returns one number, as `error_of` needs it.
-
-    Attributes:
-        function: of a and b; `of` picks this score's number from what it returns.
-        part: the name of that number there, or "" where it is all that is returned.
-        better: "lower" or "higher".
-        least: samples, and data, below which it can't mean much.
-        says: what it tells, for a person.
-    """
-
-    function: Callable[..., Any]
-    part: str
-    better: str
-    least: int
-    says: str
-
-    def of(self, found: Any) -> float:
-        return float(getattr(found, self.part) if self.part else found)
-
-    def __call__(self, a: ArrayLike, b: ArrayLike) -> float:
-        return self.of(self.function(a, b))
-
-
-SCORES = {
-    "frechet": Score(
-        frechet_distance, "", "lower", 2000, "How far average and variety are from the data's; falls with n."
-    ),
-    "kid": Score(
-        kid, "value", "lower", 200, "How differently the two are distributed; 0, or just below, is alike."
-    ),
-    "precision": Score(
-        prdc, "precision", "higher", 1000, "The share of samples that lie among the data: are they real?"
-    ),
-    "recall": Score(
-        prdc, "recall", "higher", 1000, "The share of data that lies among the samples: is a kind missing?"
-    ),
-    "density": Score(
-        prdc, "density", "higher", 1000, "How much data lies where the samples do; about 1 is as for data."
-    ),
-    "coverage": Score(
-        prdc, "coverage", "higher", 1000, "The share of data with a sample near; falls with n."
-    ),
-    "sliced_wasserstein": Score(
-        sliced_wasserstein, "", "lower", 500, "How far samples must move along a line to lie as data."
-    ),
-    "classifier": Score(
-        classifier_two_sample, "value", "lower", 200, "How often a classifier knows which; 0.5 is guessing."
-    ),
-}
-"""The scores by name. A card computes each `function` once and lets its rows pick their numbers by `of`."""
-
-
-def _whole(name: str, got: int, least: int) -> int:
-    if isinstance(got, bool) or not isinstance(got, int | np.integer) or got < least:
-        raise ValueError(f"{name} must be a whole number, {least} or more, got {got!r}")
-    return int(got)
 
 
 def _features(a: ArrayLike, b: ArrayLike, least: int = 2) -> tuple[np.ndarray, np.ndarray]:

@@ -10,13 +10,13 @@ import torch
 
 from ..data.spec import DataSpec
 from ..denoiser import Denoiser
-from ..errors import unknown
+from ..errors import check_whole, unknown
 from ..random import stream
 from ..sampling.slots import SLOTS
 from ..theory.gaussian import q_sample
 from ..theory.losses import VARIANCES, bound_terms, discretised_nll, step_variance
 from ..theory.schedule import Schedule
-from .likelihood import DENSITY, NOISE, ORDER, Progress, batches, check_whole, is_whole, prepared
+from .likelihood import DENSITY, NOISE, ORDER, Progress, batches, is_whole, prepared
 
 MASS = "probability mass of whole numbers"
 

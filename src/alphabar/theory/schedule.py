@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import unknown
+from ..errors import check_whole, unknown
 
 ADVISED_T = 100
 MAX_TERMINAL_SIGNAL = 0.03  # sqrt(alpha_bar_T); linear at T = 1000 has 0.0064
@@ -131,7 +131,7 @@ class Schedule:
         >>> bool(np.isclose(Schedule.linear(50).terminal_signal, Schedule.linear().terminal_signal))
         True
         """
-        T = _whole_T(T)
+        T = check_whole("T", T, 1)
         if (beta_min is None) != (beta_max is None):
             raise ValueError("give both beta_min and beta_max, or neither")
         if beta_min is None or beta_max is None:
@@ -145,7 +145,7 @@ class Schedule:
 
         Eq. 17 of arXiv 2102.09672. It is a function of t/T, so T needs no scaling.
         """
-        T = _whole_T(T)
+        T = check_whole("T", T, 1)
         u = np.arange(T + 1) / T
         f = np.cos((u + s) / (1 + s) * np.pi / 2) ** 2
         return cls._clipped(f / f[0], max_beta, {"name": "cosine", "T": T, "s": s, "max_beta": max_beta})
@@ -163,7 +163,7 @@ class Schedule:
 
         arXiv 2212.11972, with beta_t <= max_beta. It is a function of t/T, so T needs no scaling.
         """
-        T = _whole_T(T)
+        T = check_whole("T", T, 1)
         if not (start < end and tau > 0):
             raise ValueError(f"sigmoid needs start < end and tau > 0, got {start}, {end}, {tau}")
         g = 1 / (1 + np.exp(-(start + (end - start) * np.arange(T + 1) / T) / tau))
@@ -253,12 +253,6 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 def _half_log_snr(alpha_bar: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
         return 0.5 * (np.log(alpha_bar) - np.log1p(-alpha_bar))
-
-
-def _whole_T(T: int) -> int:
-    if isinstance(T, bool) or not isinstance(T, int | np.integer) or T < 1:
-        raise ValueError(f"T must be a whole number of at least 1, got {T!r}")
-    return int(T)
 
 
 def _scaled_linear_bounds(T: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...data import Dataset
 from ...data.prepare import cache_folder
 from ...files import load_tensors, save_tensors
-from .base import Features, digest
+from .base import Features, digest, standardised
 
 WIDTH = 64
 SIDE = 32  # pictures are shrunk to about this many pixels a side before features are learned
@@ -95,13 +95,14 @@ def learned(
         return net.embed(shrunk(x)).numpy()
 
     by = f"classes, {about['accuracy']:.1%} right" if supervised else f"pairs, {about['accuracy']:.1%} found"
-    return Features(
+    found = Features(
         f"learned on the data (by its {by} on held-out pictures)",
         digest(net),
         f"model space, at most about {SIDE} pixels a side",
         embed,
         about,
     )
+    return standardised(found, data)
 
 
 def _fit(net: SmallNet, data: Dataset, images_seen: int, seed: int, supervised: bool) -> None:

@@ -55,9 +55,7 @@ def torchscript(path: Path, spec: DataSpec) -> Features:
     """A TorchScript network: float32 (n, 3, H, W) within 0..1 → (n, …)."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # advice to who writes such files
+            warnings.simplefilter("ignore", DeprecationWarning)  # advice to who writes such files
             net = torch.jit.load(str(path), map_location="cpu").eval()
     except RuntimeError:
         raise ValueError(

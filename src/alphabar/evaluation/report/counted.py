@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..scores import SCORES
+from ..table import SCORES, measured
 from .charts import Line, intervals, line_chart, short
 from .facts import Facts
-from .markup import Html, facts_list, measured, pair, plain, soft, tag
+from .markup import Html, facts_list, pair, plain, soft, tag
 
-NAMES = {"frechet": "Fréchet distance", "kid": "KID", "sliced_wasserstein": "sliced Wasserstein"}
 CURVES = 5  # of held-out loss
 PARTS = {
     "decoder": "of it L₀, the last step",
@@ -39,7 +38,7 @@ def verdict(f: Facts) -> list[Html]:
 
 
 def loss_chart(f: Facts) -> list[Html]:
-    """Training loss, as the median and 80 % of the steps about each place; held-out loss."""
+    """Training loss, as the median and 80 % of the steps about each place; the average's on some."""
     if not f.metrics:
         return []
     images, loss = (np.array([row[key] for row in f.metrics]) for key in ("images", "loss"))
@@ -49,7 +48,27 @@ def loss_chart(f: Facts) -> list[Html]:
     if f.held_out:
         x, y = ([row[key] for row in f.held_out] for key in ("images", "held_out_loss"))
         lines.append(Line("held out", x, y, 2, "5 3", dots=True))
-    return [line_chart("Loss over images trained on", lines, "images", "loss", log=True)]
+        lines.append(Line("seen", *f.measured("training_loss"), 3, "2 3", dots=True))
+    return [
+        line_chart(
+            "Loss over images trained on",
+            lines,
+            "images",
+            "loss; dots: the average's, on 64 pictures",
+            log=True,
+        )
+    ]
+
+
+def distance_chart(f: Facts) -> list[Html]:
+    """How far 64 samples were from training pictures, as training went, and what held-out ones get."""
+    images, distance = f.measured("sample_distance")
+    if len(images) < 2:
+        return []
+    lines = [Line("samples", images, distance, dots=True)]
+    lines.append(Line("held-out pictures", *f.measured("sample_floor"), 2, "5 3"))
+    title = "64 samples of 6 evaluations, by an untrained network"
+    return [line_chart(title, lines, "images", "Fréchet distance of 64 samples", log=True)]
 
 
 def held_out_chart(f: Facts) -> list[Html]:
@@ -117,7 +136,7 @@ def scores(f: Facts) -> list[Html]:
         return []
     c, about = f.card, f.card["features"]
     rows = [
-        tag("tr", tag("th", NAMES.get(name, name), tag("small", SCORES[name].says), scope="row"),
+        tag("tr", tag("th", SCORES[name].title, tag("small", SCORES[name].says), scope="row"),
             tag("td", intervals([(s["value"], s["error"]), (s["floor"], s["floor_error"])]), class_="wide"),
             tag("td", measured(s["value"], s["error"]), class_="one"),
             tag("td", measured(s["floor"], s["floor_error"]), class_="two"),

@@ -70,6 +70,11 @@ class Facts:
         """Of the steps after which the held-out loss was measured."""
         return [row for row in self.metrics if "held_out_loss" in row]
 
+    def measured(self, name: str) -> tuple[list[int], list[float]]:
+        """(images, values) of what was measured now and then."""
+        rows = [row for row in self.metrics if row.get(name) is not None]
+        return [row["images"] for row in rows], [row[name] for row in rows]
+
     @cached_property
     def times(self) -> list[dict[str, Any]]:
         """Readings of the clock."""

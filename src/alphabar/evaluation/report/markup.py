@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -74,15 +73,6 @@ def plain(*words: Any) -> Html:
 def soft(*words: Any) -> Html:
     """A paragraph that explains."""
     return tag("p", words, class_="soft")
-
-
-def measured(value: float, error: float) -> str:
-    """0.551 ± 0.034: the error with one or two digits, and the value as far."""
-    digits = 3
-    if math.isfinite(error) and error > 0:
-        digits = min(max(-math.floor(math.log10(error / 3.5)), 0), 6)
-    shown = f"{value:.{digits}f}".replace("-", "−")
-    return shown + (f" ± {error:.{digits}f}" if math.isfinite(error) and error > 0 else "")
 
 
 def duration(seconds: float) -> str:

@@ -69,7 +69,12 @@ def sentence(f: Facts) -> str:
 
 def training(f: Facts) -> list[Html]:
     """Samples and losses as training went."""
-    parts = [*seen.previews(f), *counted.loss_chart(f), *counted.held_out_chart(f)]
+    parts = [
+        *seen.previews(f),
+        *counted.loss_chart(f),
+        *counted.distance_chart(f),
+        *counted.held_out_chart(f),
+    ]
     parts = [part for part in parts if part]
     return [pair(parts[0], parts[1:])] if parts else []
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ...errors import check_whole
 from ..schedule import Schedule
 
 LEAST = 1.0  # below it no network was trained; the last step goes from there to 0
@@ -83,8 +84,7 @@ GRIDS: dict[str, Callable[[Schedule, float, int], np.ndarray]] = {
 
 
 def _check(start: float, steps: int) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
+    check_whole("steps", steps, 1)
     if not start > 0:
         raise ValueError(f"start must be above 0, the clean sample, got {start}")
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
-
-os.environ["ALPHABAR_CACHE"] = tempfile.mkdtemp(prefix="alphabar-tests-")
 
 import pytest
 import torch
+
+CACHE = os.environ["ALPHABAR_CACHE"] = tempfile.mkdtemp(prefix="alphabar-tests-")
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 torch.set_num_threads(1)  # small networks: more threads only get in each other's way
 

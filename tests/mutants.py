@@ -511,10 +511,11 @@ MUTANTS = [
     Mutant(
         30,
         "the loss on held-out samples hides labels",
-        TRAINER,
-        "        batch = self.data.take(indices)\n",
-        "        batch = self.data.take(indices)\n"
-        "        batch = batch._replace(label=drop_labels(self.config, batch.label, 0))\n",
+        "training/watch.py",
+        "        batch = trainer.data.take(indices)\n",
+        "        from .trainer import drop_labels\n"
+        "        batch = trainer.data.take(indices)\n"
+        "        batch = batch._replace(label=drop_labels(trainer.config, batch.label, 0))\n",
         "test_guidance.py::test_labels_are_hidden_in_training_alone",
     ),
     Mutant(

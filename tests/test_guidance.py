@@ -37,6 +37,7 @@ from alphabar.sampling.measurements import by_gradient
 from alphabar.sampling.slots import sample_noise
 from alphabar.theory.plans import SAMPLERS
 from alphabar.training.trainer import drop_labels
+from alphabar.training.watch import Watch
 from tiny import NETWORK, ROUGH, tiny_config, tiny_data, tiny_denoiser
 
 SHAPE = (1, 8, 8)
@@ -502,14 +503,14 @@ def test_labels_are_hidden_in_training_alone():
     assert {-1, 0, 1} == set(trained[0][1])
     assert not held_out
     trained.clear()
-    loss = trainer.held_out_loss()
-    assert len(held_out) == 8
+    loss = Watch(trainer).losses()
+    assert len(held_out) == 16  # held-out and training pictures at 8 times
     assert not trained
     truth = tiny_data(60)
     assert held_out[0][1] == truth.labels[truth.held_out].tolist()
     plain = Trainer(tiny_config(label_dropout=0, batch_size=32), tiny_data(60))
     plain.load_state(trainer.state(), 1)
-    assert plain.held_out_loss() == loss
+    assert Watch(plain).losses() == loss
     held_out.clear()
     drawn = sample(trainer.ema, 40, steps=2)
     assert sorted(label for _, labels in held_out[::2] for label in labels) == sorted(

@@ -29,8 +29,8 @@ MAY_KNOW = {
     "data": GROUND,
     "denoiser": GROUND | {"theory", "nn", "data"},
     "sampling": GROUND | {"theory", "denoiser", "data"},
-    "training": GROUND | {"theory", "nn", "denoiser", "data"},
     "evaluation": GROUND | {"theory", "denoiser", "data", "sampling"},
+    "training": GROUND | {"theory", "nn", "denoiser", "data", "sampling", "evaluation"},
     "cli": GROUND | {"theory", "nn", "denoiser", "data", "sampling", "training", "evaluation"},
 }
 LIBRARIES = {  # which of the larger ones a room may use

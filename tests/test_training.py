@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from alphabar import Dataset, DataSpec, Diverged, Run, Schedule, Trainer, load, sample, train
+from alphabar import Dataset, DataSpec, Diverged, Run, Samples, Schedule, Trainer, load, sample, train
 from alphabar.training import resolve
 from alphabar.training.config import PRESETS, TrainConfig
 from alphabar.training.trainer import draw_times, sample_losses
+from alphabar.training.watch import COST, SHARE, Watch
 from tiny import EXECUTION, NETWORK, ROUGH, tiny_config, tiny_data
 
 
@@ -165,10 +166,10 @@ def test_dropout_is_a_function_of_the_step_and_off_in_the_average():
     b.load_state(a.state(), 1)
     torch.manual_seed(456)
     assert a.update() == b.update()
-    assert a.held_out_loss() == a.held_out_loss()
+    assert Watch(a).losses() == Watch(a).losses()
     plain = Trainer(tiny_config(), tiny_data())
     plain.load_state(a.state(), 2)
-    assert plain.held_out_loss() == a.held_out_loss()
+    assert Watch(plain).losses() == Watch(a).losses()
     assert plain.update()["loss"] != a.update()["loss"]
 
 
@@ -188,15 +189,77 @@ def test_held_out_loss_is_fixed_to_the_bit_and_covers_the_levels():
     data = tiny_data(60)
     trainer = Trainer(tiny_config(), data)
     trainer.update()
-    first = trainer.held_out_loss()
-    assert first == trainer.held_out_loss()
+    first = Watch(trainer).losses()
+    assert first == Watch(trainer).losses()
     other = Trainer(tiny_config(seed=9, lr=1.0), data)
     other.load_state(trainer.state(), 1)
-    assert other.held_out_loss() == first
+    assert Watch(other).losses() == first
     assert first["held_out_t"] == [7, 19, 32, 44, 57, 69, 82, 94]
     assert first["held_out_loss"] == pytest.approx(np.mean(first["held_out_loss_by_t"]))
     trainer.update()
-    assert trainer.held_out_loss() != first
+    assert Watch(trainer).losses() != first
+
+
+def test_what_is_measured_in_training_is_a_function_of_the_averaged_weights_alone():
+    data = tiny_data(60)
+    trainer = Trainer(tiny_config(), data)
+    trainer.update()
+    before = trainer.state()
+    first = Watch(trainer)()
+    assert {"held_out_loss", "training_loss", "sample_distance", "sample_floor"} <= set(first)
+    assert json.loads(json.dumps(first)) == first
+    other = Trainer(tiny_config(seed=9, lr=1.0), data)
+    other.load_state(before, 1)
+    assert Watch(other)() == first
+    trainer.update()
+    assert Watch(trainer).distance() != {key: first[key] for key in ("sample_distance", "sample_floor")}
+    untouched = Trainer(tiny_config(), data)
+    untouched.update()
+    untouched.update()
+    assert all(torch.equal(weights(trainer)[n], weights(untouched)[n]) for n in weights(trainer))
+
+
+def test_samples_are_as_far_as_their_features_say(monkeypatch):
+    """The distance of "samples" that are held-out pictures is the floor; of noise it is far above."""
+    data = tiny_data(120)
+    watch = Watch(Trainer(tiny_config(), data))
+    given = {}
+    monkeypatch.setattr(
+        "alphabar.training.watch.sample", lambda ema, n, plan: Samples(given["images"], None, None, {})
+    )
+    given["images"] = np.asarray(data.images[data.held_out])
+    found = watch.distance()
+    assert found["sample_distance"] == found["sample_floor"]
+    given["images"] = np.random.default_rng(0).integers(0, 256, (64, 1, 8, 8)).astype(np.uint8)
+    assert watch.distance()["sample_distance"] > 10 * found["sample_floor"]
+    given["images"] = np.full((64, 1, 8, 8), np.nan)
+    assert watch.distance()["sample_distance"] is None
+
+
+def test_measuring_is_a_small_share_of_the_time_and_falls_in_long_runs():
+    watch = Watch(Trainer(tiny_config(batch_size=4), tiny_data()))
+
+    def measured(first, last):
+        due = []
+        for watch.trainer.step in range(first + 1, last + 1):
+            due += [watch.trainer.step] if watch.is_due() else []
+        return due
+
+    every = round(COST / SHARE / 4)
+    assert measured(0, 5 * every) == [every, 2 * every, 3 * every, 4 * every, 5 * every]
+    late = measured(400 * every, 450 * every)
+    assert np.diff(late) == pytest.approx(np.array(late[:-1]) / 50, rel=0.02)
+    assert len(late) < 10
+
+
+def test_with_little_data_there_is_less_to_measure():
+    images = np.zeros((3, 1, 8, 8), np.uint8)
+    everything = Dataset(images, None, DataSpec((1, 8, 8)), "three", holdout=0)
+    config = tiny_config(network={**NETWORK, "num_classes": 0})
+    assert set(Watch(Trainer(config, everything))()) == {"sample_distance"}
+    two = Dataset(images[:2], None, DataSpec((1, 8, 8)), "two")
+    assert "held_out_loss" in Watch(Trainer(config, two))()
+    assert "sample_distance" not in Watch(Trainer(config, two))()
 
 
 def test_weights_are_a_function_of_the_seed():
@@ -351,8 +414,8 @@ def test_held_out_loss_sees_every_class_of_a_sorted_data_set():
     trainer = Trainer(tiny_config(), data)
     seen = []
     trainer.ema.net.register_forward_pre_hook(lambda _, args: seen.append(args[2].tolist()))
-    trainer.held_out_loss()
-    assert len(seen) == 8
+    Watch(trainer).losses()
+    assert len(seen) == 16  # held-out and training pictures at 8 times
     assert 24 <= sum(seen[0]) <= 40
 
 
@@ -394,7 +457,7 @@ def test_a_compiled_network_is_asked_in_training_alone(monkeypatch):
     a, b = (Trainer(tiny_config(compile=mode), tiny_data()) for mode in ("reduce-overhead", None))
     assert a.update() == b.update()
     assert asked == [{"dynamic": False, "mode": "reduce-overhead"}, a.model.net]
-    assert a.held_out_loss() == b.held_out_loss()
+    assert Watch(a).losses() == Watch(b).losses()
     assert len(asked) == 2
 
 
@@ -405,9 +468,9 @@ def test_without_a_compiler_compiling_is_refused(monkeypatch):
 
 
 def test_the_model_of_the_least_held_out_loss_is_kept_also_over_a_stop(tmp_path, monkeypatch):
-    monkeypatch.setattr(Run, "_validation_is_due", lambda self: True)
+    monkeypatch.setattr(Watch, "is_due", lambda self: True)
     losses = iter([3.0, 1.0, 2.0, 1.5, 2.5])
-    monkeypatch.setattr(Trainer, "held_out_loss", lambda self: {"held_out_loss": next(losses)})
+    monkeypatch.setattr(Watch, "__call__", lambda self: {"held_out_loss": next(losses)})
     config = tiny_config(images=40)
     steps = Run(tmp_path, tiny_data(), config).train()
     for _ in range(3):

@@ -28,7 +28,7 @@ def data_of(run: str, data: str | None) -> Dataset:
     """DATA, or what the run was trained on, prepared as the model's samples are."""
     from ..data import prepare
     from ..denoiser import model_path
-    from ..files import read_facts, read_json
+    from ..files import read_facts
 
     if not is_model(run):
         if data is None:
@@ -39,43 +39,49 @@ def data_of(run: str, data: str | None) -> Dataset:
     facts, _ = read_facts(model_path(run))
     if "data" not in facts:
         raise ValueError(f"{run} is a checkpoint; give the run's folder")
-    entry = Path(run).expanduser() / "run.json"
-    source, holdout = facts["about"].get("source", ""), 0.05
-    if entry.exists():
-        made = read_json(entry)["data"]
-        source, holdout = made["source"], made["holdout"]
-    if not (data or source):
-        raise ValueError(f"{run} doesn't say where its data are; give --data DATA")
+    source, how = prepared_as(run, facts, data)
     try:
-        return _as_the_models(data or source, facts["data"], holdout)
+        found = prepare(source, **how)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             str(error) + ("" if data else "; give the run's data by --data DATA")
         ) from None
-
-
-def _as_the_models(data: str, spec: dict[str, Any], holdout: float) -> Dataset:
-    from ..data import prepare
-    from ..data.sources import Arrays, open_source
-
-    classes = "auto" if spec["classes"] else "none"
-    if isinstance(open_source(data, "auto"), Arrays):
-        bounded = data != "digits" and spec["low"] is not None and spec["dtype"] != "uint8"
-        how: dict[str, Any] = {"value_range": (spec["low"], spec["high"])} if bounded else {}
-    else:
-        channels, *size = spec["shape"]
-        how = {
-            "size": tuple(size),
-            "channels": CHANNELS.get(channels, "auto"),
-            "background": spec.get("background") or "white",
-        }
-    found = prepare(data, classes=classes, holdout=holdout, **how)
-    if found.spec.shape != tuple(spec["shape"]):
+    if found.spec.shape != tuple(facts["data"]["shape"]):
         raise ValueError(
-            f"the model's samples have the shape {tuple(spec['shape'])} and {data} has {found.spec.shape} "
-            "(channels, height, width): give data of the model's kind"
+            f"the model's samples have the shape {tuple(facts['data']['shape'])} and {source} has "
+            f"{found.spec.shape} (channels, height, width): give data of the model's kind"
         )
     return found
+
+
+def prepared_as(run: str, facts: dict[str, Any], data: str | None) -> tuple[str, dict[str, Any]]:
+    """(source, arguments of `prepare`): the run's own, or those that make DATA such as the model's samples.
+
+    Models from before that was written down are of the latter kind as well.
+    """
+    from ..data.sources import Arrays, open_source
+    from ..files import read_json
+
+    known, entry = facts["about"], Path(run).expanduser() / "run.json"
+    if entry.exists():
+        known = read_json(entry)["data"]
+    source, own = known.get("source", ""), known.get("prepared")
+    if not (data or source):
+        raise ValueError(f"{run} doesn't say where its data are; give --data DATA")
+    if own is not None and data in (None, source):
+        return source, own
+    source, spec = data or source, facts["data"]
+    holdout = (own or known).get("holdout", 0.05)
+    how: dict[str, Any] = {} if holdout == 0.05 else {"holdout": holdout}
+    if facts["about"].get("config", {}).get("conditional", True) and not spec["classes"]:
+        how["classes"] = "none"
+    if not isinstance(open_source(source, "auto"), Arrays):
+        channels, *size = spec["shape"]
+        how |= {"size": tuple(size), "channels": CHANNELS.get(channels, "auto")}
+        how |= {"background": spec["background"]} if spec.get("background") else {}
+    elif source != "digits" and spec["low"] is not None and spec["dtype"] != "uint8":
+        how["value_range"] = (spec["low"], spec["high"])
+    return source, how
 
 
 def given_samples(path: str, spec: DataSpec, n: int) -> np.ndarray:

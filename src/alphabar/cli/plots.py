@@ -67,15 +67,18 @@ def plot_schedule(path: Path, schedule: Schedule, strip: list[tuple[int, np.ndar
 
 
 def plot_losses(path: Path, metrics: Path) -> None:
-    """A run's loss over images (with its running mean), and held-out loss, whole and by time."""
+    """A run's loss over images (with its running mean), held-out loss by time, and its samples' distance."""
+    from matplotlib.ticker import EngFormatter
+
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     if not rows:
         return
     images = np.array([row["images"] for row in rows])
     loss = np.array([row["loss"] for row in rows])
     held_out = [row for row in rows if "held_out_loss" in row]
-    figure = _figure(figsize=(10, 3.6))
-    left, right = figure.subplots(1, 2)
+    far = [row for row in rows if row.get("sample_distance") is not None]
+    figure = _figure(figsize=(14, 3.6))
+    left, middle, right = figure.subplots(1, 3)
     if len(rows) > 2000:  # a pixel's worth each
         block = len(rows) // 1000
         images = images[: len(rows) // block * block].reshape(-1, block).max(1)
@@ -90,12 +93,27 @@ def plot_losses(path: Path, metrics: Path) -> None:
             [row["held_out_loss"] for row in held_out],
             "o-", color="C1", markersize=3, label="held out, averaged weights",
         )  # fmt: skip
+        seen = [row for row in held_out if "training_loss" in row]
+        left.plot(
+            [row["images"] for row in seen],
+            [row["training_loss"] for row in seen],
+            "o:", color="C2", markersize=3, label="the same on training pictures",
+        )  # fmt: skip
         for row in held_out[:: max(1, len(held_out) // 5)][:-1] + held_out[-1:]:
-            right.plot(
+            middle.plot(
                 row["held_out_t"], row["held_out_loss_by_t"], "o-", markersize=3, label=f"{row['images']:,}"
             )
-        right.set(title="held-out loss by time", xlabel="t", yscale="log")
-        right.legend(title="images", fontsize=7)
+        middle.set(title="held-out loss by time", xlabel="t", yscale="log")
+        middle.legend(title="images", fontsize=7)
+    if far:
+        images = [row["images"] for row in far]
+        right.plot(images, [row["sample_distance"] for row in far], "o-", markersize=3, label="samples")
+        if "sample_floor" in far[0]:
+            right.axhline(far[0]["sample_floor"], ls="--", color="C1", label="held-out pictures")
+        right.set(title="distance of 64 samples to the data", xlabel="images", yscale="log")
+        right.legend()
     left.set(title="loss", xlabel="images", yscale="log")
     left.legend()
+    for axes in (left, right):
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     _write(path, figure)

@@ -11,7 +11,7 @@ import typer
 
 from . import options
 from .evaluate import By, Own
-from .given import CHANNELS, data_of
+from .given import data_of, prepared_as
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -87,8 +87,8 @@ def _commands(
     from ..files import read_json
 
     entry = read_json(Path(run).expanduser() / "run.json")
-    source = data or entry["data"]["source"]
-    train = ["train", source, *_data_options(source, denoiser, entry), *training_options(entry, dataset)]
+    source, how = prepared_as(run, denoiser.facts(), data)
+    train = ["train", source, *data_options(how), *training_options(entry, dataset)]
     training = "Train. The same command again resumes."
     if entry["config"].get("images") is None and "images" in entry["measured"]:
         training += (
@@ -108,21 +108,19 @@ def _commands(
     return [(what, shlex.join(["alphabar", *words])) for what, words in lines.items()]
 
 
-def _data_options(source: str, denoiser: Denoiser, entry: dict[str, Any]) -> list[str]:
-    """How the data were prepared, from what the model says of its samples."""
-    from ..data.sources import Arrays, open_source
-
-    spec, (channels, height, width) = denoiser.data, denoiser.data.shape
-    words = [] if spec.classes or not entry["config"]["conditional"] else ["--classes", "none"]
-    if isinstance(open_source(source, "auto"), Arrays):
-        if spec.dtype != "uint8" and spec.low is not None and spec.high is not None:
-            words += ["--range", repr(spec.low), repr(spec.high)]
-    else:
-        words += ["--size", str(height) if height == width else f"{height}x{width}"]
-        words += ["--channels", CHANNELS.get(channels, "auto")]
-        words += ["--background", spec.background] if spec.background else []
-    holdout = entry["data"]["holdout"]
-    return words if holdout == 0.05 else [*words, "--holdout", f"{holdout:g}"]
+def data_options(how: dict[str, Any]) -> list[str]:
+    """Arguments of `prepare` as options of `alphabar train`."""
+    words = []
+    for name, value in how.items():
+        words.append("--range" if name == "value_range" else f"--{name.replace('_', '-')}")
+        if name == "size":
+            height, width = value
+            words.append(str(height) if height == width else f"{height}x{width}")
+        elif name == "value_range":
+            words += map(repr, value)
+        elif value is not True:
+            words.append(str(value))
+    return words
 
 
 def training_options(entry: dict[str, Any], dataset: Dataset) -> list[str]:

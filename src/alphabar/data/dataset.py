@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Dataset:
         holdout: the share held out for validation: that many of all (at least one, at most 2,000),
             drawn with a fixed seed, so that every run on this data holds out the same ones.
         notes: what a user should know of how the data was read.
+        prepared: the arguments of `prepare` that were not the usual ones.
     """
 
     images: np.ndarray
@@ -41,6 +42,7 @@ class Dataset:
     fingerprint: str = ""
     holdout: float = 0.05
     notes: list[str] = field(default_factory=list)
+    prepared: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 <= self.holdout < 1:

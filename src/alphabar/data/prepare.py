@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -77,7 +78,15 @@ def prepare(
         _refuse_for_arrays(size=wanted, channels=channels != "auto", skip_bad=skip_bad)
     elif value_range is not None:
         raise ValueError("value_range (--range) is for arrays; pictures have the range 0..255")
-    options = [VERSION, wanted, channels, classes, background, value_range, skip_bad]
+    asked = {
+        "size": wanted,
+        "channels": channels,
+        "classes": classes,
+        "background": background,
+        "value_range": value_range,
+        "skip_bad": skip_bad,
+    }
+    options = [VERSION, *asked.values()]
     key = hashlib.sha256(json.dumps([source.identity, options]).encode()).hexdigest()[:20]
     place = cache_folder() / key
     if not (place / "facts.json").exists():
@@ -87,7 +96,11 @@ def prepare(
         else:
             spec, rows = _picture_rows(source, wanted, channels, background, skip_bad, notes, progress)
         _build(place, source, spec, rows, notes)
-    return _open(place, holdout)
+    usual = inspect.signature(prepare).parameters
+    dataset = _open(place, holdout)
+    asked["holdout"] = holdout
+    dataset.prepared = {name: value for name, value in asked.items() if value != usual[name].default}
+    return dataset
 
 
 # Blocks of images, with their numbers in the source.

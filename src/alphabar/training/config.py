@@ -232,3 +232,15 @@ def _readable(entry: Any) -> str:
         return str(unknown("setting", name, TrainConfig.model_fields))
     message = entry["msg"].removeprefix("Value error, ")
     return f"{name}: {message}, got {entry['input']!r}" if name else message
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Names of the settings that differ, with both values."""
+    found = []
+    for name in sorted({*before, *now}):
+        a, b = before.get(name), now.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found.append(f"{prefix}{name} ({a} → {b})")
+    return found

@@ -29,14 +29,14 @@ from ..files import DamagedFile, atomic, read_facts, read_json, write_json
 from ..theory.plans import Plan
 from ..version import __version__
 from .checkpoints import checkpoint_files, load_newest, save_checkpoint
-from .config import TrainConfig
+from .config import TrainConfig, differences
 from .measure import fastest_execution
-from .trainer import VALIDATION_IMAGES, VALIDATION_LEVELS, Trainer
+from .trainer import Trainer
+from .watch import Watch
 
-VALIDATION_SHARE = 0.02  # of the time; a held-out image costs about a third of a trained one
 SPEED_SHARE = 0.1  # of --minutes, at most MAX_SPEED_S, go into measuring the speed
 MAX_SPEED_S = 20.0
-SAFETY = 0.88  # what --minutes leaves of it for saves, validation, previews and a slower machine
+SAFETY = 0.86  # what --minutes leaves of it for saves, measurements, previews and a slower machine
 
 
 class Run:
@@ -72,7 +72,12 @@ class Run:
         elif config.epochs is not None:
             measured["images"] = max(1, round(config.epochs * len(data)))
         self.trainer = Trainer(self.config, data, device)
-        self.trainer.ema.about = {"run": self.folder.resolve().name, "source": source}
+        self.watch = Watch(self.trainer)
+        self.trainer.ema.about = {
+            "run": self.folder.resolve().name,
+            "source": source,
+            "prepared": data.prepared,
+        }
         self.resumed_from: Path | None = None
         self.best = math.inf
         self.start = start
@@ -94,7 +99,12 @@ class Run:
         path = self.folder / "run.json"
         entry = {
             "alphabar": __version__,
-            "data": {"source": source, "fingerprint": data.fingerprint, "holdout": data.holdout},
+            "data": {
+                "source": source,
+                "fingerprint": data.fingerprint,
+                "holdout": data.holdout,
+                "prepared": data.prepared,
+            },
             "config": self.asked.model_dump(mode="json"),
             "measured": {},
         }
@@ -110,7 +120,7 @@ class Run:
         before = read_json(path)
         if not isinstance(before, dict) or not {"config", "data", "measured"} <= set(before):
             raise ValueError(f"{path} is not the description of a run of Alphabar; choose another --out")
-        differing = _differences(EARLIER | before["config"], entry["config"])
+        differing = differences(EARLIER | before["config"], entry["config"])
         for name in ("fingerprint", "holdout"):
             if before["data"][name] != entry["data"][name]:
                 differing.append(f"data.{name} ({before['data'][name]!s:.12} → {entry['data'][name]!s:.12})")
@@ -162,8 +172,8 @@ class Run:
                 measured = clock.total(trainer.images) if self.total is None else None
                 if measured is not None:
                     self.entry["measured"]["images"] = measured
-                if self._validation_is_due():
-                    row |= trainer.held_out_loss()
+                if self.watch.is_due() or self.finished:
+                    row |= self.watch()
                     self._keep_best(row)
                 metrics.write(json.dumps(row) + "\n")
                 metrics.flush()
@@ -230,12 +240,6 @@ class Run:
             return []
         steps = -(-self.total // self.config.batch_size)
         return [steps * quarter // 4 for quarter in (1, 2, 3)]
-
-    def _validation_is_due(self) -> bool:
-        """At the end, and whenever the images since the last one outweigh its cost."""
-        cost = VALIDATION_IMAGES * VALIDATION_LEVELS / 3
-        every = max(1, round(cost / VALIDATION_SHARE / self.config.batch_size))
-        return self.trainer.step % every == 0 or self.finished
 
     @contextlib.contextmanager
     def _metrics(self) -> Iterator[IO[str]]:
@@ -307,17 +311,6 @@ class _Clock:
             "elapsed_s": elapsed,
             "images_per_s": (images - self.start_images) / elapsed,
         }
-
-
-def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for name in sorted({*before, *now}):
-        a, b = before.get(name), now.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{prefix}{name}.")
-        elif a != b:
-            found.append(f"{prefix}{name} ({a} → {b})")
-    return found
 
 
 def run_progress(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import math
 import os
 import shutil
 from collections.abc import Callable
@@ -25,9 +24,6 @@ from ..theory.losses import loss_weight
 from ..theory.schedule import Schedule
 from .config import TrainConfig
 from .optimizer import make_optimizers
-
-VALIDATION_IMAGES = 64
-VALIDATION_LEVELS = 8
 
 
 class Diverged(ArithmeticError):
@@ -156,15 +152,16 @@ class Trainer:
         losses = []
         for i in range(0, len(t), size):
             part = slice(i, i + size)
-            x_0, noise, label = self._tensors(clean[part], eps[part], labels, part)
+            x_0, noise, label = self.tensors(clean[part], eps[part], labels, part)
             each = sample_losses(self.model, self.config.loss, x_0, t[part], noise, label)
             (each.sum() / len(t)).backward()
             losses.append(each.detach())
         return torch.cat(losses).cpu().numpy().astype(np.float64)
 
-    def _tensors(
+    def tensors(
         self, x_0: np.ndarray, eps: np.ndarray, label: np.ndarray | None, part: slice
     ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """A micro-batch where the network is, in its memory layout; labels if it has classes."""
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         x_0_, eps_ = (torch.from_numpy(array).to(self.device, memory_format=layout) for array in (x_0, eps))
         if label is None or not self.model.data.classes:
@@ -191,41 +188,6 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 self.averages[name].lerp_(parameter, 1 - decay)
-
-    def held_out_loss(self) -> dict[str, Any]:
-        """The averaged model's loss on held-out samples at fixed times, with fixed noise.
-
-        Up to 64 samples, spread over the held-out ones, at 8 times spread over 1..T; equal to the bit
-        for equal weights. Empty if nothing is held out.
-        """
-        held_out = self.data.held_out
-        if not len(held_out):
-            return {}
-        evenly = np.linspace(0, len(held_out) - 1, min(VALIDATION_IMAGES, len(held_out))).round()
-        indices = held_out[evenly.astype(int)]
-        size = self.config.micro_batch or len(indices)
-        batch = self.data.take(indices)
-        T = self.model.schedule.T
-        times = np.unique(np.ceil((np.arange(VALIDATION_LEVELS) + 0.5) / VALIDATION_LEVELS * T))
-        losses = []
-        for level, t in enumerate(times):
-            eps = np.stack([
-                stream(0, "validation", int(i), level).standard_normal(self.data.spec.shape, np.float32)
-                for i in indices
-            ])  # fmt: skip
-            each: list[float] = []
-            for i in range(0, len(indices), size):
-                part = slice(i, i + size)
-                x_0, noise, label = self._tensors(batch.x_0[part], eps[part], batch.label, part)
-                with torch.no_grad():
-                    found = sample_losses(self.ema, self.config.loss, x_0, np.full(len(x_0), t), noise, label)
-                each += found.tolist()
-            losses.append(math.fsum(each) / len(each))
-        return {
-            "held_out_loss": math.fsum(losses) / len(losses),
-            "held_out_t": times.tolist(),
-            "held_out_loss_by_t": losses,
-        }
 
     # --- the state as tensors ------------------------------------------------------------------
 

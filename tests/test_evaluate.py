@@ -102,6 +102,7 @@ def test_other_data_are_prepared_as_the_models_samples_are(here, said):
     code, out, err = said("eval", "run", "--data", "others", *QUICK)
     assert (code, err) == (0, "")
     assert "16 samples of run against 24 pictures\n" in out
+    assert "note: the model was trained on other data: nearness to these is no memorising" in out
     assert "note: the model has the classes cats, dogs, and the data none: no error by noise level" in out
 
 

@@ -274,6 +274,7 @@ def test_numbers_for_people():
     assert measured(-0.00012, 0.00041) == "−0.0001 ± 0.0004"
     assert measured(0.45, 0.15) == "0.45 ± 0.15"
     assert measured(0.5, math.nan) == "0.500"
+    assert measured(-0.0004, 0.004) == "0.000 ± 0.004"
     assert [duration(s) for s in (0, 59, 294, 3600, 93_784)] == [
         "0 s",
         "59 s",

@@ -480,3 +480,13 @@ def test_the_model_of_the_least_held_out_loss_is_kept_also_over_a_stop(tmp_path,
     assert [row["held_out_loss"] for row in Run(tmp_path, tiny_data(), config).train()] == [1.5, 2.5]
     assert load(tmp_path / "best.safetensors").about["images"] == 16
     assert load(tmp_path).about["images"] == 40
+
+
+def test_the_best_model_can_be_that_of_the_nearest_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr(Watch, "is_due", lambda self: True)
+    distances = iter([3.0, 2.0, 1.0, None, 2.5])
+    monkeypatch.setattr(
+        Watch, "__call__", lambda self: {"held_out_loss": 1, "sample_distance": next(distances)}
+    )
+    list(Run(tmp_path, tiny_data(), tiny_config(images=40, best="sample_distance")).train())
+    assert load(tmp_path / "best.safetensors").about["images"] == 24

@@ -199,7 +199,9 @@ def card(
     found = compare(images, data, features, trained_on, say=say).to_dict()
     found["data"] = {"fingerprint": data.fingerprint, "pictures": len(data.images)}
     found["memorisation"] = []
-    if len(data.held_out) > 1:
+    if trained_on and trained_on != data.fingerprint:
+        found["notes"].append("the model was trained on other data: nearness to these is no memorising")
+    elif len(data.held_out) > 1:
         say("nearest training pictures …")
         found["memorisation"] = [m.to_dict() for m in memorising(images, data, features)]
     if denoiser is None:

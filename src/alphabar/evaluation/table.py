@@ -108,5 +108,5 @@ def measured(value: float, error: float) -> str:
     digits = 3
     if math.isfinite(error) and error > 0:
         digits = min(max(-math.floor(math.log10(error / 3.5)), 0), 6)
-    shown = f"{value:.{digits}f}".replace("-", "−")
+    shown = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0.0: no "-0"
     return shown + (f" ± {error:.{digits}f}" if math.isfinite(error) and error > 0 else "")

@@ -69,6 +69,9 @@ class TrainConfig(BaseModel):
     precision: Precision = Field("auto", description="auto: the fastest of a short measurement")
     channels_last: bool | None = Field(None, description="None: the fastest, likewise")
     compile: Compile | None = Field(None, description="mode of torch.compile; takes a minute at each start")
+    best: Literal["held_out_loss", "sample_distance"] = Field(
+        "held_out_loss", description="what best.safetensors has the least of"
+    )
     save_minutes: float = Field(2.0, ge=0, description="between checkpoints")
 
     @field_validator("head")

@@ -5,7 +5,7 @@ RUN/metrics.jsonl        one line a step; a function of the run alone
 RUN/times.jsonl          the clock, which is not
 RUN/checkpoints/         the last two, and a milestone at each quarter
 RUN/model.safetensors    the averaged model, self-describing
-RUN/best.safetensors     the same when its held-out loss was least
+RUN/best.safetensors     the same when its held-out loss (or what `best` says) was least
 """
 
 from __future__ import annotations
@@ -197,15 +197,19 @@ class Run:
         self._export()
 
     def _best_before(self) -> float:
-        """The least held-out loss up to the checkpoint."""
+        """The least up to the checkpoint."""
         path = self.folder / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines()[: self.trainer.step] if path.exists() else []
-        return min((json.loads(line).get("held_out_loss", math.inf) for line in lines), default=math.inf)
+        return min((self._measured(json.loads(line)) for line in lines), default=math.inf)
 
     def _keep_best(self, row: dict[str, Any]) -> None:
-        if row.get("held_out_loss", math.inf) < self.best:
-            self.best = row["held_out_loss"]
+        if self._measured(row) < self.best:
+            self.best = self._measured(row)
             self._export(BEST_FILE)
+
+    def _measured(self, row: dict[str, Any]) -> float:
+        found = row.get(self.config.best)
+        return math.inf if found is None else found
 
     def _export(self, name: str = MODEL_FILE) -> None:
         trainer = self.trainer
@@ -269,7 +273,7 @@ class Run:
 
 
 LOCK, BEST_FILE = ".lock", "best.safetensors"
-EARLIER = {"optimizer": "adamw", "momentum": 0.95}  # of runs from before these were settings
+EARLIER = {"optimizer": "adamw", "momentum": 0.95, "best": "held_out_loss"}  # before these were settings
 
 
 def _is_leftover(path: Path) -> bool:

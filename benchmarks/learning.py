@@ -63,6 +63,7 @@ def own(mnist: Path, minutes: float, seed: int, score: Score, n: int) -> dict[st
     return {
         "name": f"Alphabar: --minutes {minutes:g}",
         "seed": seed,
+        "minutes": minutes,
         "seconds": elapsed,
         "images": model.about["images"],
         **score.of(samples.images, samples.labels),
@@ -82,6 +83,7 @@ def peer(name: str, mnist: Path, minutes: float, folder: Path, score: Score, n: 
     return {
         "name": name,
         "seed": 0,
+        "minutes": minutes,
         "seconds": digits.seconds,
         "images": digits.images,
         **score.of(images, labels),
@@ -113,9 +115,9 @@ def table(rows: list[dict[str, Any]], n: int) -> str:
         "| | time, s | images | distance | agreement |",
         "|---|---|---|---|---|",
     ]
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, float], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["name"], round(row["seconds"] / 60)), []).append(row)
+        groups.setdefault((row["name"], row["minutes"]), []).append(row)
     for (name, _), found in groups.items():
         scores = [row["frechet"] for row in found]
         spread = f" ({min(scores):.3f} to {max(scores):.3f}, {len(scores)} seeds)" if len(scores) > 1 else ""

@@ -80,6 +80,8 @@ def test_a_run_is_scored_against_its_own_data_as_they_were_prepared(here, said):
     assert set(card["scores"]) == set(SCORES)
     assert card["drawn"]["evaluations"] == 20
     shutil.copy("run/model.safetensors", "alone.safetensors")
+    known = said("info", "alone.safetensors")[1]
+    assert "pets --size 8 --classes folders --skip-bad --holdout 0.3\n" in known
     code, out, _ = said("eval", "alone.safetensors", *QUICK)
     assert code == 0
     assert "against 32 pictures (32 of them trained on)" in out

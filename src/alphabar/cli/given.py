@@ -39,8 +39,8 @@ def data_of(run: str, data: str | None) -> Dataset:
     facts, _ = read_facts(model_path(run))
     if "data" not in facts:
         raise ValueError(f"{run} is a checkpoint; give the run's folder")
-    source, how = prepared_as(run, facts, data)
     try:
+        source, how = prepared_as(run, facts, data)
         found = prepare(source, **how)
     except FileNotFoundError as error:
         raise FileNotFoundError(
@@ -82,6 +82,24 @@ def prepared_as(run: str, facts: dict[str, Any], data: str | None) -> tuple[str,
     elif source != "digits" and spec["low"] is not None and spec["dtype"] != "uint8":
         how["value_range"] = (spec["low"], spec["high"])
     return source, how
+
+
+def data_options(how: dict[str, Any]) -> list[str]:
+    """Arguments of `prepare` as options of `alphabar train`."""
+    words = []
+    for name in ("size", "channels", "classes", "background", "value_range", "skip_bad", "holdout"):
+        if name not in how:
+            continue
+        value = how[name]
+        words.append("--range" if name == "value_range" else f"--{name.replace('_', '-')}")
+        if name == "size":
+            height, width = value
+            words.append(str(height) if height == width else f"{height}x{width}")
+        elif name == "value_range":
+            words += map(repr, value)
+        elif value is not True:
+            words.append(str(value))
+    return words
 
 
 def given_samples(path: str, spec: DataSpec, n: int) -> np.ndarray:

@@ -20,6 +20,7 @@ def info(
     from ..denoiser import load, model_path
     from ..training.run import run_progress
     from .console import output, table
+    from .given import data_options
 
     denoiser = load(run)
     facts: dict[str, Any] = {
@@ -51,6 +52,7 @@ def info(
         ("schedule", f"{schedule['name']}, {shown or f'T {denoiser.schedule.T}'}"),
         ("terminal signal", f"sqrt(alpha_bar_T) = {facts['terminal_signal']:.4g}"),
         ("trained", f"{about.get('images', 0):,}{total} images, Alphabar {about.get('alphabar', '?')}"),
+        ("on", " ".join([about.get("source") or "?", *data_options(about.get("prepared", {}))])),
         ("guidance", "yes" if denoiser.label_dropout else "by another model only"),
         ("fitted", ", ".join(_fitted(denoiser)) or "nothing (alphabar tune)"),
     ])  # fmt: skip

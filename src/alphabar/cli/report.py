@@ -11,7 +11,7 @@ import typer
 
 from . import options
 from .evaluate import By, Own
-from .given import data_of, prepared_as
+from .given import data_of, data_options, prepared_as
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -106,21 +106,6 @@ def _commands(
         "Write this page.": ["report", run, *own, *count, *which, *by],
     }
     return [(what, shlex.join(["alphabar", *words])) for what, words in lines.items()]
-
-
-def data_options(how: dict[str, Any]) -> list[str]:
-    """Arguments of `prepare` as options of `alphabar train`."""
-    words = []
-    for name, value in how.items():
-        words.append("--range" if name == "value_range" else f"--{name.replace('_', '-')}")
-        if name == "size":
-            height, width = value
-            words.append(str(height) if height == width else f"{height}x{width}")
-        elif name == "value_range":
-            words += map(repr, value)
-        elif value is not True:
-            words.append(str(value))
-    return words
 
 
 def training_options(entry: dict[str, Any], dataset: Dataset) -> list[str]:

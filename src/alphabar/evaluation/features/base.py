@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ...data import Dataset, DataSpec
 from ...data.prepare import cache_folder
@@ -19,6 +20,7 @@ from ..levels import spread
 
 BLOCK = 250
 SOME = 2000
+SIDE = 32  # features of our own see pictures at about this many pixels a side
 
 
 @dataclass
@@ -57,13 +59,19 @@ class Features:
 
 
 def pixels(spec: DataSpec) -> Features:
-    """The values themselves, in model space."""
+    """The values themselves, in model space; of large pictures the means over squares."""
     return Features(
         "pixels",
         "pixels",
-        "model space, flattened",
-        lambda images: spec.to_model(images).reshape(len(images), -1),
+        f"model space, at most about {SIDE} pixels a side, flattened",
+        lambda images: shrunk(torch.from_numpy(spec.to_model(images))).flatten(1).numpy(),
     )
+
+
+def shrunk(x_0: Tensor) -> Tensor:
+    """Pictures at about 32 pixels a side, by means over squares; small ones as they are."""
+    factor = max(x_0.shape[-2:]) // SIDE
+    return F.avg_pool2d(x_0, factor) if factor > 1 else x_0
 
 
 def standardised(features: Features, data: Dataset) -> Features:

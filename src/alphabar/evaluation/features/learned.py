@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from ...data import Dataset
 from ...data.prepare import cache_folder
 from ...files import load_tensors, save_tensors
-from .base import Features, digest, standardised
+from .base import SIDE, Features, digest, shrunk, standardised
 
 WIDTH = 64
-SIDE = 32  # pictures are shrunk to about this many pixels a side before features are learned
 IMAGES_SEEN = 150_000
 BATCH = 100
 
@@ -42,12 +41,6 @@ class SmallNet(nn.Module):
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.relu(norm(conv(x)))
         return self.features(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
-
-
-def shrunk(x_0: Tensor) -> Tensor:
-    """Pictures at about 32 pixels a side, by means over squares; small ones as they are."""
-    factor = max(x_0.shape[-2:]) // SIDE
-    return F.avg_pool2d(x_0, factor) if factor > 1 else x_0
 
 
 def learned(

@@ -11,8 +11,7 @@ from torch import nn
 
 from ...data import Dataset
 from ...random import stream
-from .base import Features, digest, standardised
-from .learned import SIDE, shrunk
+from .base import SIDE, Features, digest, shrunk, standardised
 
 WIDTHS = (32, 64, 64)
 WEIGHTS = 2**34  # a stream of its own

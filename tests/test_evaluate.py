@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from alphabar.data.prepare import cache_folder
 from alphabar.evaluation.table import SCORES, measured
+from alphabar.files import load_tensors, save_tensors
 from test_bad_input import TINY, call
 
 HOW = ["--size", "8", "--classes", "folders", "--skip-bad", "--holdout", "0.3"]
@@ -104,7 +106,7 @@ def test_other_data_are_prepared_as_the_models_samples_are(here, said):
     code, out, err = said("eval", "run", "--data", "others", *QUICK)
     assert (code, err) == (0, "")
     assert "16 samples of run against 24 pictures\n" in out
-    assert "note: the model was trained on other data: nearness to these is no memorising" in out
+    assert "note: the model was trained on other data: memorising, and the error on fresh" in out
     assert "note: the model has the classes cats, dogs, and the data none: no error by noise level" in out
 
 
@@ -147,37 +149,31 @@ def test_ways_to_draw_and_other_runs_stand_side_by_side(here, said):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("eval pets", "pets is neither a run nor a model file: say what to compare it with, --data DATA"),
+        ("eval nowhere --data pets", "no such file or folder: nowhere"),
+        ("eval run -n 5", "-n must be at least 12, got 5"),
+        ("eval run --features vgg", "features must be learned, inception, untrained, pixels, a TorchScript"),
+        ("eval run --compare stepz=3", "unknown way to draw 'stepz'; known: "),
+        ("eval run --compare nowhere", "no such file or folder: nowhere"),
+        ("eval run --compare ''", "--compare takes a run, or a way to draw such as steps=10, got ''"),
+        ("eval run --compare no-clip=no", "--compare: no_clip takes true or false, got 'no'"),
+        ("eval run --compare guidance=abc", "--compare: guidance takes float, got 'abc'"),
+        ("eval run --compare guidance-interval=5", "guidance_interval takes LOW,HIGH, got '5'"),
+        ("eval run --compare 'array.npy steps=3'", "array.npy holds samples, and steps would be for a model"),
+        ("eval array.npy --data pets --steps 3", "array.npy holds samples, and steps would be for a model"),
+        ("eval run --out card.txt", "--out must end in .json, got card.txt"),
+        ("eval run --out old.json", "old.json"),
+        ("eval run --data array.npy", "the model's samples have the shape (1, 8, 8) and array.npy has"),
+        ("eval array.npy --data unit.npy -n 16", "array.npy: samples have the shape (1, 5, 5) and the data"),
+        ("eval unit.npy --data pets/cats -n 16", "unit.npy: samples reach from 0 to 1 and the data from"),
         (
-            ["eval", "pets"],
-            "pets is neither a run nor a model file: say what to compare it with, --data DATA",
+            "eval run --compare array.npy -n 16 --features pixels",
+            "array.npy: samples have the shape (1, 5, 5)",
         ),
-        (
-            ["eval", "run", "--features", "vgg"],
-            "features must be learned, inception, untrained, pixels, a Torch",
-        ),
-        (["eval", "run", "--compare", "stepz=3"], "unknown way to draw 'stepz'; known: "),
-        (["eval", "run", "--compare", "nowhere"], "nowhere"),
-        (
-            ["eval", "run", "-n", "5", "--features", "pixels"],
-            "scores need 12 samples and 24 pictures or more",
-        ),
-        (["eval", "run", "--out", "card.txt"], "--out must end in .json, got card.txt"),
-        (["eval", "run", "--out", "old.json"], "old.json"),
-        (
-            ["eval", "run", "--data", "array.npy"],
-            "the model's samples have the shape (1, 8, 8) and array.npy has",
-        ),
-        (
-            ["eval", "array.npy", "--data", "pets/cats", *QUICK],
-            "samples have the shape (1, 5, 5) and the data",
-        ),
-        (
-            ["eval", "unit.npy", "--data", "pets/cats", *QUICK],
-            "samples reach from 0 to 1 and the data from 0 to",
-        ),
-        (["eval", "run/checkpoints/step-000000008.safetensors"], "is a checkpoint; give the run's folder"),
-        (["diagnose", "pets"], "run"),
-        (["diagnose", "run/model.safetensors"], "diagnose reads a run's folder"),
+        ("eval run/checkpoints/step-000000008.safetensors", "is a checkpoint; give the run's folder"),
+        ("diagnose pets", "diagnose reads a run's folder, with its metrics and checkpoints; pets is none"),
+        ("diagnose run/model.safetensors", "diagnose reads a run's folder"),
+        ("diagnose run -n 1", "-n must be at least 12, got 1"),
     ],
 )
 def test_what_is_refused_with_one_message_and_nothing_written(here, said, arguments, message):
@@ -185,7 +181,7 @@ def test_what_is_refused_with_one_message_and_nothing_written(here, said, argume
     np.save("array.npy", np.zeros((40, 5, 5), np.uint8))
     np.save("unit.npy", np.random.default_rng(0).integers(0, 2, (40, 10, 10), np.uint8))
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
-    code, out, err = said(*arguments)
+    code, out, err = said(*shlex.split(arguments))
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert message in err
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
@@ -203,3 +199,72 @@ def test_the_report_tells_how_the_data_were_prepared(here, said):
     assert said("report", "run", *QUICK)[0] == 0
     page = Path("run/report.html").read_text(encoding="utf-8")
     assert "alphabar train pets --size 8 --classes folders --skip-bad --holdout 0.3 " in page
+
+
+def test_data_that_have_changed_are_not_taken_for_those_trained_on(here, said):
+    noise(here / "pets" / "cats", 30, seed=9)
+    for command in ("eval", "diagnose", "report"):
+        code, out, err = said(command, "run")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "pets has changed since run was trained on it (fingerprint " in err
+        assert "or take it as other data, --data pets" in err
+    code, out, err = said("eval", "run", "--data", "pets", *QUICK)
+    assert (code, err) == (0, "")
+    assert "memorising, and the error on fresh pictures, are not told" in out
+    assert "\nmemorising" not in out
+    assert "by noise level" not in out
+    assert said("report", "run", "--data", "pets", *QUICK)[0] == 0
+    page = Path("run/report.html").read_text(encoding="utf-8")
+    assert 'id="memorising"' not in page
+
+
+def test_given_samples_are_drawn_from_all_of_them(here, said):
+    """Not from the first class alone, where they lie by class."""
+    images = np.zeros((300, 10, 10), np.uint8)
+    images += np.random.default_rng(0).integers(0, 20, images.shape, np.uint8)
+    images[150:] += 200
+    np.save("sorted.npy", images)
+    code, out, _ = said("eval", "sorted.npy", "--data", "sorted.npy", "-n", "60", "--features", "untrained")
+    assert code == 0
+    assert "note: 60 of the 300 samples of sorted.npy, drawn at random (-n)" in out
+    (recall,) = [line.split() for line in out.splitlines() if line.startswith("recall")]
+    assert float(recall[1]) > 0.8
+
+
+def test_pictures_to_compare_with_get_the_samples_size(here, said):
+    noise(here / "wide", 20, seed=3, side=100)
+    code, out, err = said("eval", "wide", "--data", "pets", "-n", "16", "--features", "pixels")
+    assert code == 2  # the damaged picture, named
+    assert "bad.png" in err
+    Path("pets/dogs/bad.png").unlink()
+    code, out, err = said("eval", "wide", "--data", "pets", "-n", "16", "--features", "pixels")
+    assert (code, err) == (0, "")
+    assert "note: the data: 10 to 10 × 10 to 10 pixels, resized and cut to 100 × 100" in out
+    assert "1089 numbers" in out  # 33 x 33 means of 3 x 3
+
+
+def test_weights_that_are_not_finite_are_named_and_the_report_is_still_written(here, said):
+    tensors, facts, _ = load_tensors(Path("run/model.safetensors"))
+    next(iter(tensors.values())).fill_(float("nan"))
+    save_tensors(Path("run/model.safetensors"), tensors, facts)
+    code, out, err = said("eval", "run", *QUICK)
+    assert (code, out) == (2, "")
+    assert err == "alphabar: the weights of run hold NaN or infinity: alphabar diagnose tells more\n"
+    code, _, err = said("report", "run", *QUICK)
+    assert code == 0
+    assert "a page without scores" in err
+    assert "the weights are not finite" in Path("run/report.html").read_text(encoding="utf-8")
+
+
+def test_a_line_of_the_metrics_that_was_cut_is_left_out(here, said):
+    path = Path("run/metrics.jsonl")
+    path.write_text(path.read_text()[:-40])
+    code, _, err = said("diagnose", "run", "-n", "16")
+    assert (code, err) == (1, "")
+
+
+def test_one_class_beside_all_is_said(here, said):
+    code, out, _ = said("eval", "run", *QUICK, "--class", "cats", "--compare", "class=dogs")
+    assert code == 0
+    assert "note: samples of the class cats alone, beside all of the data" in out
+    assert "note (class=dogs): samples of the class dogs alone, beside all of the data" in out

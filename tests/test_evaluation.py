@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import sys
 import warnings
 
@@ -11,12 +13,13 @@ import pytest
 import torch
 
 from alphabar import Dataset, DataSpec, Schedule, sample
+from alphabar.data.prepare import cache_folder
 from alphabar.evaluation import card, compare, frechet_distance, levels, memorisation, open_features
 from alphabar.evaluation.card import memorising, split
 from alphabar.evaluation.case import Case
 from alphabar.evaluation.features import learned, pixels, untrained
 from alphabar.evaluation.levels import Gaussian, Memorising, cosines, level_times
-from alphabar.evaluation.memorisation import close, mann_whitney
+from alphabar.evaluation.memorisation import close, exact_p, mann_whitney
 from alphabar.theory.gaussian import q_sample
 from tiny import tiny_data, tiny_denoiser
 
@@ -332,6 +335,68 @@ def test_samples_that_are_not_of_the_datas_kind_are_refused():
         compare(images[:3], data, features)
 
 
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (5, 3), (3, 5), (7, 7), (9, 2)])
+def test_the_exact_law_of_mann_whitney_counts_every_order(n, m):
+    orders = [
+        sum(i < j for j in b for i in set(range(n + m)) - set(b))
+        for b in itertools.combinations(range(n + m), m)
+    ]
+    for u in range(n * m + 1):
+        assert exact_p(n, m, u) == pytest.approx(np.mean(np.array(orders) >= u))
+
+
+def test_copies_are_told_with_few_held_out_pictures():
+    rng = RNG(0)
+    training, held_out = rng.standard_normal((60, 16)), rng.standard_normal((3, 16))
+    near = np.resize(training, (1000, 16)) + 0.01 * rng.standard_normal((1000, 16))
+    found = memorisation(near, training, held_out, "toy")
+    assert found.memorises
+    assert found.p == pytest.approx(1 / math.comb(1003, 3))
+    copies = memorisation(np.resize(training, (1000, 16)), training, held_out, "toy")
+    assert copies.p == pytest.approx(1 / math.comb(1003, 3))
+    doubled = np.concatenate([held_out, held_out[:1]])
+    assert memorisation(held_out, training, doubled, "toy").p > 0.3  # ties count against
+
+
+def test_long_and_narrow_pictures_have_features():
+    images = RNG(0).random((30, 1, 8, 300), np.float32)
+    data = Dataset(images, None, DataSpec((1, 8, 300), "float32", 0.0, 1.0, 0.5, 0.5), "narrow")
+    assert pixels(data.spec)(images).shape == (30, 8 * 33)
+    assert untrained(data)(images).shape == (30, 64)
+
+
+def test_features_depend_on_what_is_held_out_and_damaged_ones_are_made_again():
+    data = squares(100)
+    other = Dataset(data.images, data.labels, data.spec, data.fingerprint, holdout=0.5)
+    assert untrained(other).digest != untrained(data).digest
+    features = untrained(data)
+    kept = features.of_dataset(data)
+    for path in (cache_folder() / "features").glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-8])
+    np.testing.assert_array_equal(features.of_dataset(data), kept)
+    assert learned(data, images_seen=300).digest == learned(data, images_seen=300).digest
+
+
+def test_a_network_must_give_a_finite_row_for_each_picture(tmp_path):
+    class One(torch.nn.Module):
+        def forward(self, x):
+            return x[:1].flatten(1)
+
+    class Nan(torch.nn.Module):
+        def forward(self, x):
+            return x.flatten(1) / 0.0 * 0.0
+
+    for net, message in (
+        (One(), r"a row of features for each of 40 pictures, got shape \(1,"),
+        (Nan(), "not finite"),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.jit.script(net).save(str(tmp_path / "net.pt"))
+        with pytest.raises(ValueError, match=message):
+            open_features(str(tmp_path / "net.pt"), squares(40))(np.asarray(squares(40).images))
+
+
 def test_scores_of_a_given_network_are_in_its_own_units(tmp_path):
     """As papers have them; features of ours, which have no scale of their own, have that of the data."""
     with warnings.catch_warnings():
@@ -372,7 +437,7 @@ def test_the_whole_card_is_json():
     found = card(images, data, pixels(data.spec), model)
     text = json.loads(json.dumps(found))
     assert {"scores", "levels", "bound", "memorisation", "features", "notes"} <= set(text)
-    assert [m["space"] for m in text["memorisation"]] == ["pixels", "pixels"]
+    assert [m["space"] for m in text["memorisation"]] == ["pixels"]
     assert np.isfinite(text["bound"]["bits_per_dim"])
     copies = np.asarray(data.images)[data.training[:40]]
     assert all(m.memorises for m in memorising(copies, data, None))

@@ -140,3 +140,9 @@ def _digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a .jsonl file, if it is there; one that was cut short is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from . import options
-from .drawing import OPTIONS, arguments, draws, load_model
-from .given import data_of, given_samples, is_model
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ..data import Dataset
+from .drawing import draws
+from .given import data_of, is_model
+from .ways import as_asked, samples_of, way
 
 Own = Annotated[
     str | None,
@@ -59,16 +55,24 @@ def evaluate(
     from .console import errors, output
     from .files import new_file
 
+    check_number(number)
     target = new_file(out, ".json") if out else None
-    ways = [(run, how, "")] + [_way(run, how, text) for text in compare or []]
+    ways = [as_asked(run, how), *(way(run, how, text) for text in compare or [])]
     with errors.status("…") as status:
         dataset = data_of(run, data)
         chosen = open_features(features, dataset, status.update)
         cards = []
         for path, given, name in ways:
-            images, denoiser, drawn = _samples(path, given, dataset, number, status.update)
-            whole = not cards and denoiser is not None
-            found = card(images, dataset, chosen, denoiser if whole else None, exact=exact, say=status.update)
+            images, denoiser, drawn, notes = samples_of(path, given, dataset, number, status.update)
+            try:
+                found = card(
+                    images, dataset, chosen, denoiser, exact=exact, whole=not cards, say=status.update
+                )
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+            found["notes"] += notes
+            if cards and found["n"] != cards[0]["n"]:
+                found["notes"].append(f"{found['n']} samples: scores change with their number")
             cards.append({"of": path, "way": name, **drawn, **found})
     _print(cards, output)
     if target is not None:
@@ -76,48 +80,12 @@ def evaluate(
         output.print(f"wrote {target}")
 
 
-def _way(run: str, how: dict[str, Any], text: str) -> tuple[str, dict[str, Any], str]:
-    """A run and its way to draw from words such as "runs/other steps=10"."""
-    from ..errors import unknown
+def check_number(number: int) -> None:
+    """ValueError for fewer samples than scores need."""
+    from ..evaluation.card import FEWEST
 
-    given, path = dict(how), run
-    for word in text.split():
-        name, equals, value = word.partition("=")
-        if not equals:
-            path = word
-            continue
-        name = {"class": "class_name"}.get(name, name.replace("-", "_"))
-        if name not in OPTIONS:
-            raise unknown("way to draw", name, OPTIONS)
-        kinds = [kind for kind in (int, float) if _is(kind, value)]
-        given[name] = kinds[0](value) if kinds else value
-    return path, given, text
-
-
-def _is(kind: type, text: str) -> bool:
-    try:
-        kind(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _samples(
-    path: str, how: dict[str, Any], dataset: Dataset, n: int, say: Any
-) -> tuple[np.ndarray, Any, dict[str, Any]]:
-    """Samples that are there, or drawn now; with the model and the facts of the drawing."""
-    import time
-
-    from ..sampling import sample
-
-    if not is_model(path):
-        return given_samples(path, dataset.spec, n), None, {}
-    denoiser = load_model(path, how)
-    say(f"drawing {n} samples of {path} …")
-    start = time.perf_counter()
-    drawn = sample(denoiser, n, **arguments(denoiser, how))
-    facts = {"drawn": drawn.facts | {"elapsed_s": time.perf_counter() - start}}
-    return drawn.images, denoiser, facts
+    if number < FEWEST:
+        raise ValueError(f"-n must be at least {FEWEST}, got {number}")
 
 
 def _print(cards: list[dict[str, Any]], output: Any) -> None:
@@ -139,13 +107,16 @@ def _print(cards: list[dict[str, Any]], output: Any) -> None:
     if first.get("levels"):
         output.print("\nerror of x0_hat per dimension (model space) by noise level")
         found = first["levels"]
-        output.print(f"{'t':>8}{'fresh':>12}{'training':>12}{'Gaussian fit':>14}{'by heart':>12}")
-        fresh = found["held_out"] or found["training"]
+        columns = {
+            "held out": found["held_out"],
+            "training": found["training"],
+            "Gaussian fit": found["gaussian"],
+            "by heart": found["memorising"],
+        }
+        columns = {name: values for name, values in columns.items() if values}
+        output.print(f"{'t':>8}" + "".join(f"{name:>14}" for name in columns))
         for i, t in enumerate(found["times"]):
-            gaussian = f"{found['gaussian'][i]:.5f}"
-            output.print(
-                f"{t:>8g}{fresh[i]:>12.5f}{found['training'][i]:>12.5f}{gaussian:>14}{found['memorising'][i]:>12.5f}"
-            )
+            output.print(f"{t:>8g}" + "".join(f"{values[i]:>14.5f}" for values in columns.values()))
     rows = []
     if first.get("bound"):
         b = first["bound"]
@@ -176,6 +147,7 @@ def _print_ways(cards: list[dict[str, Any]], output: Any) -> None:
 
     names = [card["way"] or "as asked" for card in cards]
     ways = Table("", *names, "real pictures", box=box.SIMPLE, pad_edge=False)
+    ways.add_row("samples", *(f"{card['n']:,}" for card in cards), f"{cards[0]['n']:,}")
     counts = [card.get("drawn", {}).get("evaluations", "") for card in cards]
     ways.add_row("evaluations", *map(str, counts), "")
     for name, first in cards[0]["scores"].items():
@@ -183,6 +155,10 @@ def _print_ways(cards: list[dict[str, Any]], output: Any) -> None:
         values = [measured(score["value"], score["error"]) for score in scores]
         ways.add_row(SCORES[name].title, *values, measured(first["floor"], first["floor_error"]))
     output.print(ways)
+    for card in cards[1:]:
+        for note in card["notes"]:
+            if note not in cards[0]["notes"]:
+                output.print(f"note ({card['way']}): {note}")
 
 
 def diagnose(
@@ -196,7 +172,8 @@ def diagnose(
     from ..evaluation import diagnose as look
     from .console import errors, output
 
-    if not Path(run).expanduser().is_dir():
+    check_number(number)
+    if not (Path(run).expanduser().is_dir() and is_model(run)):
         raise ValueError(f"diagnose reads a run's folder, with its metrics and checkpoints; {run} is none")
     with errors.status("…") as status:
         found = look(run, data_of(run, data), number, seed, options.parse_device(device), status.update)

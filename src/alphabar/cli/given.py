@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..data import Dataset, DataSpec
+    from ..data import Dataset
 
 
 CHANNELS = {1: "grey", 3: "rgb", 4: "rgba"}
@@ -31,11 +32,13 @@ def data_of(run: str, data: str | None) -> Dataset:
     from ..files import read_facts
 
     if not is_model(run):
+        if not Path(run).expanduser().exists():
+            raise FileNotFoundError(f"no such file or folder: {run}")
         if data is None:
             raise ValueError(
                 f"{run} is neither a run nor a model file: say what to compare it with, --data DATA"
             )
-        return prepare(data)
+        return prepare(data, **_as_samples(given_samples(run).shape[1:], data))
     facts, _ = read_facts(model_path(run))
     if "data" not in facts:
         raise ValueError(f"{run} is a checkpoint; give the run's folder")
@@ -51,6 +54,12 @@ def data_of(run: str, data: str | None) -> Dataset:
             f"the model's samples have the shape {tuple(facts['data']['shape'])} and {source} has "
             f"{found.spec.shape} (channels, height, width): give data of the model's kind"
         )
+    before = facts["about"].get("data_fingerprint")
+    if data is None and "prepared" in facts["about"] and found.fingerprint != before:
+        raise ValueError(
+            f"{source} has changed since {run} was trained on it (fingerprint {before:.12}, now "
+            f"{found.fingerprint:.12}): bring it back, or take it as other data, --data {source}"
+        )
     return found
 
 
@@ -64,7 +73,7 @@ def prepared_as(run: str, facts: dict[str, Any], data: str | None) -> tuple[str,
 
     known, entry = facts["about"], Path(run).expanduser() / "run.json"
     if entry.exists():
-        known = read_json(entry)["data"]
+        known = read_json(entry).get("data", {})
     source, own = known.get("source", ""), known.get("prepared")
     if not (data or source):
         raise ValueError(f"{run} doesn't say where its data are; give --data DATA")
@@ -76,8 +85,7 @@ def prepared_as(run: str, facts: dict[str, Any], data: str | None) -> tuple[str,
     if facts["about"].get("config", {}).get("conditional", True) and not spec["classes"]:
         how["classes"] = "none"
     if not isinstance(open_source(source, "auto"), Arrays):
-        channels, *size = spec["shape"]
-        how |= {"size": tuple(size), "channels": CHANNELS.get(channels, "auto")}
+        how |= _as_samples(spec["shape"], source)
         how |= {"background": spec["background"]} if spec.get("background") else {}
     elif source != "digits" and spec["low"] is not None and spec["dtype"] != "uint8":
         how["value_range"] = (spec["low"], spec["high"])
@@ -102,21 +110,35 @@ def data_options(how: dict[str, Any]) -> list[str]:
     return words
 
 
-def given_samples(path: str, spec: DataSpec, n: int) -> np.ndarray:
-    """The first n samples of what `alphabar sample` wrote, of an .npy file, or of a folder of pictures."""
+def _as_samples(shape: Sequence[int], data: str) -> dict[str, Any]:
+    """Arguments of `prepare` that give pictures of this shape; arrays are as they are."""
+    from ..data.sources import Arrays, open_source
+
+    if isinstance(open_source(data, "auto"), Arrays):
+        return {}
+    channels, height, width = shape
+    return {"size": (height, width), "channels": CHANNELS.get(channels, "auto")}
+
+
+def given_samples(path: str) -> np.ndarray:
+    """What `alphabar sample` wrote, an .npy file, or a folder of pictures at their own size."""
     import numpy as np
 
     from ..data import prepare
+    from ..data.pictures import upright_size
+    from ..data.sources import Arrays, open_source
+    from ..files import read_json
 
     place = Path(path).expanduser()
     if (place / "samples.json").exists() and (place / "samples.npy").exists():
-        about = json.loads((place / "samples.json").read_text(encoding="utf-8"))
+        about = read_json(place / "samples.json")
         array = np.load(place / "samples.npy", mmap_mode="r")
-        images = array.reshape(about["shape"]) if array.ndim == 3 else array
-        return np.array(images if images.shape == tuple(about["shape"]) else np.moveaxis(images, -1, 1))[:n]
-    if place.is_dir():
-        channels = CHANNELS.get(spec.shape[0], "auto")
-        found = prepare(place, spec.shape[1:], channels=channels, classes="none", holdout=0)
-    else:
-        found = prepare(place, classes="none", holdout=0)
-    return np.array(found.images[:n])
+        shape = tuple(about.get("shape", ()))
+        images = array[:, None] if array.ndim == 3 else array
+        return images if images.shape == shape else np.moveaxis(images, -1, 1)
+    size, source = None, open_source(str(place), "none")
+    if not isinstance(source, Arrays):
+        with contextlib.ExitStack() as opened:
+            sizes = {upright_size(opened.enter_context(source.open(i))) for i in range(len(source.names))}
+        size = sizes.pop() if len(sizes) == 1 else None
+    return prepare(place, size, classes="none", holdout=0).images

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ..data import Dataset
     from ..denoiser import Denoiser
 
-FEWEST = 24  # pictures that scores need
 OPTIONS = {"images": "--images", "epochs": "--epochs", "minutes": "--minutes", "batch_size": "--batch",
            "micro_batch": "--micro-batch", "lr": "--lr", "head": "--head", "loss": "--loss",
            "seed": "--seed"}  # fmt: skip
@@ -35,6 +34,8 @@ def report(
     ] = None,
 ) -> None:
     """Write one page on a run: samples, losses, scores, memorising, and what may be wrong with it."""
+    import numpy as np
+
     from ..denoiser import load
     from ..evaluation import card, diagnose, open_features
     from ..evaluation.report import report as page
@@ -46,15 +47,16 @@ def report(
     if not (folder / "run.json").exists():
         raise ValueError(f"report reads a run's folder, with its metrics and samples; {run} is none")
     target = _target(out, folder)
-    with errors.status("…") as status:
+    with errors.status("…") as status, np.errstate(invalid="ignore"):  # weights may be NaN
         dataset = data_of(run, data)
         denoiser = load(run, options.parse_device(device))
         found: dict[str, Any] = {}
-        chosen = open_features(features, dataset, status.update) if len(dataset.images) >= FEWEST else None
+        why = _why_not(denoiser, number, len(dataset.images))
+        chosen = None if why else open_features(features, dataset, status.update)
         status.update(f"drawing {number} samples …")
         samples = sample(denoiser, number, seed=seed)
         if chosen is None:
-            say(f"scores need {FEWEST} pictures and there are {len(dataset.images)}: a page without them")
+            say(f"{why}: a page without scores")
         else:
             found = card(samples.images, dataset, chosen, denoiser, say=status.update)
         diagnosis = diagnose(run, dataset, seed=seed, device=str(denoiser.device), say=status.update)
@@ -64,6 +66,20 @@ def report(
     with atomic(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
     output.print(f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB); open it in a browser")
+
+
+def _why_not(denoiser: Denoiser, n: int, pictures: int) -> str:
+    """Why there can be no scores, or nothing."""
+    from ..evaluation.card import FEWEST
+    from .ways import check_finite
+
+    if n < FEWEST or pictures < 2 * FEWEST:
+        return f"scores need {FEWEST} samples and {2 * FEWEST} pictures, and there are {n} and {pictures}"
+    try:
+        check_finite(denoiser, "this run")
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _target(out: str | None, folder: Path) -> Path:

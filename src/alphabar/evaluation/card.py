@@ -13,16 +13,17 @@ import numpy as np
 from ..data import Dataset, DataSpec
 from ..denoiser import Denoiser
 from ..random import stream
-from .features import Features
+from .features import Features, pixels
 from .levels import levels, other_classes, spread
 from .likelihood import ode_likelihood
-from .memorisation import Memorisation, memorisation
+from .memorisation import NEIGHBOURS, Memorisation, memorisation
 from .scores import Estimate, error_of
 from .table import SCORES
 from .variational import bound
 
 SPLIT, DRAW = 2**33, 2**33 + 1  # streams of their own, far from those of pictures
 BOUND_PICTURES, EXACT_PICTURES = 256, 32
+FEWEST = 12  # samples that scores need
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,10 @@ def compare(
     """
     check_alike(images, data.spec)
     n = min(len(images), len(data.images) // 2)
-    if n < 12:
+    if n < FEWEST:
         raise ValueError(
-            f"scores need 12 samples and 24 pictures or more, got {len(images)} and {len(data.images)}"
+            f"scores need {FEWEST} samples and {2 * FEWEST} pictures or more, got {len(images)} and "
+            f"{len(data.images)}; ask for more samples, or give more pictures"
         )
     notes = _notes(len(images), n, data)
     say(f"features of {n} samples and {len(data.images)} pictures …")
@@ -153,7 +155,8 @@ def check_alike(images: np.ndarray, spec: DataSpec) -> None:
         raise ValueError("some samples hold values that are not finite")
     if spec.low is not None and spec.high is not None:
         low, high, width = float(images.min()), float(images.max()), spec.high - spec.low
-        if low < spec.low - 0.05 * width or high > spec.high + 0.05 * width or high - low < 0.02 * width:
+        unit = width > 50 and low < high <= 1 and low >= -1  # scaled to -1 to 1 or 0 to 1, most likely
+        if low < spec.low - 0.05 * width or high > spec.high + 0.05 * width or unit:
             raise ValueError(
                 f"samples reach from {low:g} to {high:g} and the data from {spec.low:g} to {spec.high:g}: "
                 "they are not of one range; scale one to the other"
@@ -183,6 +186,7 @@ def card(
     features: Features,
     denoiser: Denoiser | None = None,
     exact: bool = False,
+    whole: bool = True,
     say: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
     """`compare` and `memorising` of samples; of their model also the error by level and the bound. As JSON.
@@ -193,25 +197,34 @@ def card(
         features: what to compare by.
         denoiser: the model that drew them, if it is at hand.
         exact: the exact likelihood as well.
+        whole: what is asked of the model too, and not of its samples alone.
         say: told what is being done.
     """
     trained_on = "" if denoiser is None else denoiser.about.get("data_fingerprint", "")
     found = compare(images, data, features, trained_on, say=say).to_dict()
     found["data"] = {"fingerprint": data.fingerprint, "pictures": len(data.images)}
     found["memorisation"] = []
-    if trained_on and trained_on != data.fingerprint:
-        found["notes"].append("the model was trained on other data: nearness to these is no memorising")
-    elif len(data.held_out) > 1:
+    own = trained_on in ("", data.fingerprint)
+    if not own:
+        found["notes"].append(
+            "the model was trained on other data: memorising, and the error on fresh pictures, are not told"
+        )
+    elif can_tell(data):
         say("nearest training pictures …")
         found["memorisation"] = [m.to_dict() for m in memorising(images, data, features)]
     if denoiser is None:
         return found
     found["model"] = denoiser.digest
+    if not whole:
+        return found
     if other := other_classes(denoiser, data):
         found["notes"].append(f"{other}: no error by noise level, and no likelihood")
         return found
-    say("error by noise level …")
-    found["levels"] = levels(denoiser, data).to_dict()
+    if own:
+        say("error by noise level …")
+        found["levels"] = levels(denoiser, data).to_dict()
+    if own and len(data.held_out) < 2:
+        found["notes"].append("hardly a picture is held out: the bound is of training pictures")
     fresh = data.held_out if len(data.held_out) > 1 else data.training
     some = spread(fresh, BOUND_PICTURES)
     pictures, labels = np.asarray(data.images[some]), None
@@ -236,19 +249,19 @@ def _plain(found: Any) -> dict[str, Any]:
     }
 
 
+def can_tell(data: Dataset) -> bool:
+    """Whether there are pictures enough to tell memorising from luck."""
+    return len(data.held_out) > 1 and len(data.training) > NEIGHBOURS + 1
+
+
 def memorising(images: np.ndarray, data: Dataset, features: Features | None) -> list[Memorisation]:
     """`memorisation` in pixels, and in features if they are given."""
     check_alike(images, data.spec)
 
-    def flat(pictures: np.ndarray) -> np.ndarray:
-        return data.spec.to_model(pictures).reshape(len(pictures), -1)
-
-    found = [
-        memorisation(
-            flat(images), flat(data.images[data.training]), flat(data.images[data.held_out]), "pixels"
-        )
-    ]
-    if features is not None:
+    flat = pixels(data.spec).raw
+    known, fresh = flat(data.images[data.training]), flat(data.images[data.held_out])
+    found = [memorisation(flat(images), known, fresh, "pixels")]
+    if features is not None and features.name != "pixels":
         real = features.of_dataset(data)
         found.append(memorisation(features(images), real[data.training], real[data.held_out], features.name))
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from ..data import Dataset
 from ..denoiser import Denoiser, load
-from ..files import DamagedFile, load_tensors
+from ..files import DamagedFile, json_lines, load_tensors
 from ..sampling import sample
 from .levels import Levels, denoise_with, errors, levels, other_classes, spread
 
@@ -35,12 +34,14 @@ class Case:
             raise ValueError(f"{other}: give the data that it was trained on")
         self.config: dict[str, Any] = self.denoiser.about.get("config", {})
 
+    @property
+    def own(self) -> bool:
+        """Whether the data are those that the run was trained on, as far as is known."""
+        return self.denoiser.about.get("data_fingerprint") in (None, "", self.data.fingerprint)
+
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
-        path = self.run / "metrics.jsonl"
-        if not path.is_file():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return json_lines(self.run / "metrics.jsonl")
 
     @cached_property
     def raw(self) -> Denoiser | None:

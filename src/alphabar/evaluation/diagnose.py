@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from ..data import Dataset
+from .card import can_tell, memorising
 from .case import Case
 from .levels import spread
-from .memorisation import memorisation
 from .probe import condition_probe
 
 SAMPLES = 64
@@ -195,10 +195,9 @@ def conditions_ignored(case: Case) -> Finding | None:
 def memorised(case: Case) -> Finding | None:
     """Samples that are training pictures."""
     spec, data = case.denoiser.data, case.data
-    if len(data.held_out) < 2 or len(data.training) < 12:
+    if not can_tell(data) or not case.own:
         return None
-    known, fresh = (spec.to_model(data.images[i]).reshape(len(i), -1) for i in (data.training, data.held_out))
-    found = memorisation(case.samples.reshape(len(case.samples), -1), known, fresh, "pixels")
+    found = memorising(spec.to_data(case.samples), data, None)[0]
     if not found.memorises:
         return None
     return Finding(
@@ -212,7 +211,7 @@ def memorised(case: Case) -> Finding | None:
 def under_trained(case: Case) -> Finding | None:
     """More error than a Gaussian fit makes at the noisiest or the cleanest levels."""
     found = case.levels
-    ratio = np.array(found.fresh) / np.array(found.gaussian)
+    ratio = np.array(found.fresh) / np.maximum(found.gaussian, 1e-12)
     third = max(1, len(ratio) // 3)
     low, high = float(np.mean(ratio[:third])), float(np.mean(ratio[-third:]))
     if max(low, high) < 1.05:

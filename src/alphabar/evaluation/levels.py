@@ -55,8 +55,8 @@ class Levels:
         return self.training if self.held_out is None else self.held_out
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return asdict(self)
+        """As JSON; an error that one picture doesn't tell is null."""
+        return asdict(self) | {"error": [e if math.isfinite(e) else None for e in self.error]}
 
 
 def levels(denoiser: Denoiser, data: Dataset, n: int = 128, seed: int = 0) -> Levels:

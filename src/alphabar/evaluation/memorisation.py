@@ -11,6 +11,7 @@ import numpy as np
 NEIGHBOURS = 10
 BLOCK = 500
 SURE, PLAIN = 1e-3, 0.75
+EXACT = 20
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,11 @@ def memorisation(samples: np.ndarray, training: np.ndarray, held_out: np.ndarray
 def close(queries: np.ndarray, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(distance to the nearest over the mean distance to the ten next, number of the nearest)."""
     ratio, nearest = np.empty(len(queries)), np.empty(len(queries), np.int64)
-    pictures = np.asarray(pictures, np.float64)
-    norms = (pictures**2).sum(1)
+    norms = np.concatenate([(part.astype(np.float64) ** 2).sum(1) for part in parts(pictures)])
     for i in range(0, len(queries), BLOCK):
         x = np.asarray(queries[i : i + BLOCK], np.float64)
-        squared = (x**2).sum(1)[:, None] - 2 * x @ pictures.T + norms
+        products = np.concatenate([x @ part.T.astype(np.float64) for part in parts(pictures)], 1)
+        squared = (x**2).sum(1)[:, None] - 2 * products + norms
         first = np.argpartition(squared, NEIGHBOURS + 1, 1)[:, : NEIGHBOURS + 1]
         # anew for those few, without the cancellation of the line above
         exact = np.sqrt(((x[:, None] - pictures[first]) ** 2).sum(2))
@@ -112,10 +113,16 @@ def close(queries: np.ndarray, pictures: np.ndarray) -> tuple[np.ndarray, np.nda
     return ratio, nearest
 
 
+def parts(pictures: np.ndarray) -> list[np.ndarray]:
+    """In blocks, so that no second copy of all is made."""
+    return [pictures[i : i + 20 * BLOCK] for i in range(0, len(pictures), 20 * BLOCK)]
+
+
 def mann_whitney(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """P(a < b) + P(a = b)/2, and the one-sided p-value of that much or more if a and b are of one law.
 
-    By the normal approximation with its correction for ties.
+    Exact where one side has 20 or fewer, with ties counted against; else by the normal approximation with
+    its correction for ties.
     """
     n, m = len(a), len(b)
     both = np.concatenate([a, b])
@@ -125,5 +132,26 @@ def mann_whitney(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     u = n * m + n * (n + 1) / 2 - ranks[:n].sum()
     ties = (counts**3 - counts).sum() / ((n + m) * (n + m - 1))
     variance = n * m / 12 * (n + m + 1 - ties)
-    z = (u - n * m / 2) / math.sqrt(variance) if variance > 0 else 0.0
-    return float(u / (n * m)), 0.5 * math.erfc(z / math.sqrt(2))
+    if min(n, m) <= EXACT:
+        p = exact_p(n, m, int(np.searchsorted(np.sort(a), b).sum()))
+    else:
+        z = (u - n * m / 2) / math.sqrt(variance) if variance > 0 else 0.0
+        p = 0.5 * math.erfc(z / math.sqrt(2))
+    return float(u / (n * m)), p
+
+
+def exact_p(n: int, m: int, u: int) -> float:
+    """P(at least u of the n m pairs have a < b) for n + m draws of one law without ties.
+
+    The number of orders with n m - k such pairs is the coefficient of q^k in the Gaussian binomial,
+    the product over i = 1..m of (1 - q^(n + i)) / (1 - q^i) (Mann and Whitney 1947).
+    """
+    large, small, most = max(n, m), min(n, m), n * m - u
+    ways = np.zeros(most + 1, object)
+    ways[0] = 1
+    for i in range(1, small + 1):
+        for start in range(min(i, most + 1)):
+            ways[start::i] = np.cumsum(ways[start::i])
+        if large + i <= most:
+            ways[large + i :] = ways[large + i :] - ways[: -(large + i)]
+    return int(ways.sum()) / math.comb(n + m, m)

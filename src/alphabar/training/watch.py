@@ -91,7 +91,7 @@ class Watch:
 
         In an untrained network's features. Samples 0 to 63 of
         seed 0, of 6 evaluations: always the same noise, so that what changes is the model. Of so few the
-        distance is far from 0 even for real pictures. None where samples are not finite.
+        distance is far from 0 even for real pictures. None where that is not finite.
         """
         if len(self.trainer.data.training) < 2:
             return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable
@@ -15,12 +16,13 @@ from torch import Tensor, nn
 
 from ...data import Dataset, DataSpec
 from ...data.prepare import cache_folder
-from ...files import load_tensors, save_tensors
+from ...files import DamagedFile, load_tensors, save_tensors
 from ..levels import spread
 
 BLOCK = 250
 SOME = 2000
-SIDE = 32  # features of our own see pictures at about this many pixels a side
+SIDE = 32  # features of our own see pictures shrunk by whole factors, to less than twice this a side
+SHRUNK = f"model space, shrunk to less than {2 * SIDE} pixels a side"
 
 
 @dataclass
@@ -43,15 +45,20 @@ class Features:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """(n, C, H, W) in data space → (n, d), float64."""
+        return self.raw(images).astype(np.float64)
+
+    def raw(self, images: np.ndarray) -> np.ndarray:
+        """The same, as the network has them."""
         blocks = [self.embed(np.asarray(images[i : i + BLOCK])) for i in range(0, len(images), BLOCK)]
-        return np.concatenate(blocks).astype(np.float64)
+        return np.concatenate(blocks)
 
     def of_dataset(self, data: Dataset) -> np.ndarray:
         """The features of every picture of a data set, kept on disk by fingerprint and digest."""
         key = hashlib.sha256(f"{data.fingerprint} {self.digest} {self.preprocessing}".encode()).hexdigest()
         path = cache_folder() / "features" / f"{key[:20]}.safetensors"
         if data.fingerprint and path.exists():
-            return load_tensors(path)[0]["features"].numpy()
+            with contextlib.suppress(DamagedFile):
+                return load_tensors(path)[0]["features"].numpy()
         found = self(data.images)
         if data.fingerprint:
             save_tensors(path, {"features": torch.from_numpy(found)}, {"features": self.digest})
@@ -63,15 +70,15 @@ def pixels(spec: DataSpec) -> Features:
     return Features(
         "pixels",
         "pixels",
-        f"model space, at most about {SIDE} pixels a side, flattened",
+        f"{SHRUNK}, flattened",
         lambda images: shrunk(torch.from_numpy(spec.to_model(images))).flatten(1).numpy(),
     )
 
 
 def shrunk(x_0: Tensor) -> Tensor:
-    """Pictures at about 32 pixels a side, by means over squares; small ones as they are."""
-    factor = max(x_0.shape[-2:]) // SIDE
-    return F.avg_pool2d(x_0, factor) if factor > 1 else x_0
+    """Pictures of less than 64 pixels a side, by means over squares; small ones as they are."""
+    factors = [max(1, side // SIDE) for side in x_0.shape[-2:]]
+    return F.avg_pool2d(x_0, factors) if max(factors) > 1 else x_0
 
 
 def standardised(features: Features, data: Dataset) -> Features:
@@ -81,7 +88,7 @@ def standardised(features: Features, data: Dataset) -> Features:
     """
     real = features(data.images[spread(data.training, SOME)])
     mean, unit = real.mean(0), math.sqrt(real.var(0).mean()) or 1.0
-    made_on = data.fingerprint.encode() or mean.tobytes()
+    made_on = f"{data.fingerprint} {data.holdout}".encode() if data.fingerprint else mean.tobytes()
     return replace(
         features,
         digest=hashlib.sha256(features.digest.encode() + made_on).hexdigest(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 
 from ...data import Dataset
 from ...data.prepare import cache_folder
-from ...files import load_tensors, save_tensors
-from .base import SIDE, Features, digest, shrunk, standardised
+from ...files import DamagedFile, load_tensors, save_tensors
+from .base import SHRUNK, Features, digest, shrunk, standardised
 
 WIDTH = 64
 IMAGES_SEEN = 150_000
@@ -63,22 +64,23 @@ def learned(
         "holdout": data.holdout,
         "images_seen": images_seen,
         "seed": seed,
-        "version": 1,
+        "version": 2,
     }
     key = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:20]
     path = cache_folder() / "features" / f"learned-{key}.safetensors"
-    net = SmallNet(spec.shape[0], len(spec.classes) if supervised else WIDTH)
+    net, about = SmallNet(spec.shape[0], len(spec.classes) if supervised else WIDTH), {}
     if data.fingerprint and path.exists():
-        tensors, about, _ = load_tensors(path)
-        net.load_state_dict(tensors)
-        net.eval()
-    else:
+        with contextlib.suppress(DamagedFile):
+            tensors, about, _ = load_tensors(path)
+            net.load_state_dict(tensors)
+            net.eval()
+    if not about:
         say("learning features on the data, once …")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = SmallNet(spec.shape[0], len(spec.classes) if supervised else WIDTH)
             _fit(net, data, images_seen, seed, supervised)
-        about = made | _held_out_accuracy(net, data, supervised)
+            about = made | _held_out_accuracy(net, data, supervised)
         if data.fingerprint:
             save_tensors(path, net.state_dict(), about)
     net.requires_grad_(False)
@@ -88,10 +90,11 @@ def learned(
         return net.embed(shrunk(x)).numpy()
 
     by = f"classes, {about['accuracy']:.1%} right" if supervised else f"pairs, {about['accuracy']:.1%} found"
+    among = f"{about['pictures']:,} {'held-out' if len(data.held_out) else 'training'} pictures"
     found = Features(
-        f"learned on the data (by its {by} on held-out pictures)",
+        f"learned on the data (by its {by}, of {among})",
         digest(net),
-        f"model space, at most about {SIDE} pixels a side",
+        SHRUNK,
         embed,
         about,
     )
@@ -140,7 +143,7 @@ def pair_loss(z: Tensor, temperature: float = 0.2) -> Tensor:
 
 
 def _held_out_accuracy(net: SmallNet, data: Dataset, supervised: bool) -> dict[str, float]:
-    """On up to 2,000 held-out pictures: the share of classes named, or of pairs found among 100 pictures."""
+    """On up to 2,000 held-out pictures: the share of classes named, or of pairs found among up to 100."""
     indices = data.held_out if len(data.held_out) else data.training[:BATCH]
     right = total = 0
     with torch.no_grad():
@@ -155,4 +158,4 @@ def _held_out_accuracy(net: SmallNet, data: Dataset, supervised: bool) -> dict[s
                 found, wanted = (b @ a.T).argmax(1), torch.arange(len(x))
             right += int((found == wanted).sum())
             total += len(x)
-    return {"accuracy": right / total}
+    return {"accuracy": right / total, "pictures": total}

@@ -101,7 +101,8 @@ def timm(folder: Path, spec: DataSpec) -> Features:
     if channels != 3:
         raise ValueError(f"the network in {folder} takes {channels} channels, and pictures are given with 3")
     mode = how["interpolation"] if how["interpolation"] in ("bilinear", "bicubic") else "bicubic"
-    return _network(folder, spec, net, digest(net), tuple(size), mode, how["mean"], how["std"])
+    known = hashlib.sha256((digest(net) + _file_digest(folder / CONFIG)).encode()).hexdigest()
+    return _network(folder, spec, net, known, tuple(size), mode, how["mean"], how["std"])
 
 
 # --- what they share -----------------------------------------------------------------------------
@@ -128,12 +129,20 @@ def _network(
             x = (x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
         try:
             with torch.no_grad():
-                return run(x).flatten(1).float().numpy()
+                found = run(x)
         except Exception as error:
             raise ValueError(
                 f"the network in {path} can't take pictures of shape {tuple(x.shape[1:])}: "
                 + _last_line(error)
             ) from None
+        if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(x):
+            what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(
+                f"the network in {path} must give a row of features for each of {len(x)} pictures, got {what}"
+            )
+        if not torch.isfinite(found).all():
+            raise ValueError(f"the network in {path} gives features that are not finite")
+        return found.flatten(1).float().numpy()
 
     text = f", {mode} to {size[0]} x {size[1]}" if size else ", own size"
     text += f", less {tuple(mean)}, over {tuple(std)}" if mean else ""
@@ -149,7 +158,7 @@ def _bytes(images: np.ndarray, spec: DataSpec) -> Tensor:
     high = spec.offset + 3 * spec.scale if spec.high is None else spec.high
     shown = displayable(images, low, high)
     shown = shown.repeat(3, 1) if shown.shape[1] == 1 else shown[:, :3]
-    return torch.from_numpy(np.ascontiguousarray(shown))
+    return torch.from_numpy(np.array(shown))  # a copy, for the data may be read-only
 
 
 def _check_channels(spec: DataSpec) -> None:

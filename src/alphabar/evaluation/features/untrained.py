@@ -11,7 +11,7 @@ from torch import nn
 
 from ...data import Dataset
 from ...random import stream
-from .base import SIDE, Features, digest, shrunk, standardised
+from .base import SHRUNK, Features, digest, shrunk, standardised
 
 WIDTHS = (32, 64, 64)
 WEIGHTS = 2**34  # a stream of its own
@@ -35,7 +35,4 @@ def untrained(data: Dataset) -> Features:
     def embed(images: np.ndarray) -> np.ndarray:
         return net(shrunk(torch.from_numpy(spec.to_model(images)))).mean((2, 3)).numpy()
 
-    found = Features(
-        "an untrained network's", digest(net), f"model space, at most about {SIDE} pixels a side", embed
-    )
-    return standardised(found, data)
+    return standardised(Features("an untrained network's", digest(net), SHRUNK, embed), data)

@@ -91,7 +91,7 @@ def by_level(f: Facts) -> list[Html]:
     if not found:
         return []
     place = (-f.denoiser.schedule.lam_at(found["times"])).tolist()
-    fresh, error = np.array(found["held_out"] or found["training"]), np.array(found["error"])
+    fresh, error = np.array(found["held_out"] or found["training"]), np.array(found["error"], np.float64)
     band = (np.maximum(fresh - 1.96 * error, 0), fresh + 1.96 * error)
     lines = [Line("held out" if found["held_out"] else "model", place, fresh, band=band, dots=True)]
     if found["held_out"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +14,10 @@ import numpy as np
 
 from ...data import Dataset
 from ...denoiser import Denoiser
-from ...files import read_json
+from ...files import json_lines, read_json
 from ...images import displayable, enlarged, picture
 from ...sampling import Samples
-from ..card import memorising
+from ..card import can_tell, memorising
 from ..diagnose import Diagnosis
 from ..levels import spread
 from ..memorisation import Memorisation
@@ -89,7 +88,8 @@ class Facts:
     @cached_property
     def memorisation(self) -> Memorisation | None:
         """In pixels, with each sample's nearest training picture."""
-        if len(self.data.held_out) < 2 or len(self.data.training) < 12:
+        trained_on = self.denoiser.about.get("data_fingerprint") or self.data.fingerprint
+        if not can_tell(self.data) or trained_on != self.data.fingerprint:
             return None
         return memorising(self.samples.images, self.data, None)[0]
 
@@ -139,9 +139,3 @@ def shown(image: np.ndarray, about: str) -> Html:
             break
     url = f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
     return tag("img", src=url, alt=about, width=drawn.width, height=drawn.height)
-
-
-def json_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a .jsonl file, if it is there; one that was cut short is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -10,7 +10,7 @@ import typer
 from . import options
 from .drawing import draws
 from .given import data_of, is_model
-from .ways import as_asked, samples_of, way
+from .ways import as_asked, check_given, samples_of, way
 
 Own = Annotated[
     str | None,
@@ -60,16 +60,13 @@ def evaluate(
     ways = [as_asked(run, how), *(way(run, how, text) for text in compare or [])]
     with errors.status("…") as status:
         dataset = data_of(run, data)
+        for path, *_ in ways:
+            check_given(path, dataset)
         chosen = open_features(features, dataset, status.update)
         cards = []
         for path, given, name in ways:
             images, denoiser, drawn, notes = samples_of(path, given, dataset, number, status.update)
-            try:
-                found = card(
-                    images, dataset, chosen, denoiser, exact=exact, whole=not cards, say=status.update
-                )
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from None
+            found = card(images, dataset, chosen, denoiser, exact=exact, whole=not cards, say=status.update)
             found["notes"] += notes
             if cards and found["n"] != cards[0]["n"]:
                 found["notes"].append(f"{found['n']} samples: scores change with their number")

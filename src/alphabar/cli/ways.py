@@ -99,6 +99,18 @@ def samples_of(
     return drawn.images, denoiser, facts, notes
 
 
+def check_given(path: str, dataset: Dataset) -> None:
+    """ValueError, before anything takes long, for samples that are not of the data's kind."""
+    from ..evaluation.card import check_alike
+
+    if is_model(path):
+        return
+    try:
+        check_alike(given_samples(path), dataset.spec)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
 def check_finite(denoiser: Denoiser, path: str) -> None:
     """ValueError for weights of which nothing can be drawn."""
     if not all(bool(p.isfinite().all()) for p in denoiser.parameters()):

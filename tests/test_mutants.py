@@ -15,6 +15,7 @@ import victim
 
 TESTS = Path(__file__).parent
 NOTICED = 41  # pytest's exit code for failed tests, 1, kept apart from that of a crash
+LOST = 255  # what multiprocessing says when the fork server has lost a process: no verdict
 ALL_BUGS = set(range(1, 46))
 
 
@@ -39,9 +40,12 @@ def kill(mutant, folder):
         return f"{mutant.old!r} is found {text.count(mutant.old)} times in {mutant.file}"
     file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
     nodes = [str(TESTS / node) for node in mutant.tests.split()]
-    process = victim.CONTEXT.Process(target=run_tests, args=(folder, nodes))
-    process.start()
-    process.join()
+    for _ in range(2):
+        process = victim.CONTEXT.Process(target=run_tests, args=(folder, nodes))
+        process.start()
+        process.join()
+        if process.exitcode != LOST:
+            break
     return process.exitcode
 
 

@@ -98,7 +98,8 @@ class Watch:
         ema = self.trainer.ema
         features, reference, floor = self._reference
         with np.errstate(invalid="ignore"):
-            found = features(sample(ema, PICTURES, plan=make_plan(ema.schedule, steps=EVALUATIONS)).images)
+            plan = make_plan(ema.schedule, steps=EVALUATIONS)
+            found = features(sample(ema, PICTURES, plan=plan, precision=ema.precision).images)
         finite = bool(np.isfinite(found).all())
         return {"sample_distance": frechet_distance(found, reference) if finite else None} | floor
 

@@ -91,15 +91,6 @@ def original(tmp_path_factory):
 
 
 @pytest.fixture
-def here(original, tmp_path, monkeypatch):
-    """A copy of it all to work in, and to damage."""
-    place = tmp_path / "here"
-    shutil.copytree(original, place)
-    monkeypatch.chdir(place)
-    return place
-
-
-@pytest.fixture
 def plain(tmp_path_factory):
     """A model without classes."""
     from alphabar import Denoiser, Schedule, UNet

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import warnings
 
@@ -75,14 +74,6 @@ def original(tmp_path_factory):
     mask[2:5, 3:] = 255
     Image.fromarray(mask).save(place / "mask.png")
     np.save(place / "mask.npy", mask > 0)
-    return place
-
-
-@pytest.fixture
-def here(original, tmp_path, monkeypatch):
-    place = tmp_path / "here"
-    shutil.copytree(original, place)
-    monkeypatch.chdir(place)
     return place
 
 

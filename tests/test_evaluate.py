@@ -10,24 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from alphabar.data.prepare import cache_folder
 from alphabar.evaluation.table import SCORES, measured
 from alphabar.files import load_tensors, save_tensors
-from test_bad_input import TINY, call
+from test_bad_input import TINY, call, pictures
 
 HOW = ["--size", "8", "--classes", "folders", "--skip-bad", "--holdout", "0.3"]
 QUICK = ["-n", "16", "--features", "untrained"]
-
-
-def noise(folder, n, seed=0, side=10):
-    generator = np.random.default_rng(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in range(n):
-        Image.fromarray(generator.integers(0, 256, (side, side), dtype=np.uint8)).save(
-            folder / f"{i:02d}.png"
-        )
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +25,7 @@ def original(tmp_path_factory):
     """pets (cats, dogs and a damaged file) and run on them, prepared in unusual ways."""
     place = tmp_path_factory.mktemp("original")
     for seed, name in enumerate(("cats", "dogs")):
-        noise(place / "pets" / name, 24, seed)
+        pictures(place / "pets" / name, 24, 10, seed)
     (place / "pets" / "dogs" / "bad.png").write_bytes(b"\x89PNG")
     before = Path.cwd()
     os.chdir(place)
@@ -44,25 +34,6 @@ def original(tmp_path_factory):
     finally:
         os.chdir(before)
     return place
-
-
-@pytest.fixture
-def here(original, tmp_path, monkeypatch):
-    place = tmp_path / "here"
-    shutil.copytree(original, place)
-    monkeypatch.chdir(place)
-    return place
-
-
-@pytest.fixture
-def said(capfd):
-    """The program's exit code, output and errors."""
-
-    def said(*arguments):
-        capfd.readouterr()
-        return call(*arguments), *capfd.readouterr()
-
-    return said
 
 
 def test_a_run_is_scored_against_its_own_data_as_they_were_prepared(here, said):
@@ -102,7 +73,7 @@ def test_a_run_from_before_this_was_written_down(here, said):
 
 
 def test_other_data_are_prepared_as_the_models_samples_are(here, said):
-    noise(here / "others", 40, seed=5, side=30)
+    pictures(here / "others", 40, seed=5, side=30)
     code, out, err = said("eval", "run", "--data", "others", *QUICK)
     assert (code, err) == (0, "")
     assert "16 samples of run against 24 pictures\n" in out
@@ -111,7 +82,7 @@ def test_other_data_are_prepared_as_the_models_samples_are(here, said):
 
 
 def test_samples_of_anybody(here, said):
-    noise(here / "theirs", 20, seed=7)
+    pictures(here / "theirs", 20, 10, seed=7)
     np.save("theirs.npy", np.random.default_rng(0).integers(0, 256, (20, 10, 10), np.uint8))
     assert call("sample", "run", "-n", "14", "--steps", "2", "--out", "ours") == 0
     for name, data, n in (("theirs", "pets/cats", 12), ("theirs.npy", "pets/cats", 12)):
@@ -122,7 +93,7 @@ def test_samples_of_anybody(here, said):
         assert "bound" not in out
     Path("pets/dogs/bad.png").unlink()
     assert call("data", "pets", "--size", "8") == 0
-    noise(here / "small", 30, side=8)
+    pictures(here / "small", 30, side=8)
     code, out, _ = said("eval", "ours", "--data", "small", *QUICK)
     assert code == 0
     assert "14 samples of ours against 16 pictures\n" in out
@@ -202,7 +173,7 @@ def test_the_report_tells_how_the_data_were_prepared(here, said):
 
 
 def test_data_that_have_changed_are_not_taken_for_those_trained_on(here, said):
-    noise(here / "pets" / "cats", 30, seed=9)
+    pictures(here / "pets" / "cats", 30, 10, seed=9)
     for command in ("eval", "diagnose", "report"):
         code, out, err = said(command, "run")
         assert (code, out, err.count("\n")) == (2, "", 1)
@@ -232,7 +203,7 @@ def test_given_samples_are_drawn_from_all_of_them(here, said):
 
 
 def test_pictures_to_compare_with_get_the_samples_size(here, said):
-    noise(here / "wide", 20, seed=3, side=100)
+    pictures(here / "wide", 20, seed=3, side=100)
     code, out, err = said("eval", "wide", "--data", "pets", "-n", "16", "--features", "pixels")
     assert code == 2  # the damaged picture, named
     assert "bad.png" in err

@@ -329,17 +329,6 @@ def test_charts_of_nothing():
 # --- the command ---------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def said(capfd):
-    """The program's exit code, output and errors."""
-
-    def said(*arguments):
-        capfd.readouterr()
-        return call(*arguments), *capfd.readouterr()
-
-    return said
-
-
 def test_the_command_writes_renews_and_spares(tmp_path, monkeypatch, said):
     np.save(tmp_path / "data.npy", np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8))
     monkeypatch.chdir(tmp_path)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from ..denoiser import Denoiser
 
 SUBSET = 2**35  # a stream of its own
+USUAL = {option: default for option, (_, default) in OPTIONS.items()}
 
 
 def as_asked(path: str, how: dict[str, Any], name: str = "") -> tuple[str, dict[str, Any], str]:
     """A way to draw, or samples that are there: those take no options."""
     if not Path(path).expanduser().exists():
         raise FileNotFoundError(f"no such file or folder: {path}")
-    usual = {option: default for option, (_, default) in OPTIONS.items()}
-    given = [option for option, value in how.items() if value != usual[option] and option != "device"]
+    given = [option for option, value in how.items() if value != USUAL[option] and option != "device"]
     if given and not is_model(path):
         raise ValueError(f"{path} holds samples, and {', '.join(given)} would be for a model to draw some")
     return path, how, name
@@ -46,8 +46,8 @@ def way(run: str, how: dict[str, Any], text: str) -> tuple[str, dict[str, Any], 
         given[name] = _read(name, value)
     if (path, given) == (run, how):
         raise ValueError(f"--compare takes a run, or a way to draw such as steps=10, got {text!r}")
-    if not is_model(path):
-        given = {option: default for option, (_, default) in OPTIONS.items()} if given == how else given
+    if given == how and not is_model(path):  # samples beside a model that was asked to draw in some way
+        given = USUAL
     return as_asked(path, given, text)
 
 

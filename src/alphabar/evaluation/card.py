@@ -14,7 +14,7 @@ from ..data import Dataset, DataSpec
 from ..denoiser import Denoiser
 from ..random import stream
 from .features import Features, pixels
-from .levels import levels, other_classes, spread
+from .levels import levels, other_classes, spread, trained_on
 from .likelihood import ode_likelihood
 from .memorisation import NEIGHBOURS, Memorisation, memorisation
 from .scores import Estimate, error_of
@@ -200,11 +200,11 @@ def card(
         whole: what is asked of the model too, and not of its samples alone.
         say: told what is being done.
     """
-    trained_on = "" if denoiser is None else denoiser.about.get("data_fingerprint", "")
-    found = compare(images, data, features, trained_on, say=say).to_dict()
+    fingerprint = "" if denoiser is None else denoiser.about.get("data_fingerprint", "")
+    found = compare(images, data, features, fingerprint, say=say).to_dict()
     found["data"] = {"fingerprint": data.fingerprint, "pictures": len(data.images)}
     found["memorisation"] = []
-    own = trained_on in ("", data.fingerprint)
+    own = denoiser is None or trained_on(denoiser, data)
     if not own:
         found["notes"].append(
             "the model was trained on other data: memorising, and the error on fresh pictures, are not told"

@@ -14,7 +14,7 @@ from ..data import Dataset
 from ..denoiser import Denoiser, load
 from ..files import DamagedFile, json_lines, load_tensors
 from ..sampling import sample
-from .levels import Levels, denoise_with, errors, levels, other_classes, spread
+from .levels import Levels, denoise_with, errors, levels, other_classes, spread, trained_on
 
 PICTURES = 2000
 
@@ -37,7 +37,7 @@ class Case:
     @property
     def own(self) -> bool:
         """Whether the data are those that the run was trained on, as far as is known."""
-        return self.denoiser.about.get("data_fingerprint") in (None, "", self.data.fingerprint)
+        return trained_on(self.denoiser, self.data)
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:

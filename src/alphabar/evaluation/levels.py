@@ -115,6 +115,11 @@ def spread(indices: np.ndarray, n: int) -> np.ndarray:
     return indices[np.linspace(0, len(indices) - 1, min(n, len(indices))).round().astype(int)]
 
 
+def trained_on(denoiser: Denoiser, data: Dataset) -> bool:
+    """Whether the data are those that the model was trained on, as far as is known."""
+    return denoiser.about.get("data_fingerprint") in (None, "", data.fingerprint)
+
+
 def other_classes(denoiser: Denoiser, data: Dataset) -> str:
     """What to say if the data have not the classes that the model needs; nothing if they have."""
     needs, has = denoiser.data.classes, data.spec.classes

@@ -19,7 +19,7 @@ from ...images import displayable, enlarged, picture
 from ...sampling import Samples
 from ..card import can_tell, memorising
 from ..diagnose import Diagnosis
-from ..levels import spread
+from ..levels import spread, trained_on
 from ..memorisation import Memorisation
 from .markup import Html, tag
 
@@ -88,8 +88,7 @@ class Facts:
     @cached_property
     def memorisation(self) -> Memorisation | None:
         """In pixels, with each sample's nearest training picture."""
-        trained_on = self.denoiser.about.get("data_fingerprint") or self.data.fingerprint
-        if not can_tell(self.data) or trained_on != self.data.fingerprint:
+        if not can_tell(self.data) or not trained_on(self.denoiser, self.data):
             return None
         return memorising(self.samples.images, self.data, None)[0]
 

@@ -1,0 +1,285 @@
+"""Randomness as an argument: number n of (seed, purpose, index, step) is one function, on every device.
+
+Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", SC'11) turns a counter and
+a key into four words of 32 bits, and keeps no state. Here
+
+    key     = (low word, high word) of the seed
+    counter = (block, step, low word of the index, 2^24 purpose + high word of the index)
+
+and block b holds the normal numbers 4 b … 4 b + 3 of its sample. So a slice of a batch, a prefix of a shape,
+a micro-batch, another process and a GPU have the same numbers, equal to the bit: logarithm, sine and cosine
+are made of +, -, ×, ÷ and √ alone, each rounded correctly everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import unknown
+
+PURPOSES = (
+    "weights",
+    "order",
+    "flip",
+    "time",
+    "noise",
+    "dropout",
+    "holdout",
+    "validation",
+    "sample",
+    "condition",
+    "condition_dropout",
+    "fit",
+    "conditioning",
+    "evaluation",
+)
+"""What random numbers are for. The place in this table is a part of every number: append, don't sort."""
+
+MASK = 2**32 - 1
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+WEYL = 0x9E3779B9, 0xBB67AE85
+ATANH = [4 / (2 * n + 1) for n in range(9)]
+SINE = [(-1) ** n * (math.pi / 2) ** (2 * n + 1) / math.factorial(2 * n + 1) for n in range(8)]
+BLOCKS_AT_ONCE, BLOCKS_AT_ONCE_ON_DEVICE = 2**13, 2**22
+"""On a CPU what fits a core's cache; elsewhere what fits the memory."""
+
+Whole = int | np.integer | Sequence[int] | np.ndarray
+"""One whole number, or one for each sample."""
+
+
+def normal(
+    seed: Whole, purpose: str, indices: Whole, step: Whole = 0, *, shape: Sequence[int] = ()
+) -> np.ndarray:
+    """Standard normal numbers, float32: (n, *shape) for n indices, (*shape) for a single one.
+
+    Args:
+        seed: 0 … 2^63 - 1; one, or one for each index.
+        purpose: among PURPOSES.
+        indices: which samples, each 0 … 2^56 - 1; one or a row of them.
+        step: 0 … 2^32 - 1; one, or one for each index.
+        shape: of one sample. Its numbers are counted in row-major order.
+
+    >>> whole = normal(0, "noise", range(5), 7, shape=(2, 3))
+    >>> bool((whole[3] == normal(0, "noise", 3, 7, shape=(2, 3))).all())
+    True
+    """
+    count = math.prod(shape)
+    rows = np.empty((np.size(indices), -(-count // 4), 4), np.float32)
+    for here, words in _blocks(seed, purpose, indices, step, rows.shape[1]):
+        _box_muller(words, rows[here])
+    return _shaped(rows, count, indices, shape)
+
+
+def uniform(
+    seed: Whole, purpose: str, indices: Whole, step: Whole = 0, *, shape: Sequence[int] = ()
+) -> np.ndarray:
+    """Uniform numbers of 53 bits within [0, 1), float64, two a block; arguments as for `normal`."""
+    count = math.prod(shape)
+    rows = np.empty((np.size(indices), -(-count // 2), 2))
+    for here, (a, b, c, d) in _blocks(seed, purpose, indices, step, rows.shape[1]):
+        rows[here][..., 0] = ((a >> 5) * 2**26 + (b >> 6)) * 2.0**-53
+        rows[here][..., 1] = ((c >> 5) * 2**26 + (d >> 6)) * 2.0**-53
+    return _shaped(rows, count, indices, shape)
+
+
+def normal_tensor(
+    seed: Whole,
+    purpose: str,
+    indices: Whole,
+    step: Whole = 0,
+    *,
+    shape: Sequence[int] = (),
+    device: str | torch.device = "cpu",
+) -> Tensor:
+    """The numbers of `normal`, equal to the bit, made on the device (on the CPU where it has no float64)."""
+    device = torch.device(device)
+    if device.type in ("cpu", "mps"):
+        return torch.from_numpy(normal(seed, purpose, indices, step, shape=shape)).to(device)
+    return _normal_in_torch(seed, purpose, indices, step, shape, device)
+
+
+def _normal_in_torch(
+    seed: Whole, purpose: str, indices: Whole, step: Whole, shape: Sequence[int], device: torch.device
+) -> Tensor:
+    count = math.prod(shape)
+    rows = torch.empty((np.size(indices), -(-count // 4), 4), device=device)
+    for here, words in _blocks(seed, purpose, indices, step, rows.shape[1], device):
+        _box_muller(words, rows[here])
+    return _shaped(rows, count, indices, shape)
+
+
+def random_bytes(
+    seed: int, purpose: str, indices: Whole, step: int, count: int, device: str | torch.device = "cpu"
+) -> Tensor:
+    """Bytes, uint8 (n, count), sixteen a block: byte j of word w of block b is number 16 b + 4 w + j."""
+    device = torch.device(device)
+    if device.type in ("cpu", "mps"):
+        rows = np.empty((np.size(indices), -(-count // 16), 4), "<u4")
+        for here, words in _blocks(seed, purpose, indices, step, rows.shape[1]):
+            for w, word in enumerate(words):
+                rows[here][..., w] = word
+        return torch.from_numpy(rows.reshape(len(rows), -1).view(np.uint8))[:, :count].to(device)
+    return _bytes_in_torch(seed, purpose, indices, step, count, device)
+
+
+def _bytes_in_torch(
+    seed: int, purpose: str, indices: Whole, step: int, count: int, device: torch.device
+) -> Tensor:
+    octets = torch.empty((np.size(indices), -(-count // 16), 16), dtype=torch.uint8, device=device)
+    for here, words in _blocks(seed, purpose, indices, step, octets.shape[1], device):
+        for i in range(16):
+            octets[here][..., i] = (words[i // 4] >> (8 * (i % 4))) & 255
+    return octets.flatten(1)[:, :count]
+
+
+def stream(seed: int, purpose: str, i: int = 0, j: int = 0) -> np.random.Generator:
+    """A generator of NumPy's for (seed, purpose, i, j), independent of every other: for orders and choices.
+
+    No state is kept anywhere, so that what is drawn for step i or sample i depends on nothing else.
+
+    >>> a, b = (stream(0, "order", 7, 3).permutation(100) for _ in range(2))
+    >>> bool((a == b).all())
+    True
+    """
+    check_seed(seed)
+    key = [seed, _number(purpose)]
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, i, j]))
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError unless seed is a whole number within 0..2^63 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be a whole number within 0..2^63 - 1, got {seed!r}")
+
+
+def philox(counter: Sequence[Any], key: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
+    """Four words of 32 bits from a counter of four and a key of two, by ten rounds.
+
+    Words are arrays of int64, NumPy's or torch's, that broadcast. A product needs 64 bits, and wraps around;
+    its low word is cut out of it only where it is used.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        p0, p1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0 = (p1 >> 32) ^ c1
+        c0 ^= k0
+        c0 &= MASK
+        c2 = (p0 >> 32) ^ c3
+        c2 ^= k1
+        c2 &= MASK
+        c1, c3 = p1, p0
+        k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
+    return c0, c1 & MASK, c2, c3 & MASK
+
+
+def _blocks(
+    seed: Whole, purpose: str, indices: Whole, step: Whole, blocks: int, device: torch.device | None = None
+) -> Iterator[tuple[tuple[slice, slice], tuple[Any, Any, Any, Any]]]:
+    """The words of blocks 0 … blocks - 1 of each index, piece by piece: (samples and blocks, four words)."""
+    index, n = _whole("index", indices, 2**56), np.size(indices)
+    seeds, steps = _whole("seed", seed, 2**63), _whole("step", step, 2**32)
+    for name, row in (("seed", seeds), ("step", steps)):
+        if len(row) not in (1, n):
+            raise ValueError(f"{name} must be one number, or one for each of {n} indices, got {len(row)}")
+    words = [index & MASK, (_number(purpose) << 24) + (index >> 32), steps, seeds & MASK, seeds >> 32]
+    # what is one for all stays a plain number: a product or two less in the first rounds
+    words = [int(word[0]) if w > 1 and len(word) == 1 else word[:, None] for w, word in enumerate(words)]
+    at_once = BLOCKS_AT_ONCE if device is None else BLOCKS_AT_ONCE_ON_DEVICE
+    many, width = max(1, at_once // max(1, blocks)), min(at_once, max(1, blocks))
+
+    def on_device(a: np.ndarray) -> Any:
+        return a if device is None else torch.from_numpy(a).to(device)
+
+    for i in range(0, n, many):
+        here = [word if isinstance(word, int) else on_device(word[i : i + many]) for word in words]
+        low, high, at, *key = here
+        for b in range(0, blocks, width):
+            block = on_device(np.arange(b, min(b + width, blocks)))
+            yield (slice(i, i + many), slice(b, b + width)), philox((block, at, low, high), key)
+
+
+def _box_muller(words: tuple[Any, Any, Any, Any], out: Any) -> None:
+    """Four normal numbers of four words, into out (n, blocks, 4), by Box and Muller (1958).
+
+        r = sqrt(-2 log u), u = (a + 1/2) / 2^32;   r cos θ, r sin θ, θ = 2 π ((b + 1/2) / 2^32 - 1/2)
+
+    in float64 from the pairs of words (a, b), so that |z| goes up to 6.76.
+    """
+    for k in (0, 2):
+        r = _sqrt(_minus_two_log((_float(words[k]) + 0.5) * 2.0**-32))
+        cos, sin = _cos_sin((_float(words[k + 1]) - (2.0**31 - 0.5)) * 2.0**-32)
+        out[..., k] = cos * r
+        out[..., k + 1] = sin * r
+
+
+def _minus_two_log(u: Any) -> Any:
+    """-2 log u = -2 k log 2 - 4 atanh((m - 1) / (m + 1)) for u = 2^k m, sqrt(1/2) <= m < sqrt(2)."""
+    bits = u.view(torch.int64 if isinstance(u, Tensor) else np.int64)
+    k = (bits - 0x3FE6A09E667F3BCD) >> 52
+    m = (bits - (k << 52)).view(u.dtype)
+    s = m - 1
+    s /= m + 1
+    y = _polynomial(s * s, ATANH)
+    y *= s
+    y += _float(k) * (2 * math.log(2))
+    return -y
+
+
+def _cos_sin(f: Any) -> tuple[Any, Any]:
+    """cos and sin of 2 π f for |f| <= 1/2: of a quarter of the angle, doubled twice."""
+    s = _polynomial(f * f, SINE)
+    s *= f
+    square = s * s
+    s *= _sqrt(1 - square) * 2
+    cos = 1 - 2 * square
+    cos *= s
+    s *= s
+    return 1 - 2 * s, 2 * cos
+
+
+def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
+    """Σ_n coefficients[n] x^n, by Horner's rule."""
+    y = x * coefficients[-1]
+    for c in coefficients[-2:0:-1]:
+        y += c
+        y *= x
+    y += coefficients[0]
+    return y
+
+
+def _float(x: Any) -> Any:
+    return x.double() if isinstance(x, Tensor) else x.astype(np.float64)
+
+
+def _sqrt(x: Any) -> Any:
+    return x.sqrt() if isinstance(x, Tensor) else np.sqrt(x)
+
+
+def _shaped(rows: Any, count: int, indices: Whole, shape: Sequence[int]) -> Any:
+    """Rows (n, blocks, numbers a block) cut to `count` numbers each, in the shape that was asked for."""
+    rows = rows.reshape(len(rows), rows.shape[1] * rows.shape[2])[:, :count]
+    return rows.reshape((*np.shape(indices), *shape))
+
+
+def _number(purpose: str) -> int:
+    if purpose not in PURPOSES:
+        raise unknown("purpose of random numbers", purpose, PURPOSES)
+    return PURPOSES.index(purpose)
+
+
+def _whole(name: str, values: Whole, end: int) -> np.ndarray:
+    """Values as a row of int64, each within 0 … end - 1."""
+    row = np.asarray(values)
+    if row.size == 0:
+        row = row.astype(np.int64)
+    if row.ndim > 1 or row.dtype.kind not in "iu" or (row.size and not 0 <= row.min() <= row.max() < end):
+        what = f"a whole number within 0..2^{end.bit_length() - 1} - 1"
+        raise ValueError(f"{name} must be {what}, or a row of them, got {values!r}")
+    return np.atleast_1d(row).astype(np.int64)

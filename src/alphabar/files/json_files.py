@@ -1,0 +1,99 @@
+"""JSON files, and .jsonl files of whole lines."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .places import atomic
+
+
+class DamagedFile(ValueError):
+    """A file that was cut short or changed since it was written."""
+
+
+def write_json(path: Path, value: Any, *, new_file: bool = False) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic(path, new_file=new_file) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; DamagedFile if it is none."""
+    try:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DamagedFile(f"{path} is not valid JSON: {error}") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says; ValueError if it is none, or nested too deep."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+class Lines:
+    """A .jsonl file that is appended to, whole lines only; a torn last line is cut off when it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+        content = path.read_bytes()
+        self.size = content.rfind(b"\n") + 1
+        if self.size < len(content):
+            self._file.truncate(self.size)
+
+    def cut(self, keep: int) -> int:
+        """Keep the first `keep` lines; how many there are then."""
+        content = self.path.read_bytes()
+        count = end = 0
+        while count < keep and (place := content.find(b"\n", end)) >= 0:
+            count, end = count + 1, place + 1
+        if end < self.size:
+            self._file.truncate(end)
+            self.size = end
+        return count
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one line, or nothing of it: OSError if the disk is full."""
+        line = json.dumps(row).encode() + b"\n"
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self.size)
+            raise
+        self.size += len(line)
+
+    def flush(self) -> None:
+        """To the disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def json_lines(path: Path, start: int = 0) -> list[dict[str, Any]]:
+    """The lines of a .jsonl file from byte `start` on, if it is there; a torn last one is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    with open(path, "rb") as file:
+        file.seek(start)
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                rows.append(parse_json(line))
+            except ValueError as error:
+                raise DamagedFile(f"{path} is damaged at line {number}: {error}") from None
+    return rows

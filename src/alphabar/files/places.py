@@ -1,0 +1,220 @@
+"""Where files come to be: under a temporary name first, never over what must stay, and under a lock.
+
+Everything is written beside its place as `.NAME.HOST-PID-N.tmp`, which says whose it is: `clean` removes what
+processes left that are no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+OLD_S = 24 * 3600.0
+"""A temporary that nobody has written to for so long is left over, whoever made it."""
+
+_HOST = re.sub(r"[^A-Za-z0-9_]+", "_", socket.gethostname()) or "host"
+_TEMPORARY = re.compile(r"\..+\.(?P<host>\w+)-(?P<pid>\d+)-\d+\.tmp")
+_numbers = itertools.count()
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that no other process uses, and that says whose it is."""
+    return path.with_name(f".{path.name}.{_HOST}-{os.getpid()}-{next(_numbers)}.tmp")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether this is what `temporary_name` calls a file or folder."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def clean(folder: Path) -> list[Path]:
+    """Remove temporaries directly within `folder` whose process is no more, or that are a day old."""
+    removed = []
+    for path in folder.glob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and _is_left(path, match["host"], int(match["pid"])):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
+
+
+def _is_left(path: Path, host: str, pid: int) -> bool:
+    if host == _HOST and not _is_alive(pid):
+        return True
+    with contextlib.suppress(OSError):
+        return time.time() - path.stat().st_mtime > OLD_S
+    return False
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":  # there, signal 0 ends the process
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is another user's
+    return True
+
+
+@contextlib.contextmanager
+def atomic(path: Path, *, new_file: bool = False) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; on success it is flushed and renamed to `path`.
+
+    Whatever happens, `path` is either as it was or completely new.
+
+    Args:
+        path: of the file; its folder is made.
+        new_file: FileExistsError, with nothing changed, if it exists, also if it was made meanwhile.
+    """
+    if new_file and os.path.lexists(path):
+        raise _exists(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        if new_file:
+            _rename_to_new(temporary, path)
+        else:
+            os.replace(temporary, path)
+        flush_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success it is renamed to `path`, which must not be there.
+
+    FileExistsError if it is by then, with nothing changed: another process was faster.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        try:
+            os.rename(temporary, path)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise _exists(path) from None
+            raise
+        flush_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def new_folder(path: Path) -> Path:
+    """Make a folder that was not there; FileExistsError if it was, also if another process made it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir()
+    except FileExistsError:
+        raise _exists(path) from None
+    return path
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Rename, but never over what is there."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError:  # a file system without links
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            raise _exists(path) from None
+        os.replace(temporary, path)
+
+
+def _exists(path: Path) -> FileExistsError:
+    return FileExistsError(f"{path} exists already; choose another name (nothing was written)")
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames within `folder` survive a power cut, where the system can."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+# --- locks ---------------------------------------------------------------------------------------
+
+
+class Locked(ValueError):
+    """Another process holds the lock."""
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file at `path` alone among all processes and threads; it goes with its holder.
+
+    Args:
+        path: of the lock file, made and removed here.
+        wait: for another holder to end; or else raise Locked.
+
+    On a system or file system without such locks everybody goes on at once.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(path, "a") as file:
+            if not _flock(file.fileno(), wait):
+                raise Locked(f"another process holds {path}")
+            # the holder before may have removed the file that this handle is of
+            if not _is_same(file.fileno(), path):
+                continue
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            return
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.fstat(handle).st_ino == path.stat().st_ino
+    return False
+
+
+def _flock(handle: int, wait: bool) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise
+    return True
+
+
+def lock_of(path: Path) -> Path:
+    """The lock file of a file that several processes change: hold it, read again, and only then replace."""
+    return path.with_name(f".{path.name}.lock")

@@ -95,16 +95,16 @@ def gaussian_kl(m1, v1, m2, v2):
     return 0.5 * (v1 / v2 - 1 - math.log(v1 / v2) + (m1 - m2) ** 2 / v2)
 
 
-def network_target(head, ab, x_0, eps):
+def network_target(prediction, ab, x_0, eps):
     """What each kind of network is trained to give, from its own paper."""
     x_t = math.sqrt(ab) * x_0 + math.sqrt(1 - ab) * eps
-    if head == "eps":
+    if prediction == "eps":
         return eps
-    if head == "x0":
+    if prediction == "x0":
         return x_0
-    if head == "v":  # arXiv 2202.00512, appendix D
+    if prediction == "v":  # arXiv 2202.00512, appendix D
         return math.sqrt(ab) * eps - math.sqrt(1 - ab) * x_0
-    if head == "flow":  # arXiv 2210.02747: d/dtau of (1 - tau) x_0 + tau eps
+    if prediction == "flow":  # arXiv 2210.02747: d/dtau of (1 - tau) x_0 + tau eps
         return eps - x_0
     # arXiv 2206.00364, table 1 and eq. 8, with sigma_data = 0.5 and x = x_0 + sigma eps
     sigma = math.sqrt((1 - ab) / ab)
@@ -114,11 +114,11 @@ def network_target(head, ab, x_0, eps):
     return (x_0 - c_skip * x) / c_out
 
 
-def network_input(head, ab, x_t):
+def network_input(prediction, ab, x_t):
     """What each kind of network is shown for x_t."""
-    if head == "edm":
+    if prediction == "edm":
         sigma = math.sqrt((1 - ab) / ab)
         return x_t / math.sqrt(ab) / math.sqrt(sigma**2 + 0.25)
-    if head == "flow":
+    if prediction == "flow":
         return x_t / (math.sqrt(ab) + math.sqrt(1 - ab))
     return x_t

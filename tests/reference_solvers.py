@@ -24,7 +24,7 @@ def predicted_eps(model, x, bar):
     return (x - math.sqrt(bar) * model(x, bar)) / math.sqrt(1 - bar)
 
 
-# --- the grids, as alpha_bar ---------------------------------------------------------------------
+# --- the times, as alpha_bar ---------------------------------------------------------------------
 
 
 def trailing_bars(table, steps):
@@ -49,10 +49,16 @@ def karras_bars(table, steps, rho=7):
 
 def flow_bars(table, steps):
     """Times v even from T to 0, shifted to u = 2 v / (1 + v) (eq. 23 of arXiv 2403.03206), at which
-    x = (1 - u) x_0 + u eps, divided by sqrt((1 - u)^2 + u^2)."""
-    sigma = math.sqrt((1 - table[-1]) / table[-1])
-    first = sigma / (1 + sigma)
-    vs = [first / (2 - first) * left / steps for left in range(steps, -1, -1)]
+    x = (1 - u) x_0 + u eps, divided by sqrt((1 - u)^2 + u^2). Where the last above 0 would be cleaner
+    than t = 1, v is even from T to t = 1 instead, and 0 follows."""
+    first, least = (
+        math.sqrt((1 - table[t]) / table[t]) / (1 + math.sqrt((1 - table[t]) / table[t])) for t in (-1, 1)
+    )
+    first, least = first / (2 - first), least / (2 - least)
+    if first / steps >= least:
+        vs = [first * left / steps for left in range(steps, -1, -1)]
+    else:
+        vs = [first + (least - first) * i / max(steps - 1, 1) for i in range(steps)] + [0.0]
     us = [2 * v / (1 + v) for v in vs]
     return [(1 - u) ** 2 / ((1 - u) ** 2 + u**2) for u in us]
 

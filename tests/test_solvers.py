@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from dataclasses import replace
 from functools import cache
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -18,24 +20,29 @@ from hypothesis import strategies as st
 
 import reference
 import reference_solvers as oracle
-from alphabar import (
+from alphabar.errors import describe, row_help
+from alphabar.samplers import (
+    SAMPLERS,
+    SPACINGS,
     Plan,
-    Schedule,
+    Sampler,
     ancestral,
     ddim,
     deis,
     dpmpp,
     flow,
     heun,
+    inversion,
     ipndm,
     karras,
     log_snr,
     make_plan,
+    sampler_options,
     trailing,
-    trajectory,
     unipc,
 )
-from alphabar.theory.plans import GRIDS, SAMPLERS
+from alphabar.sampling.executor import trajectory
+from alphabar.schedules import Schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore:from sigma")  # Heun's first step from far away
 
@@ -48,7 +55,7 @@ BARS = {"trailing": oracle.trailing_bars, "log_snr": oracle.log_snr_bars, "karra
 BARS["flow"] = oracle.flow_bars
 M, V = 0.7, 0.16
 each_schedule = pytest.mark.parametrize("name", SCHEDULES)
-each_grid = pytest.mark.parametrize("grid", GRIDS)
+each_spacing = pytest.mark.parametrize("spacing", SPACINGS)
 
 
 def remainder(bar):
@@ -116,12 +123,12 @@ def quiet(maker, *arguments, **options):
         return maker(*arguments, **options)
 
 
-def plan_of(case, schedule, steps, grid="trailing"):
+def plan_of(case, schedule, steps, spacing="trailing"):
     sampler, options, *_ = CASES[case]
     if options.get("variance") == "optimal":
-        times = GRIDS[grid](schedule, schedule.T, steps)
+        times = SPACINGS[spacing](schedule, schedule.T, steps)
         options = {**options, "x0_mse": x0_mse(schedule, times)}
-    return quiet(make_plan, schedule, sampler, steps, grid=grid, **options)
+    return quiet(make_plan, schedule, sampler, steps, spacing=spacing, **options)
 
 
 # --- exact laws ----------------------------------------------------------------------------------
@@ -143,7 +150,7 @@ def responses(schedule, plan, start=(0.0, 1.0)):
         return z
 
     bars = dict(zip(plan.times.tolist(), schedule.alpha_bar_at(plan.times).tolist()))
-    denoise = lambda x, t, label: reference.ideal_x0(M, V, bars[t], x)  # noqa: E731
+    denoise = lambda x, t, cond: reference.ideal_x0(M, V, bars[t], x)  # noqa: E731
     for step in trajectory(denoise, plan, x, noise):
         yield step.x_s[:, 0].numpy()
 
@@ -153,13 +160,13 @@ def mean_and_variance(response):
 
 
 @cache
-def law(name, case, steps, grid):
+def law(name, case, steps, spacing):
     """Exact mean and variance of what a sampler gives."""
-    *_, last = responses(SCHEDULES[name], plan_of(case, SCHEDULES[name], steps, grid))
+    *_, last = responses(SCHEDULES[name], plan_of(case, SCHEDULES[name], steps, spacing))
     return mean_and_variance(last)
 
 
-def oracle_law(name, case, steps, grid):
+def oracle_law(name, case, steps, spacing):
     sampler, _, solver, options = CASES[case]
     table = TABLES[name]
     intervals = steps
@@ -168,17 +175,17 @@ def oracle_law(name, case, steps, grid):
         sigma_T = math.sqrt((1 - table[-1]) / table[-1])
         options = {**options, "sigma_T": sigma_T, "euler_first": steps % 2 == 0}
     stochastic = sampler in ("ddpm", "dpmpp_sde", "sa_solver") or options.get("eta") or options.get("churn")
-    bars = BARS[grid](table, intervals)
+    bars = BARS[spacing](table, intervals)
     return oracle.law(solver, M, V, bars, intervals if stochastic else 0, **options)
 
 
 @each_schedule
 @each_case
 def test_every_sampler_has_the_law_of_its_papers_algorithm(name, case):
-    wanted = [(steps, grid) for grid in GRIDS for steps in (1, 2, 3, 7, 50)] + [(1000, "trailing")]
-    for steps, grid in wanted:
-        expected = pytest.approx(oracle_law(name, case, steps, grid), rel=1e-9, abs=1e-9)
-        assert law(name, case, steps, grid) == expected, (steps, grid)
+    wanted = [(steps, spacing) for spacing in SPACINGS for steps in (1, 2, 3, 7, 50)] + [(1000, "trailing")]
+    for steps, spacing in wanted:
+        expected = pytest.approx(oracle_law(name, case, steps, spacing), rel=1e-9, abs=1e-9)
+        assert law(name, case, steps, spacing) == expected, (steps, spacing)
 
 
 TIMES = (1000, 830, 829.5, 512.25, 300, 299, 41.5, 7, 3.75)
@@ -247,13 +254,13 @@ POINT_CASES = [case for case in CASES if case not in ("ddpm beta", "ddpm optimal
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid"])
-@each_grid
+@each_spacing
 @pytest.mark.parametrize("case", POINT_CASES)
-def test_every_row_keeps_the_marginal_of_a_point(name, grid, case):
+def test_every_row_keeps_the_marginal_of_a_point(name, spacing, case):
     schedule = getattr(Schedule, name)(1000)
-    many = (1200,) if grid == "trailing" or name == "cosine" else ()
+    many = (1200,) if spacing == "trailing" or name == "cosine" else ()
     for steps in (1, 2, 3, 4, 7, 50, *many):
-        check_it_keeps_the_marginals_of_a_point(plan_of(case, schedule, steps, grid))
+        check_it_keeps_the_marginals_of_a_point(plan_of(case, schedule, steps, spacing))
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -268,6 +275,27 @@ def test_and_between_any_falling_times(times, case, name):
     check_it_keeps_the_marginals_of_a_point(
         quiet(make_plan, SCHEDULES[name], sampler, times=times, **options)
     )
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    evaluations=st.integers(1, 60),
+    T=st.sampled_from([1, 3, 20, 1000]),
+    place=st.floats(0.001, 1),
+    case=st.sampled_from(POINT_CASES),
+    spacing=st.sampled_from(sorted(SPACINGS)),
+    name=st.sampled_from(["linear", "cosine", "sigmoid"]),
+)
+def test_any_plan_has_its_rows_ends_clean_and_keeps_a_point(evaluations, T, place, case, spacing, name):
+    schedule = getattr(Schedule, name)(T)
+    sampler, options, *_ = CASES[case]
+    start = place * T
+    plan = quiet(make_plan, schedule, sampler, evaluations, start, spacing, **options)
+    assert plan.num_evaluations == evaluations
+    assert plan.times[0] == start
+    assert (plan.times[-1], plan.alpha_bar[-1], plan.C[-1]) == (0, 1, 0)
+    assert plan.made_by["spacing"] == spacing
+    check_it_keeps_the_marginals_of_a_point(plan)
 
 
 # --- noise keeps the data's law ------------------------------------------------------------------
@@ -288,12 +316,12 @@ def test_with_many_steps_a_stochastic_one_ends_at_the_datas_law(name, case):
 
 
 @each_schedule
-@each_grid
+@each_spacing
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 50, 300])
-def test_the_optimal_variance_keeps_the_datas_marginal_at_every_time(name, grid, steps):
+def test_the_optimal_variance_keeps_the_datas_marginal_at_every_time(name, spacing, steps):
     """A Gaussian's reverse steps are Gaussian: from the marginal at T all marginals, in any steps."""
     schedule = SCHEDULES[name]
-    plan = plan_of("ddpm optimal", schedule, steps, grid)
+    plan = plan_of("ddpm optimal", schedule, steps, spacing)
     alpha, sigma2 = np.sqrt(plan.alpha_bar), 1 - plan.alpha_bar
     start = alpha[0] * M, math.sqrt(alpha[0] ** 2 * V + sigma2[0])
     found = np.array([mean_and_variance(r) for r in responses(schedule, plan, start)])[:-1]
@@ -412,7 +440,7 @@ def error_of(name, sampler, order, t, s, n):
     times[0], times[-1] = t, s
     plan = make_plan(schedule, sampler, times=times, **({} if order is None else {"order": order}))
     bars = dict(zip(plan.times.tolist(), plan.alpha_bar.tolist()))
-    denoise = lambda x, t, label: torch.from_numpy(ideal_x0(x.numpy(), bars[t]))  # noqa: E731
+    denoise = lambda x, t, cond: torch.from_numpy(ideal_x0(x.numpy(), bars[t]))  # noqa: E731
     *_, last = trajectory(denoise, plan, torch.from_numpy(STARTS), lambda k: None)
     return errors(last.x_s.numpy(), name, t, s)
 
@@ -464,8 +492,8 @@ def test_ipndms_error_falls_with_its_order_where_sigma_is_even(name, t, s, order
 
 def order_table():
     """The orders found, as Markdown: the lower of those on the line and in the plane."""
-    heads = [f"{interval}, {name}" for interval in INTERVALS for name in SCHEDULES]
-    lines = [f"| solver | theory | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    titles = [f"{interval}, {name}" for interval in INTERVALS for name in SCHEDULES]
+    lines = [f"| solver | theory | {' | '.join(titles)} |", "|---" * (len(titles) + 2) + "|"]
     for (sampler, order), theory in ORDERS.items():
         found = [
             order_found(name, sampler, order, *interval)
@@ -474,8 +502,8 @@ def order_table():
         ]
         title = sampler if order is None else f"{sampler}, order {order}"
         lines.append(f"| {title} | {theory} | {' | '.join(f'{min(slopes):.2f}' for slopes in found)} |")
-    heads = [f"{t} to {s}, {name}" for name, t, s in IPNDM_INTERVALS]
-    lines += ["", f"| even in sigma | theory | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    titles = [f"{t} to {s}, {name}" for name, t, s in IPNDM_INTERVALS]
+    lines += ["", f"| even in sigma | theory | {' | '.join(titles)} |", "|---" * (len(titles) + 2) + "|"]
     for order in (1, 2, 3, 4):
         found = [ipndm_order_found(name, order, t, s) for name, t, s in IPNDM_INTERVALS]
         slopes = " | ".join(f"{min(slopes):.2f}" for slopes in found)
@@ -486,12 +514,12 @@ def order_table():
 # --- structure -----------------------------------------------------------------------------------
 
 
-@each_grid
-def test_every_sampler_makes_exactly_its_evaluations_and_ends_clean(grid):
+@each_spacing
+def test_every_sampler_makes_exactly_its_evaluations_and_ends_clean(spacing):
     schedule = SCHEDULES["cosine"]
     for case in CASES:
         for steps in range(1, 31):
-            plan = plan_of(case, schedule, steps, grid)
+            plan = plan_of(case, schedule, steps, spacing)
             assert plan.num_evaluations == steps, case
             assert (plan.times[0], plan.times[-1], plan.alpha_bar[-1]) == (schedule.T, 0, 1)
             assert plan.C[-1] == 0
@@ -530,7 +558,7 @@ def test_an_order_that_few_steps_do_not_allow_is_lowered_aloud(maker, order, ste
     again = maker(schedule, plan.times, lowered)
     assert np.array_equal(again.A, plan.A)
     assert np.array_equal(again.B, plan.B)
-    maker(schedule, trailing(1000, 5), order)  # enough of them, and no warning
+    maker(schedule, trailing(schedule, 1000, 5), order)  # enough of them, and no warning
 
 
 def assert_same_tables(plan, other):
@@ -543,11 +571,11 @@ def assert_same_tables(plan, other):
 
 
 @each_schedule
-@each_grid
+@each_spacing
 @pytest.mark.parametrize("steps", [1, 7, 50])
-def test_those_of_order_1_are_ddim_or_ancestral(name, grid, steps):
+def test_those_of_order_1_are_ddim_or_ancestral(name, spacing, steps):
     schedule = SCHEDULES[name]
-    times = GRIDS[grid](schedule, 1000, steps)
+    times = SPACINGS[spacing](schedule, 1000, steps)
     for maker in (dpmpp, deis, ipndm):
         assert_same_tables(maker(schedule, times, 1), ddim(schedule, times))
     assert_same_tables(dpmpp(schedule, times, 1, eta=1.0), ancestral(schedule, times))
@@ -598,6 +626,21 @@ def test_a_plan_fits_its_schedule_alone_and_survives_json(case):
             again.check_fits(other)
 
 
+@pytest.mark.parametrize(("T", "evaluations"), [(1000, 1), (1000, 9), (20, 50), (1, 2)])
+def test_the_way_up_predicts_where_x_is_from_t_1_to_below_T(T, evaluations):
+    schedule = Schedule.linear(T)
+    plan = inversion(schedule, evaluations)
+    assert plan.num_evaluations == evaluations
+    assert plan.times[0] == pytest.approx(1 if T > 1 else 0.5)
+    assert plan.times[-1] == T
+    assert np.all(np.diff(plan.times) > 0)
+    np.testing.assert_array_equal(plan.alpha_bar, schedule.alpha_bar_at(plan.times))
+    assert not plan.stochastic
+    check_it_keeps_the_marginals_of_a_point(plan)
+    with pytest.raises(ValueError, match="evaluations must be a whole number of at least 1, got 0"):
+        inversion(schedule, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "T"), [("linear", 1000), ("cosine", 1000), ("sigmoid", 1000), ("linear", 1), ("cosine", 20)]
 )
@@ -615,7 +658,7 @@ def test_lambda_and_time_are_inverses(name, T):
 
 
 @each_schedule
-def test_grids_are_even_in_what_they_say(name):
+def test_spacings_are_even_in_what_they_say(name):
     schedule = SCHEDULES[name]
     for start in (1000, 612.5, 40):
         even = np.diff(schedule.lam_at(log_snr(schedule, start, 12))[:-1])
@@ -626,16 +669,114 @@ def test_grids_are_even_in_what_they_say(name):
         near = np.abs(karras(schedule, start, 12, rho=1e6) - log_snr(schedule, start, 12)).max()
         assert near < 2e-3 * far
         for shift in (1.0, 3.0):
-            sigma = np.exp(-schedule.lam_at(flow(schedule, start, 12, shift)))
+            times = flow(schedule, start, 12, shift)
+            sigma = np.exp(-schedule.lam_at(times))
             even = np.diff(sigma / (shift + sigma))
+            if times[-2] == pytest.approx(1):  # where the last interval is from t = 1 to 0
+                even = even[:-1]
             np.testing.assert_allclose(even, even[0], rtol=1e-9)
     assert flow(schedule, 1000, 3)[0] == flow(schedule, 1000, 1)[0] == 1000
     with pytest.raises(ValueError, match="shift must be above 0, got 0"):
         flow(schedule, 1000, 3, 0)
-    for grid in (log_snr, karras):
-        assert grid(schedule, 1000, 2).tolist() == pytest.approx([1000, 1, 0])
-        assert grid(schedule, 1000, 1).tolist() == [1000, 0]
-        assert grid(schedule, 0.5, 2).tolist() == pytest.approx([0.5, 0.25, 0])
+    for spacing in (log_snr, karras):
+        assert spacing(schedule, 1000, 2).tolist() == pytest.approx([1000, 1, 0])
+        assert spacing(schedule, 1000, 1).tolist() == [1000, 0]
+        assert spacing(schedule, 0.5, 2).tolist() == pytest.approx([0.5, 0.25, 0])
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid"])
+@pytest.mark.parametrize("T", [1, 20, 1000])
+def test_no_spacing_asks_the_network_below_the_times_it_was_trained_on(name, T):
+    """But `trailing` in more intervals than T, which is told that many."""
+    schedule = getattr(Schedule, name)(T)
+    for spacing in set(SPACINGS) - {"trailing"}:
+        for n in (1, 2, 20, 117, 300):
+            times = SPACINGS[spacing](schedule, T, n)
+            assert len(times) == n + 1
+            assert np.all(np.diff(times) < 0)
+            assert T == 1 or times[-2] >= 1 - 1e-9, (spacing, n)
+    if T == 1000:
+        assert flow(schedule, T, 20)[-2] > 1.5  # and its own last time where that lies above
+
+
+def amplification(plan, variance=0.25):
+    """How far an error of 1 in each eps_hat, all independent, moves the end for data N(0, variance)."""
+    x, seen = np.zeros(plan.num_evaluations), []
+    for k, bar in enumerate(plan.alpha_bar[:-1]):
+        x0_hat = math.sqrt(bar) * variance / (bar * variance + 1 - bar) * x
+        x0_hat[k] -= math.sqrt((1 - bar) / bar)
+        seen.insert(0, x0_hat)
+        x = plan.A[k] * x + sum(b * h for b, h in zip(plan.B[k], seen))
+    return np.linalg.norm(x)
+
+
+def test_errors_of_eps_are_carried_far_by_flow_without_noise_and_not_by_log_snr():
+    """Docstring of `flow`: why a way down without noise and clipping takes `log_snr`."""
+    schedule = SCHEDULES["cosine"]
+    found = {
+        (sampler, spacing): amplification(make_plan(schedule, sampler, 20, spacing=spacing))
+        for sampler in ("unipc", "sa_solver")
+        for spacing in ("flow", "log_snr")
+    }
+    assert found["unipc", "flow"] > 100
+    assert max(found["unipc", "log_snr"], found["sa_solver", "flow"], found["sa_solver", "log_snr"]) < 2
+
+
+def test_the_first_time_is_the_start_whatever_the_numbers_are():
+    schedule = Schedule.linear()
+    for spacing in SPACINGS.values():
+        for start in (0.01, 0.3, 999.9, 1000):
+            for n in (1, 3, 49, 201):
+                assert spacing(schedule, start, n)[0] == start
+    with pytest.raises(ValueError, match=r"t must lie within 0\.\.1000, got 1001"):
+        trailing(schedule, 1001, 3)
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+def test_a_new_sampler_is_one_row(monkeypatch):
+    def mine(schedule, times, pull: Annotated[float, "how far"] = 1.0) -> Plan:
+        """Half of DDIM."""
+        plan = ddim(schedule, times)
+        return replace(plan, B=plan.B * pull)
+
+    monkeypatch.setitem(SAMPLERS, "mine", Sampler(mine, spacing="karras"))
+    schedule = SCHEDULES["linear"]
+    plan = make_plan(schedule, "mine", 4, pull=0.5)
+    assert plan.made_by["spacing"] == "karras"
+    np.testing.assert_array_equal(plan.B, 0.5 * make_plan(schedule, "ddim", 4, spacing="karras").B)
+    assert sampler_options()["pull"] == (float, "how far", ("mine",))
+    assert "mine (half of DDIM)" in describe(SAMPLERS)
+    with pytest.raises(ValueError, match="mine takes pull, and not eta"):
+        make_plan(schedule, "mine", 4, eta=1.0)
+    with pytest.raises(ValueError, match=r"known: .*, mine"):
+        make_plan(schedule, "yours", 4)
+
+
+def test_options_of_one_name_are_one_option():
+    for name, (kind, text, samplers) in sampler_options().items():
+        assert text, name
+        for sampler in samplers:
+            assert SAMPLERS[sampler].options[name].help == text, (name, sampler)
+        if name not in ("x0_mse", "variance"):
+            assert kind in (int, float), name
+    assert sampler_options()["order"].samplers == (
+        "dpmpp",
+        "dpmpp_sde",
+        "unipc",
+        "sa_solver",
+        "deis",
+        "ipndm",
+    )
+    with pytest.raises(ValueError, match=r"heun takes churn, .*, and not order"):
+        make_plan(SCHEDULES["linear"], "heun", 4, order=2)
+
+
+def test_the_tables_say_what_each_row_is():
+    for table in (SAMPLERS, SPACINGS):
+        for name, row in table.items():
+            assert 3 < len(row_help(row)) < 80, name
 
 
 @pytest.mark.parametrize(
@@ -649,13 +790,14 @@ def test_grids_are_even_in_what_they_say(name):
         ({"sampler": "ipndm", "order": 2.5}, "got 2.5"),
         ({"sampler": "heun", "churn": -1}, "churn and churn_noise must be finite and at least 0, got -1"),
         ({"sampler": "heun", "churn_noise": -0.1}, "finite and at least 0, got 0.0, -0.1"),
-        ({"sampler": "heun", "evaluations": 3}, "heun takes churn, .*, and not evaluations"),
+        ({"evaluations": 2.5}, "evaluations must be a whole number of at least 1, got 2.5"),
+        ({"evaluations": 0}, "evaluations must be a whole number of at least 1, got 0"),
         ({"sampler": "dpmpp", "eta": 2}, r"eta must lie within 0\.\.1, got 2"),
         ({"sampler": "deis", "eta": 0.5}, "deis takes order, and not eta"),
-        ({"grid": "foo"}, "unknown grid 'foo'; known: trailing, log_snr, karras, flow"),
-        ({"times": (500, 0), "steps": 1}, "steps, start and grid follow from them"),
-        ({"times": (500, 0), "start": 500}, "steps, start and grid follow from them"),
-        ({"times": (500, 0), "grid": "karras"}, "steps, start and grid follow from them"),
+        ({"spacing": "foo"}, "unknown spacing 'foo'; known: flow, trailing, log_snr, karras"),
+        ({"times": (500, 0), "evaluations": 1}, "evaluations, start and spacing follow from them"),
+        ({"times": (500, 0), "start": 500}, "evaluations, start and spacing follow from them"),
+        ({"times": (500, 0), "spacing": "karras"}, "evaluations, start and spacing follow from them"),
         ({"times": (0, 500)}, r"did you mean reversed\(times\)"),
         ({"sampler": "ddpm", "variance": "optimal"}, "the optimal variance needs x0_mse"),
         ({"sampler": "ddpm", "x0_mse": ([1], [0.1])}, "x0_mse is for the optimal variance, got posterior"),
@@ -698,12 +840,12 @@ def test_heuns_first_step_from_far_away_is_warned_about():
         ({"sampler": "unipc", "order": 2.0}, "order must be a whole number"),
         ({"sampler": "ddpm", "variance": "optimal", "x0_mse": 3}, "two rows, times and numbers, got 3"),
         ({"sampler": "ddpm", "variance": "optimal", "x0_mse": ([], [])}, "two rows of equal length"),
-        ({"grid": ""}, "unknown grid ''"),
+        ({"spacing": ""}, "unknown spacing ''"),
     ],
 )
 def test_more_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
-        make_plan(SCHEDULES["linear"], steps=3, **options)
+        make_plan(SCHEDULES["linear"], evaluations=3, **options)
 
 
 def test_what_made_a_plan_is_json_whatever_the_numbers_are():

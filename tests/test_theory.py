@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference
+from alphabar.errors import describe, row_help
 from alphabar.theory import gaussian, losses
-from alphabar.theory.heads import HEADS, head_row, head_target
+from alphabar.theory import schedule as schedule_module
+from alphabar.theory.parametrization import PREDICTIONS, coefficients, target_coefficients
 from alphabar.theory.schedule import Schedule
 
 SCHEDULES = {
@@ -238,10 +241,31 @@ def test_numpy_and_torch_agree_and_keep_their_dtype():
         np.testing.assert_array_equal(other.numpy(), got)
 
 
-def test_whole_numbers_with_a_time_each_are_refused_rather_than_rounded():
-    for x in (np.ones((2, 3), np.uint8), torch.ones(2, 3, dtype=torch.int64)):
-        with pytest.raises(ValueError, match="floating-point"):
-            gaussian.q_sample(Schedule.linear(), x, [10, 500], x)
+RAW = {"bytes": np.ones((2, 3), np.uint8), "tensor": torch.ones(2, 3, dtype=torch.int64), "number": 3}
+
+
+@pytest.mark.parametrize("t", [300, [10, 500]], ids=["one time", "a time each"])
+@pytest.mark.parametrize("raw", RAW.values(), ids=RAW.keys())
+def test_raw_data_are_refused_rather_than_taken_for_model_space(raw, t):
+    schedule = Schedule.linear()
+    good = torch.ones(2, 3) if isinstance(raw, torch.Tensor) else np.ones((2, 3))
+    for function in (
+        lambda a, b: gaussian.q_sample(schedule, a, t, b),
+        lambda a, b: gaussian.q_posterior(schedule, a, b, t),
+        lambda a, b: gaussian.mean_from_eps(schedule, a, b, t),
+        lambda a, b: gaussian.x0_from_eps(schedule, a, b, t),
+        lambda a, b: gaussian.eps_from_x0(schedule, a, b, t),
+    ):
+        function(good, good)
+        for pair in [(raw, good), (good, raw)]:
+            with pytest.raises(ValueError, match=r"floating-point numbers \(model space\), got"):
+                function(*pair)
+
+
+@pytest.mark.parametrize("t", [True, [True, False], "3", None])
+def test_a_time_is_a_number(t):
+    with pytest.raises(ValueError, match=r"t must be numbers within 0\.\.1000, got"):
+        gaussian.q_sample(Schedule.linear(), np.ones((2, 3)), t, np.ones((2, 3)))
 
 
 @pytest.mark.parametrize(("t", "s"), [(5, 5), (5, 7), (np.array([3, 2]), np.array([2, 2]))])
@@ -250,54 +274,162 @@ def test_s_must_come_before_t(t, s):
         gaussian.posterior(Schedule.linear(), t, s)
 
 
-# --- heads ---------------------------------------------------------------------------------------
+def every_function(schedule, t):
+    """What the process says at times t, by every function that takes them."""
+    x, y = np.random.default_rng(0).standard_normal((2, 3, 2))
+    yield gaussian.q_sample(schedule, x, t, y)
+    yield gaussian.q_posterior(schedule, x, y, t)
+    yield gaussian.mean_from_eps(schedule, x, y, t)
+    yield gaussian.x0_from_eps(schedule, x, y, t)
+    yield gaussian.eps_from_x0(schedule, x, y, t)
+    yield gaussian.transition(schedule, t)
+    yield gaussian.posterior(schedule, t, 0)
+    for variance in gaussian.VARIANCES:
+        yield gaussian.step_variance(schedule, t, 0, variance)
+    for prediction in PREDICTIONS:
+        yield coefficients(prediction, schedule, t)
+        yield target_coefficients(prediction, schedule, t)
+        for loss in losses.LOSSES:
+            yield losses.loss_weight(loss, schedule, t, prediction)
+
+
+def test_times_looked_up_once_say_the_same_to_the_bit():
+    schedule, t = Schedule.cosine(100), [1, 40.5, 100]
+    at = schedule.at(t)
+    assert schedule.at(at) is at
+    for shared, alone in zip(every_function(schedule, at), every_function(schedule, t), strict=True):
+        for a, b in zip(shared, alone, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_training_step_looks_its_times_up_twice_at_most(monkeypatch):
+    """x_t, x0_hat, the target and the weight, of one row of times."""
+    looked_up, look = [], Schedule.alpha_bar_at
+    monkeypatch.setattr(Schedule, "alpha_bar_at", lambda self, t: looked_up.append(t) or look(self, t))
+    schedule, x, eps = Schedule.linear(), *np.ones((2, 4, 2))
+    at = schedule.at([1, 2, 500, 1000])
+    gaussian.q_sample(schedule, x, at, eps)
+    coefficients("v", schedule, at)
+    target_coefficients("v", schedule, at)
+    losses.loss_weight("min_snr", schedule, at, "v")
+    assert len(looked_up) <= 2
+
+
+# --- laws, of any schedule and any times ---------------------------------------------------------
+
+SIZES = st.sampled_from([1, 2, 7, 100, 1000])
+
+
+@st.composite
+def any_schedule(draw):
+    name = draw(st.sampled_from(["linear", "cosine", "sigmoid", "betas"]))
+    if name == "linear":
+        return Schedule.linear(draw(SIZES))
+    if name == "cosine":
+        return Schedule.cosine(draw(SIZES), draw(st.floats(1e-3, 0.1)), draw(st.floats(0.5, 0.9999)))
+    if name == "sigmoid":
+        start, end = draw(st.floats(-4, 0)), draw(st.floats(0.5, 4))
+        return Schedule.sigmoid(draw(SIZES), start, end, draw(st.floats(0.3, 1.5)))
+    return Schedule.from_betas(
+        sorted(draw(st.lists(st.floats(1e-4, 0.5), min_size=1, max_size=50, unique=True)))
+    )
+
+
+@given(schedule=any_schedule(), places=st.lists(st.floats(0, 1), min_size=1, max_size=9, unique=True))
+@settings(max_examples=150, deadline=None)
+def test_noise_rises_with_time_and_time_follows_from_the_noise(schedule, places):
+    t = np.sort(np.maximum(np.array(places) * schedule.T, 1e-3))
+    bar, lam = schedule.alpha_bar_at(t), schedule.lam_at(t)
+    assert np.all((bar > 0) & (bar < 1))
+    apart = np.diff(t) > 1e-6
+    assert np.all(np.diff(bar)[apart] < 0)
+    assert np.all(np.diff(lam)[apart] < 0)
+    np.testing.assert_allclose(schedule.lam_at(schedule.time_at(lam)), lam, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(schedule.time_at(lam), t, rtol=1e-5)
+    again = Schedule.from_dict(schedule.to_dict())
+    assert np.array_equal(again.alpha_bar, schedule.alpha_bar)
+
+
+@given(
+    schedule=any_schedule(),
+    places=st.tuples(*[st.floats(0.001, 1)] * 3),
+    x=st.floats(-3, 3),
+    y=st.floats(-3, 3),
+)
+@settings(max_examples=150, deadline=None)
+def test_conversions_go_there_and_back(schedule, places, x, y):
+    r, s, t = np.sort(np.array(places) * schedule.T)
+    x_0, eps = np.array([x]), np.array([y])
+    x_t = gaussian.q_sample(schedule, x_0, t, eps)
+    bar = float(schedule.alpha_bar_at(t))
+    allowed = 1e-12 * (1 + math.sqrt((1 - bar) / bar)) / math.sqrt(bar * (1 - bar))
+    np.testing.assert_allclose(gaussian.x0_from_eps(schedule, x_t, eps, t), x_0, atol=allowed)
+    np.testing.assert_allclose(gaussian.eps_from_x0(schedule, x_t, x_0, t), eps, atol=allowed)
+    for prediction in PREDICTIONS:
+        row = coefficients(prediction, schedule, t)
+        p, q = target_coefficients(prediction, schedule, t)
+        x0_hat = row.c_skip * x_t + row.c_out * (p * x_0 + q * eps)
+        np.testing.assert_allclose(x0_hat, x_0, atol=10 * allowed)
+    if r < s < t:
+        (a, _), (b, _), (c, _) = (gaussian.transition(schedule, *pair) for pair in [(s, r), (t, s), (t, r)])
+        assert a * b == pytest.approx(c, rel=1e-9)
+
+
+# --- predictions ---------------------------------------------------------------------------------------
 
 
 @each_schedule
-@pytest.mark.parametrize("head", HEADS)
-def test_every_head_recovers_x_0_from_its_papers_target(schedule, head):
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_every_prediction_recovers_x_0_from_its_papers_target(schedule, prediction):
     rng = np.random.default_rng(0)
     for t in range(1, schedule.T + 1, max(1, schedule.T // 40)):
         ab = float(schedule.alpha_bar[t])
         x_0, eps = rng.standard_normal(2)
         x_t = math.sqrt(ab) * x_0 + math.sqrt(1 - ab) * eps
-        row = head_row(head, schedule, t)
-        target = reference.network_target(head, ab, x_0, eps)
+        row = coefficients(prediction, schedule, t)
+        target = reference.network_target(prediction, ab, x_0, eps)
         assert row.c_skip * x_t + row.c_out * target == pytest.approx(x_0, rel=1e-8, abs=1e-8)
-        p, q = head_target(head, schedule, t)
+        p, q = target_coefficients(prediction, schedule, t)
         assert p * x_0 + q * eps == pytest.approx(target, rel=1e-8, abs=1e-8)
-        assert row.c_in * x_t == pytest.approx(reference.network_input(head, ab, x_t), rel=1e-9)
+        assert row.c_in * x_t == pytest.approx(reference.network_input(prediction, ab, x_t), rel=1e-9)
 
 
 def test_the_network_sees_0_based_times():
-    for head in ("eps", "x0", "v"):
-        assert head_row(head, Schedule.linear(), [1, 1000]).c_noise.tolist() == [0, 999]
+    for prediction in ("eps", "x0", "v"):
+        assert coefficients(prediction, Schedule.linear(), [1, 1000]).c_noise.tolist() == [0, 999]
 
 
-def test_edm_head_has_unit_variance_input_and_output_for_its_data():
+def test_edm_has_unit_variance_input_and_output_for_its_data():
     schedule = Schedule.linear()
     for t in (1, 100, 1000):
         ab = schedule.alpha_bar[t]
-        row = head_row("edm", schedule, t)
-        p, q = head_target("edm", schedule, t)
+        row = coefficients("edm", schedule, t)
+        p, q = target_coefficients("edm", schedule, t)
         assert row.c_in**2 * (ab * 0.25 + 1 - ab) == pytest.approx(1)
         assert p**2 * 0.25 + q**2 == pytest.approx(1)
 
 
+def test_edm_stays_finite_down_to_the_clean_sample():
+    schedule = Schedule.linear()
+    rows = coefficients("edm", schedule, [0, 1e-300, 1e-9, 0.01, 1])
+    assert np.all(np.isfinite(rows))
+    assert np.all(np.diff(rows.c_noise) >= 0)
+
+
 def test_unknown_names_are_refused_with_a_list():
     with pytest.raises(ValueError, match="known: eps, x0, v, edm, flow"):
-        head_row("epsilon", Schedule.linear(), 1)
+        coefficients("epsilon", Schedule.linear(), 1)
     with pytest.raises(ValueError, match="known: simple, kl"):
         losses.loss_weight("simpel", Schedule.linear(), 1)
     with pytest.raises(ValueError, match="posterior, beta"):
-        losses.step_variance(Schedule.linear(), 2, 1, "learned")
+        gaussian.step_variance(Schedule.linear(), 2, 1, "learned")
 
 
 # --- losses and the bound ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head", HEADS)
-def test_the_losses_equal_their_definitions_for_every_head(head):
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_the_losses_equal_their_definitions_for_every_prediction(prediction):
     """A wrong network output, as eps, mu, v and x_0 errors computed from the papers' formulas."""
     betas = reference.linear_betas()
     schedule = Schedule.linear()
@@ -306,8 +438,8 @@ def test_the_losses_equal_their_definitions_for_every_head(head):
         ab = reference.alpha_bar(betas, t)
         x_0, eps, wrong = rng.standard_normal(3)
         x_t = math.sqrt(ab) * x_0 + math.sqrt(1 - ab) * eps
-        row = head_row(head, schedule, t)
-        p, q = head_target(head, schedule, t)
+        row = coefficients(prediction, schedule, t)
+        p, q = target_coefficients(prediction, schedule, t)
         net = p * x_0 + q * eps + wrong
         x0_hat = row.c_skip * x_t + row.c_out * net
         eps_hat = (x_t - math.sqrt(ab) * x0_hat) / math.sqrt(1 - ab)
@@ -327,7 +459,7 @@ def test_the_losses_equal_their_definitions_for_every_head(head):
             "edm": (snr + 4) * (x_0 - x0_hat) ** 2,
         }
         for loss, value in expected.items():
-            got = losses.loss_weight(loss, schedule, t, head) * wrong**2
+            got = losses.loss_weight(loss, schedule, t, prediction) * wrong**2
             assert got == pytest.approx(value, rel=1e-6), (loss, t)
             in_x0 = losses.loss_weight(loss, schedule, t) * (x_0 - x0_hat) ** 2
             assert in_x0 == pytest.approx(value, rel=1e-6), (loss, t)
@@ -346,8 +478,8 @@ def test_the_simple_loss_weighs_eps_evenly_and_every_weight_is_finite():
 def test_the_two_variances():
     schedule = Schedule.linear()
     t = np.arange(1, 1001)
-    small = losses.step_variance(schedule, t, t - 1, "posterior")
-    large = losses.step_variance(schedule, t, t - 1, "beta")
+    small = gaussian.step_variance(schedule, t, t - 1, "posterior")
+    large = gaussian.step_variance(schedule, t, t - 1, "beta")
     np.testing.assert_allclose(large[1:], reference.linear_betas()[1:], rtol=1e-9)
     assert small[0] == large[0] == 0  # the last step adds no noise
     assert np.all(small[1:] < large[1:])
@@ -390,11 +522,53 @@ def test_the_bound_tightens_with_T():
     assert gaps[2] < gaps[0] / 2
 
 
-def test_discretised_nll_is_a_distribution_over_the_bins():
+def test_discretized_nll_is_a_distribution_over_the_bins():
     values = np.linspace(-1, 1, 256)
     for mean, std in [(0.0, 0.3), (0.9, 0.05), (-1.5, 0.01), (0.2, 1e-3)]:
-        nll = losses.discretised_nll(values, np.full(256, mean), std, 2 / 255)
+        nll = losses.discretized_nll(values, np.full(256, mean), std, 2 / 255)
         assert np.exp(-nll).sum() == pytest.approx(1, abs=1e-9)
-    assert losses.discretised_nll(np.zeros(1), np.full(1, 0.9), 0.1, 2 / 255)[0] == pytest.approx(
+    assert losses.discretized_nll(np.zeros(1), np.full(1, 0.9), 0.1, 2 / 255)[0] == pytest.approx(
         0.5 * (0.9 / 0.1) ** 2 + math.log(0.1 * math.sqrt(2 * math.pi) / (2 / 255)), rel=1e-2
     )
+
+
+# --- the tables ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "table",
+    [PREDICTIONS, losses.LOSSES, schedule_module.SCHEDULES],
+    ids=["predictions", "losses", "schedules"],
+)
+def test_every_row_says_what_it_is(table):
+    for name, row in table.items():
+        assert 5 < len(row_help(row)) < 80, name
+        assert f"{name} ({row_help(row)})" in describe(table)
+
+
+def test_a_new_prediction_loss_or_schedule_is_one_row(monkeypatch):
+    def half(at):
+        """Half of the noise."""
+        row = coefficients("eps", Schedule.linear(), at)
+        return row._replace(c_out=row.c_out * 2)
+
+    def flat(schedule, at):
+        """One for all."""
+        return np.ones_like(at.t) * 7
+
+    def geometric(T: Annotated[int, "steps"] = 1000, ratio: Annotated[float, "of the last beta"] = 0.02):
+        """Beta rises geometrically."""
+        return Schedule.from_betas(np.geomspace(1e-4, ratio, T))
+
+    monkeypatch.setitem(PREDICTIONS, "half", half)
+    monkeypatch.setitem(losses.LOSSES, "flat", flat)
+    monkeypatch.setitem(schedule_module.SCHEDULES, "geometric", geometric)
+    schedule = Schedule.from_dict({"name": "geometric", "T": 500, "ratio": 0.04})
+    assert schedule.T == 500
+    assert target_coefficients("half", schedule, 500)[1] == pytest.approx(0.5)
+    assert losses.loss_weight("flat", schedule, [1, 2]).tolist() == [7, 7]
+    assert "half (half of the noise)" in describe(PREDICTIONS)
+    with pytest.raises(ValueError, match="known: linear, cosine, sigmoid, alpha_bar, geometric"):
+        Schedule.from_dict({"name": "cubic"})
+    with pytest.raises(ValueError, match="unknown setting of the geometric schedule 'rato'; known: T, ratio"):
+        Schedule.from_dict({"name": "geometric", "rato": 1})

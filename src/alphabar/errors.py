@@ -1,20 +1,23 @@
-"""Messages that help."""
+"""Messages that help, and help texts that come from the tables they describe."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 
 def check_whole(name: str, got: Any, least: int) -> int:
     """`got`, or ValueError unless it is a whole number of at least `least`.
 
-    >>> check_whole("steps", 2.5, 1)
+    >>> check_whole("evaluations", 2.5, 1)
     Traceback (most recent call last):
         ...
-    ValueError: steps must be a whole number of at least 1, got 2.5
+    ValueError: evaluations must be a whole number of at least 1, got 2.5
     """
     if isinstance(got, bool) or not isinstance(got, Integral) or got < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {got!r}")
@@ -24,10 +27,56 @@ def check_whole(name: str, got: Any, least: int) -> int:
 def unknown(kind: str, got: object, known: Iterable[object]) -> ValueError:
     """A ValueError that lists what is accepted and names the nearest.
 
-    >>> print(unknown("head", "epz", ["eps", "x0", "v"]))
-    unknown head 'epz'; known: eps, x0, v; did you mean 'eps'?
+    >>> print(unknown("prediction", "epz", ["eps", "x0", "v"]))
+    unknown prediction 'epz'; known: eps, x0, v; did you mean 'eps'?
     """
     names = [str(name) for name in known]
     near = difflib.get_close_matches(str(got), names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ValueError(f"unknown {kind} {got!r}; known: {', '.join(names) or 'none'}{hint}")
+
+
+def describe(table: Mapping[str, object]) -> str:
+    """The rows of a table with their help, for a help text.
+
+    >>> describe({"unknown": unknown, "own": None})
+    'unknown (a ValueError that lists what is accepted and names the nearest), own'
+    """
+    helps = {name: row_help(row) for name, row in table.items()}
+    return ", ".join(f"{name} ({text})" if text else name for name, text in helps.items())
+
+
+def row_help(row: object) -> str:
+    """A row's `help`, or else the first line of its docstring, up to a full stop or a colon."""
+    text = getattr(row, "help", None)
+    if isinstance(text, str) or row is None or isinstance(row, Mapping):
+        return text or ""
+    text = re.split(r"[.:](?:\s|$)|\n", inspect.getdoc(row) or "", maxsplit=1)[0].replace("`", "")
+    starts_like_a_sentence = re.match(r"[A-Z][a-z]*(?=[\s,]|$)", text)  # unlike DDIM and Heun's
+    return text[0].lower() + text[1:] if starts_like_a_sentence else text
+
+
+class Option(NamedTuple):
+    """A parameter of a row's function that people may set: `name: Annotated[type, "help"] = default`."""
+
+    type: Any
+    help: str
+    default: Any
+
+
+def row_options(function: Callable[..., Any]) -> dict[str, Option]:
+    """The options of a function by name: those of its parameters that are annotated with a help text.
+
+    >>> from typing import Annotated
+    >>> def blur(images, width: Annotated[float, "in pixels"] = 1.0): ...
+    >>> row_options(blur)
+    {'width': Option(type=<class 'float'>, help='in pixels', default=1.0)}
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    found = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        hint = hints.get(name)
+        texts = [text for text in getattr(hint, "__metadata__", ()) if isinstance(text, str)]
+        if texts:
+            found[name] = Option(typing.get_args(hint)[0], texts[0], parameter.default)
+    return found

@@ -5,7 +5,7 @@ network it is the same loss with another weight:
 
     eps:  ‖eps - eps_hat‖^2 = SNR ‖x_0 - x0_hat‖^2,              SNR = alpha_bar / (1 - alpha_bar)
     mu:   ‖mu - mu_hat‖^2 = B^2 ‖x_0 - x0_hat‖^2,                B of q(x_{t-1} | x_t, x_0)
-    net:  ‖target - net‖^2 = ‖x_0 - x0_hat‖^2 / c_out^2,         c_out of the head
+    net:  ‖target - net‖^2 = ‖x_0 - x0_hat‖^2 / c_out^2,         c_out of the prediction
 """
 
 from __future__ import annotations
@@ -17,35 +17,59 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import unknown
-from .gaussian import posterior, transition
-from .heads import EDM_SIGMA_DATA, head_row
+from .at import At
+from .gaussian import posterior, step_variance, transition
+from .parametrization import EDM_SIGMA_DATA, coefficients
 from .schedule import Schedule
 
 MIN_SNR_GAMMA = 5.0
-VARIANCES = ("posterior", "beta")
 
 
-def _snr(schedule: Schedule, t: np.ndarray) -> np.ndarray:
-    bar = schedule.alpha_bar_at(t)
-    return bar / (1 - bar)
+def _simple(schedule: Schedule, at: At) -> np.ndarray:
+    """‖eps - eps_hat‖^2, as in DDPM."""
+    return at.snr
 
 
-def _mu(schedule: Schedule, t: np.ndarray) -> np.ndarray:
-    return posterior(schedule, t, t - 1)[1] ** 2
+def _kl(schedule: Schedule, at: At) -> np.ndarray:
+    """The KL term of the variational bound."""
+    before = schedule.at(at.t - 1)
+    B, beta = posterior(schedule, at, before)[1], transition(schedule, at, before)[1]
+    return B**2 / (2 * beta)
 
 
-def _kl(schedule: Schedule, t: np.ndarray) -> np.ndarray:
-    return _mu(schedule, t) / (2 * transition(schedule, t, t - 1)[1])
+def _mu(schedule: Schedule, at: At) -> np.ndarray:
+    """The error of the posterior's mean, ‖mu - mu_hat‖^2."""
+    return posterior(schedule, at, at.t - 1)[1] ** 2
 
 
-LOSSES: dict[str, Callable[[Schedule, np.ndarray], np.ndarray]] = {
-    "simple": _snr,
+def _x0(schedule: Schedule, at: At) -> np.ndarray:
+    """The error of the clean sample, ‖x_0 - x0_hat‖^2."""
+    return np.ones_like(at.t)
+
+
+def _v(schedule: Schedule, at: At) -> np.ndarray:
+    """The error of the velocity, ‖v - v_hat‖^2."""
+    return at.snr + 1
+
+
+def _edm(schedule: Schedule, at: At) -> np.ndarray:
+    """EDM's, which weighs its network's output evenly."""
+    return at.snr + EDM_SIGMA_DATA**-2
+
+
+def _min_snr(schedule: Schedule, at: At) -> np.ndarray:
+    """`x0` weighted by the signal-to-noise ratio, at most 5."""
+    return np.minimum(at.snr, MIN_SNR_GAMMA)
+
+
+LOSSES: dict[str, Callable[[Schedule, At], np.ndarray]] = {
+    "simple": _simple,
     "kl": _kl,
     "mu": _mu,
-    "x0": lambda schedule, t: np.ones_like(t),
-    "v": lambda schedule, t: _snr(schedule, t) + 1,
-    "edm": lambda schedule, t: _snr(schedule, t) + EDM_SIGMA_DATA**-2,
-    "min_snr": lambda schedule, t: np.minimum(_snr(schedule, t), MIN_SNR_GAMMA),
+    "x0": _x0,
+    "v": _v,
+    "edm": _edm,
+    "min_snr": _min_snr,
 }
 """w(t) in x_0-space, t in 1..T:
 
@@ -59,26 +83,15 @@ LOSSES: dict[str, Callable[[Schedule, np.ndarray], np.ndarray]] = {
 """
 
 
-def loss_weight(loss: str, schedule: Schedule, t: ArrayLike, head: str | None = None) -> np.ndarray:
-    """w(t) of a loss for squared errors of x_0, or of a head's network output if `head` is given."""
+def loss_weight(
+    loss: str, schedule: Schedule, t: ArrayLike | At, prediction: str | None = None
+) -> np.ndarray:
+    """w(t) of a loss for squared errors of x_0, or of the network's output if `prediction` is given."""
     if loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
-    t = np.asarray(t, dtype=np.float64)
-    weight = LOSSES[loss](schedule, t)
-    return weight if head is None else weight * head_row(head, schedule, t).c_out ** 2
-
-
-def step_variance(schedule: Schedule, t: ArrayLike, s: ArrayLike, variance: str) -> np.ndarray:
-    """sigma_t^2 of the step from t to s, by either choice of the notes (sec. 3.2).
-
-    `posterior`: the variance of q(x_s | x_t, x_0), best for x_0 at a point; `beta`: beta_ts, best for
-    x_0 ~ N(0, I). The last step, to s = 0, adds no noise (Algorithm 2).
-    """
-    if variance not in VARIANCES:
-        raise unknown("variance", variance, VARIANCES)
-    if variance == "posterior":
-        return posterior(schedule, t, s)[2] ** 2
-    return np.where(np.asarray(s) > 0, transition(schedule, t, s)[1], 0.0)
+    at = schedule.at(t)
+    weight = LOSSES[loss](schedule, at)
+    return weight if prediction is None else weight * coefficients(prediction, schedule, at).c_out ** 2
 
 
 def bound_terms(
@@ -98,7 +111,7 @@ def bound_terms(
         x0_mean_square: E x_0^2 per dimension, model space.
         x0_mse: E (x_0 - x0_hat(x_t, t))^2 per dimension for t = 1..T, shape (T,).
         variance: sigma_t^2 of the model's steps, `posterior` or `beta`.
-        decoder_nll: L_0 if another decoder is meant (see `discretised_nll`); else the density
+        decoder_nll: L_0 if another decoder is meant (see `discretized_nll`); else the density
             N(x0_hat(x_1, 1), beta_1), for continuous data.
     """
     mse = np.asarray(x0_mse, dtype=np.float64)
@@ -121,7 +134,7 @@ def bound_terms(
     return terms
 
 
-def discretised_nll(x_0: np.ndarray, mean: np.ndarray, std: float, bin_width: float) -> np.ndarray:
+def discretized_nll(x_0: np.ndarray, mean: np.ndarray, std: float, bin_width: float) -> np.ndarray:
     """-log P(x_0's bin) under N(mean, std^2), in nats, elementwise (eq. 13 of arXiv 2006.11239).
 
     Bins have the width `bin_width` (2/255 for bytes scaled to [-1, 1]); the outermost reach to

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import check_whole, unknown
+from ..errors import check_whole, row_options, unknown
+from .at import At
 
 ADVISED_T = 100
 MAX_TERMINAL_SIGNAL = 0.03  # sqrt(alpha_bar_T); linear at T = 1000 has 0.0064
+
+NoisingSteps = Annotated[int, "number of noising steps; 100 or more are advised"]
+MaxBeta = Annotated[float, "the largest beta"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +44,12 @@ class Schedule:
         if alpha_bar.ndim != 1 or len(alpha_bar) < 2:
             raise ValueError(f"alpha_bar must be one row of T + 1 >= 2 numbers, got shape {alpha_bar.shape}")
         if alpha_bar[0] != 1:
-            raise ValueError(
-                f"alpha_bar[0] is the clean sample and must be 1, got {alpha_bar[0]}; "
-                "give alpha_bar for t = 0..T"
-            )
+            got = f"got {alpha_bar[0]}; give alpha_bar for t = 0..T"
+            raise ValueError(f"alpha_bar[0] is the clean sample and must be 1, {got}")
         if not (np.all(np.diff(alpha_bar) < 0) and alpha_bar[-1] > 0):
             raise ValueError(
-                "alpha_bar must fall strictly from 1 and stay above 0 "
-                "(each beta within (0, 1)); end it at a small positive number, not at 0"
+                "alpha_bar must fall strictly from 1 and stay above 0 (each beta within (0, 1)); "
+                "end it at a small positive number, not at 0"
             )
         alpha_bar.flags.writeable = False
         object.__setattr__(self, "alpha_bar", alpha_bar)
@@ -88,7 +89,10 @@ class Schedule:
         The table's own number at integers, and linear in lambda between them. On (0, 1), where
         lambda_0 is infinite, the noise variance 1 - alpha_bar is linear in t instead.
         """
-        t = np.asarray(t, dtype=np.float64)
+        given = np.asarray(t)
+        if given.dtype.kind not in "iuf":
+            raise ValueError(f"t must be numbers within 0..{self.T}, got {t!r}")
+        t = given.astype(np.float64)
         if not np.all((t >= 0) & (t <= self.T)):  # also catches NaN
             bad = t[~((t >= 0) & (t <= self.T))].ravel()[0]
             raise ValueError(f"t must lie within 0..{self.T}, got {bad}")
@@ -99,6 +103,19 @@ class Schedule:
             between = (1 - f) * lam[i] + f * lam[i + 1]
         smooth = np.where(i == 0, 1 - f * (1 - self.alpha_bar[1]), 1 / (1 + np.exp(-2 * between)))
         return np.where(f == 0, self.alpha_bar[i], np.where(f == 1, self.alpha_bar[i + 1], smooth))
+
+    def at(self, t: ArrayLike | At) -> At:
+        """The times t with alpha_bar there, to be shared by several functions; `At` stays as it is.
+
+        >>> schedule = Schedule.linear()
+        >>> at = schedule.at([1, 500])
+        >>> at is schedule.at(at)
+        True
+        """
+        if isinstance(t, At):
+            return t
+        alpha_bar = self.alpha_bar_at(t)
+        return At(np.asarray(t, dtype=np.float64), alpha_bar)
 
     def lam_at(self, t: ArrayLike) -> np.ndarray:
         """lambda at any real t in [0, T], same shape as `t`; +inf at 0."""
@@ -121,12 +138,18 @@ class Schedule:
     # --- ways to make one ----------------------------------------------------------------------
 
     @classmethod
-    def linear(cls, T: int = 1000, beta_min: float | None = None, beta_max: float | None = None) -> Schedule:
-        """beta_t rises linearly from beta_min to beta_max (sec. 4 of arXiv 2006.11239).
+    def linear(
+        cls,
+        T: NoisingSteps = 1000,
+        beta_min: Annotated[float | None, "the first beta, taken literally"] = None,
+        beta_max: Annotated[float | None, "the last beta, taken literally"] = None,
+    ) -> Schedule:
+        """Beta rises linearly from beta_min to beta_max.
 
-        With neither bound given they are the paper's 1e-4 and 0.02 at T = 1000, and for another T
-        both are multiplied by the one factor that keeps alpha_bar_T (about 1000 / T for large T;
-        below 50 for every T, so that beta stays under 1). Bounds that are given are taken literally.
+        With neither bound given they are the paper's 1e-4 and 0.02 at T = 1000 (sec. 4 of arXiv
+        2006.11239), and for another T both are multiplied by the one factor that keeps alpha_bar_T
+        (about 1000 / T for large T; below 50 for every T, so that beta stays under 1). Bounds that
+        are given are taken literally.
 
         >>> bool(np.isclose(Schedule.linear(50).terminal_signal, Schedule.linear().terminal_signal))
         True
@@ -140,10 +163,16 @@ class Schedule:
         return cls.from_betas(np.linspace(beta_min, beta_max, T), formula)
 
     @classmethod
-    def cosine(cls, T: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Schedule:
-        """alpha_bar_t = f(t)/f(0), f(t) = cos(((t/T + s)/(1 + s)) pi/2)^2, with beta_t <= max_beta.
+    def cosine(
+        cls,
+        T: NoisingSteps = 1000,
+        s: Annotated[float, "the offset that keeps beta from vanishing near t = 0"] = 0.008,
+        max_beta: MaxBeta = 0.999,
+    ) -> Schedule:
+        """alpha_bar falls as a squared cosine of t/T.
 
-        Eq. 17 of arXiv 2102.09672. It is a function of t/T, so T needs no scaling.
+        alpha_bar_t = f(t)/f(0), f(t) = cos(((t/T + s)/(1 + s)) pi/2)^2, with beta_t <= max_beta
+        (eq. 17 of arXiv 2102.09672). It is a function of t/T, so T needs no scaling.
         """
         T = check_whole("T", T, 1)
         u = np.arange(T + 1) / T
@@ -153,15 +182,16 @@ class Schedule:
     @classmethod
     def sigmoid(
         cls,
-        T: int = 1000,
-        start: float = -3.0,
-        end: float = 3.0,
-        tau: float = 1.0,
-        max_beta: float = 0.999,
+        T: NoisingSteps = 1000,
+        start: Annotated[float, "where on the sigmoid t = 0 lies"] = -3.0,
+        end: Annotated[float, "where on the sigmoid t = T lies"] = 3.0,
+        tau: Annotated[float, "the sigmoid's temperature"] = 1.0,
+        max_beta: MaxBeta = 0.999,
     ) -> Schedule:
-        """alpha_bar_t falls along a sigmoid of t/T from `start` to `end` at temperature `tau`.
+        """alpha_bar falls along a sigmoid of t/T.
 
-        arXiv 2212.11972, with beta_t <= max_beta. It is a function of t/T, so T needs no scaling.
+        alpha_bar_t = (g(T) - g(t)) / (g(T) - g(0)), g(t) = 1 / (1 + exp(-(start + (end - start) t/T) / tau)),
+        with beta_t <= max_beta (arXiv 2212.11972). It is a function of t/T, so T needs no scaling.
         """
         T = check_whole("T", T, 1)
         if not (start < end and tau > 0):
@@ -188,8 +218,8 @@ class Schedule:
         return cls._advised(np.concatenate([[1.0], np.cumprod(1 - betas)]), formula or {})
 
     @classmethod
-    def from_alpha_bar(cls, alpha_bar: ArrayLike) -> Schedule:
-        """A schedule from alpha_bar_0 = 1, …, alpha_bar_T, falling strictly and staying above 0."""
+    def from_alpha_bar(cls, alpha_bar: Annotated[ArrayLike, "alpha_bar_0 = 1, …, alpha_bar_T"]) -> Schedule:
+        """A table of your own: alpha_bar_0 = 1, …, alpha_bar_T, falling strictly and staying above 0."""
         return cls._advised(np.asarray(alpha_bar), {})
 
     @classmethod
@@ -230,7 +260,7 @@ class Schedule:
         name = arguments.pop("name", None)
         if name not in SCHEDULES:
             raise unknown("schedule", name, SCHEDULES)
-        accepted = inspect.signature(SCHEDULES[name]).parameters
+        accepted = row_options(SCHEDULES[name])
         for argument, value in arguments.items():
             if argument not in accepted:
                 raise unknown(f"setting of the {name} schedule", argument, accepted)
@@ -248,6 +278,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "sigmoid": Schedule.sigmoid,
     "alpha_bar": Schedule.from_alpha_bar,
 }
+"""Schedules by name. A row's options are its parameters that are annotated with a help text."""
 
 
 def _half_log_snr(alpha_bar: np.ndarray) -> np.ndarray:

@@ -1,19 +1,33 @@
 """Samplers as tables, one file a family. Every one is a function of a schedule and falling times."""
 
 from .first_order import ancestral, ddim
-from .grids import GRIDS, LEAST, check_times, flow, karras, log_snr, trailing
-from .heun import heun
-from .make import DEFAULT_SAMPLER, DEFAULT_STEPS, SAMPLERS, make_plan
+from .make import (
+    DEFAULT_EVALUATIONS,
+    DEFAULT_SAMPLER,
+    DEFAULT_SPACING,
+    ORIGINAL_SAMPLER,
+    SAMPLERS,
+    Sampler,
+    SamplerOption,
+    make_plan,
+    sampler_options,
+)
 from .multistep import deis, dpmpp, dpmpp_sde, inversion, ipndm, sa_solver, unipc
 from .plan import Plan
+from .spacing import LEAST, SPACINGS, check_times, flow, karras, log_snr, trailing
+from .two_stage import heun
 
 __all__ = [
+    "DEFAULT_EVALUATIONS",
     "DEFAULT_SAMPLER",
-    "DEFAULT_STEPS",
-    "GRIDS",
+    "DEFAULT_SPACING",
     "LEAST",
+    "ORIGINAL_SAMPLER",
     "SAMPLERS",
+    "SPACINGS",
     "Plan",
+    "Sampler",
+    "SamplerOption",
     "ancestral",
     "check_times",
     "ddim",
@@ -28,6 +42,7 @@ __all__ = [
     "log_snr",
     "make_plan",
     "sa_solver",
+    "sampler_options",
     "trailing",
     "unipc",
 ]

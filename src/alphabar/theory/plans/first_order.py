@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import numpy as np
 
-from ..gaussian import posterior
-from ..losses import step_variance
+from ..gaussian import posterior, step_variance
 from ..schedule import Schedule
-from .grids import check_times
 from .plan import Plan
+from .spacing import check_times
 
 Times = Sequence[float] | np.ndarray
+ETA_HELP = "randomness: 0 is deterministic, 1 as much as in DDPM's ancestral sampling"
 
 
 def ancestral(
     schedule: Schedule,
     times: Times,
-    variance: str = "posterior",
-    x0_mse: tuple[Sequence[float], Sequence[float]] | None = None,
+    variance: Annotated[
+        Literal["posterior", "beta", "optimal"],
+        "variance of each step: posterior (diffusers' fixed_small), beta (fixed_large) or optimal (run "
+        "fit-sampler --variance first)",
+    ] = "posterior",
+    x0_mse: Annotated[
+        tuple[Sequence[float], Sequence[float]] | None, "times and E (x_0 - x0_hat)^2 there, for optimal"
+    ] = None,
 ) -> Plan:
-    """DDPM's sampler, x_s ~ N(posterior mean at x0_hat, sigma^2), between any two times.
+    """The paper's own, DDPM: x_s ~ N(posterior mean at x0_hat, sigma^2), between any two times.
 
     Algorithm 2 of arXiv 2006.11239, with sigma^2 by either of its choices (`step_variance`), or the
     `optimal` one of arXiv 2201.06503,
@@ -44,7 +51,7 @@ def ancestral(
     return Plan(np.asarray(times), schedule.alpha_bar_at(times), A, B[:, None], C, made_by=made_by)
 
 
-def ddim(schedule: Schedule, times: Times, eta: float = 0.0) -> Plan:
+def ddim(schedule: Schedule, times: Times, eta: Annotated[float, ETA_HELP] = 0.0) -> Plan:
     """DDIM: x_s = sqrt(alpha_bar_s) x0_hat + sqrt(1 - alpha_bar_s - sigma^2) eps_hat + sigma z.
 
     sigma = eta times the posterior's standard deviation (eqs. 12 and 16 of arXiv 2010.02502).

@@ -103,8 +103,8 @@ class Plan:
 
     def __str__(self) -> str:
         others = self.B.shape[1] - 1
-        heads = ["B · x0_hat", *(f"B · {self.history}_hat −{j}" for j in range(1, others + 1))]
-        lines = [f"{'t':>9} {'→ s':>9} {'A · x':>12} {' '.join(f'{h:>13}' for h in heads)} {'C · z':>12}"]
+        titles = ["B · x0_hat", *(f"B · {self.history}_hat −{j}" for j in range(1, others + 1))]
+        lines = [f"{'t':>9} {'→ s':>9} {'A · x':>12} {' '.join(f'{h:>13}' for h in titles)} {'C · z':>12}"]
         for t, s, a, b, c in zip(self.times, self.times[1:], self.A, self.B, self.C, strict=False):
             history = " ".join(f"{value:13.8f}" for value in b)
             lines.append(f"{t:9.2f} {s:9.2f} {a:12.8f} {history} {c:12.8f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Annotated
 
 import numpy as np
 
@@ -18,13 +19,14 @@ def heun(
     schedule: Schedule,
     times: Times,
     evaluations: int | None = None,
-    churn: float = 0.0,
-    churn_min: float = 0.0,
-    churn_max: float = np.inf,
-    churn_noise: float = 1.0,
+    churn: Annotated[float, "EDM's S_churn, noise added on the way"] = 0.0,
+    churn_min: Annotated[float, "EDM's S_min, the least sigma at which churn acts"] = 0.0,
+    churn_max: Annotated[float, "EDM's S_max, the largest sigma at which churn acts"] = np.inf,
+    churn_noise: Annotated[float, "EDM's S_noise, a factor on the noise that churn adds"] = 1.0,
 ) -> Plan:
-    """EDM's sampler (Algorithms 1, 2 of arXiv 2206.00364) in x / sqrt(alpha_bar) over sigma = exp(-lambda).
+    """Heun's method, as EDM uses it.
 
+    Algorithms 1 and 2 of arXiv 2206.00364 in x / sqrt(alpha_bar) over sigma = exp(-lambda).
     From t to s an Euler (DDIM) step, then again with the mean of the slopes at both ends: two rows,
     the second from s to s. A step to 0 stays Euler's.
 
@@ -46,21 +48,18 @@ def heun(
         corrected[0] = False
     elif evaluations not in (None, full):
         raise ValueError(f"Heun's method in {n} steps has {full} evaluations, or one less, got {evaluations}")
-    if not (0 <= churn < np.inf and 0 <= churn_noise < np.inf):
-        raise ValueError(f"churn and churn_noise must be finite and at least 0, got {churn}, {churn_noise}")
-    if not 0 <= churn_min <= churn_max:
-        raise ValueError(f"churn_min and churn_max must rise from 0, got {churn_min} and {churn_max}")
-    begin = t.copy()
+    _check_churn(churn, churn_min, churn_max, churn_noise)
     sigma = np.exp(-schedule.lam_at(t))
     if corrected[0] and sigma[0] > FAR:
         warnings.warn(
             f"from sigma = {sigma[0]:,.0f} (EDM's own is 80) the first step, corrected, goes far astray: "
-            "take an even number of steps, whose first is Euler's, or another sampler",
+            "take an even number of evaluations, of which the first is Euler's, or another sampler",
             stacklevel=3,
         )
     churned = (sigma >= churn_min) & (sigma <= churn_max) & (np.arange(n) > 0) & (churn > 0)
     raised = np.minimum(sigma * (1 + min(churn / n, np.sqrt(2) - 1)), np.exp(-schedule.lam[-1]))
     churned &= raised > sigma
+    begin = t.copy()
     begin[churned] = schedule.time_at(-np.log(raised[churned]))
 
     visited, rows = [begin[0]], []
@@ -81,6 +80,13 @@ def heun(
         bounds = {"churn_min": churn_min, "churn_max": min(churn_max, 1e9), "churn_noise": churn_noise}
         made_by |= {name: float(value) for name, value in bounds.items()}
     return Plan(np.array(visited), schedule.alpha_bar_at(visited), A, B, C, made_by=made_by)
+
+
+def _check_churn(churn: float, low: float, high: float, noise: float) -> None:
+    if not (0 <= churn < np.inf and 0 <= noise < np.inf):
+        raise ValueError(f"churn and churn_noise must be finite and at least 0, got {churn}, {noise}")
+    if not 0 <= low <= high:
+        raise ValueError(f"churn_min and churn_max must rise from 0, got {low} and {high}")
 
 
 def _correction(schedule: Schedule, t: float, s: float) -> tuple[float, list[float]]:

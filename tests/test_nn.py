@@ -1,4 +1,4 @@
-"""The U-Net: the paper's size, any shape, and that each part does its work."""
+"""The U-Net: the paper's size, any shape and condition, and that each part does its work."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from alphabar import UNet
-from alphabar.nn import build_network
-from alphabar.nn.unet import Attention, Downsample, ResBlock, TimeEmbedding
+from alphabar.nn import UNet
+from alphabar.nn.layers import Attention, Downsample, ResBlock, TimeEmbedding, Upsample, fold, unfold
 from tiny import NETWORK, tiny_denoiser
 
+SETTINGS = {name: value for name, value in NETWORK.items() if name != "name"}
+ONE_HOT = torch.eye(3)
 
-def random_net(seed=0, **arguments):
+
+def random_net(shape=(1, 8, 8), seed=0, **arguments):
     torch.manual_seed(seed)
-    net = UNet(**{k: v for k, v in {**NETWORK, "num_classes": 0, **arguments}.items() if k != "name"})
+    net = UNet(shape, **{**SETTINGS, **arguments})
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -27,39 +30,178 @@ def random_net(seed=0, **arguments):
 def test_one_configuration_is_the_papers_cifar10_network():
     """35,746,307 parameters: the count of the public weights of arXiv 2006.11239."""
     with torch.device("meta"):
-        net = UNet(3, 128, (1, 2, 2, 2), 2, (1,), dropout=0.1)
+        net = UNet((3, 32, 32), 128, (1, 2, 2, 2), 2, (1,), dropout=0.1)
     assert sum(p.numel() for p in net.parameters()) == 35_746_307
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 7, 13), (2, 9, 4), (5, 28, 28), (1, 1, 1)])
+SHAPES = [
+    (1, 8),
+    (3, 13),
+    (2, 1),
+    (1, 8, 8),
+    (3, 7, 13),
+    (2, 9, 4),
+    (5, 28, 28),
+    (1, 1, 1),
+    (1, 4, 8, 8),
+    (2, 3, 5, 7),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("patch", [1, 2])
-def test_any_channel_count_height_and_width(shape, patch):
-    net = random_net(in_channels=shape[0], channel_mult=(1, 2, 2), patch=patch)
+def test_any_channel_count_and_any_one_two_or_three_sides(shape, patch):
+    net = random_net(shape, channel_mult=(1, 2, 2), patch=patch)
+    c_noise = torch.tensor([0.0, 50.0])
     x = torch.randn(2, *shape)
-    out = net(x, torch.tensor([0.0, 50.0]))
+    out = net(x, c_noise)
     assert out.shape == x.shape
     assert out.isfinite().all()
+    others = torch.randn(2, shape[0], *(side + 3 for side in shape[1:]))  # than it was built for
+    assert net(others, c_noise).shape == others.shape
+    one = net(x[1:], c_noise[1:])
+    torch.testing.assert_close(one[0], out[1], atol=1e-4, rtol=1e-4)  # samples of a batch are apart
+
+
+@pytest.mark.parametrize("shape", [(1, 12), (2, 5, 8), (1, 4, 6, 5)])
+def test_every_side_is_seen_and_axes_are_not_mixed_up(shape):
+    """The network of exchanged axes is the network with its convolutions' axes exchanged."""
+    net, turned = (
+        random_net(given, channel_mult=(1, 2), patch=1) for given in (shape, (shape[0], *shape[:0:-1]))
+    )
+    weights = {
+        name: w.permute(0, 1, *reversed(range(2, w.ndim))) if w.ndim > 2 else w
+        for name, w in net.state_dict().items()
+    }
+    turned.load_state_dict(weights)
+    x, t = torch.randn(2, *shape), torch.tensor([1.0, 9.0])
+    axes = (0, 1, *reversed(range(2, x.ndim)))
+    torch.testing.assert_close(turned(x.permute(axes), t), net(x, t).permute(axes), atol=1e-4, rtol=1e-4)
+
+
+def test_bfloat16_and_channels_last_change_no_more_than_roundings():
+    for shape in [(2, 9), (2, 7, 6), (2, 3, 5, 6)]:
+        net = random_net(shape, patch=2, conditions={"class": (3,), "mask": (1, *shape[1:])})
+        x, t = torch.randn(2, *shape), torch.tensor([3.0, 80.0])
+        cond = {"class": ONE_HOT[:2], "mask": torch.ones(2, 1, *shape[1:])}
+        exact = net(x, t, cond)
+        if len(shape) > 2:
+            layout = torch.channels_last if len(shape) == 3 else torch.channels_last_3d
+            torch.testing.assert_close(net.to(memory_format=layout)(x, t, cond), exact, atol=1e-4, rtol=1e-4)
+        reduced = net.to(torch.bfloat16)(x.bfloat16(), t, cond)
+        assert reduced.dtype == torch.bfloat16
+        assert (reduced.float() - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_folding_is_pixel_unshuffle_for_any_number_of_sides():
+    x = torch.randn(2, 3, 6, 9)
+    assert torch.equal(fold(x, 3), F.pixel_unshuffle(x, 3))
+    assert torch.equal(unfold(fold(x, 3), 3), x)
+    line, block = torch.arange(6.0).view(1, 1, 6), torch.randn(2, 3, 4, 6, 2)
+    assert fold(line, 2).tolist() == [[[0, 2, 4], [1, 3, 5]]]
+    folded = fold(block, 2)
+    assert folded.shape == (2, 24, 2, 3, 1)
+    assert torch.equal(folded[:, 8 + 5], block[:, 1, 1::2, 0::2, 1::2])  # offsets 1, 0, 1 are 5 in binary
+    for given in (line, block):
+        assert torch.equal(unfold(fold(given, 2), 2), given)
+        assert fold(given, 1) is unfold(given, 1) is given
 
 
 def test_a_fresh_network_gives_zero_and_every_parameter_learns():
-    torch.manual_seed(0)
-    net = build_network(NETWORK)
-    x, t, label = torch.randn(4, 1, 8, 8), torch.tensor([0.0, 3.0, 50.0, 99.0]), torch.tensor([0, 1, 0, 1])
-    assert (net(x, t, label) == 0).all()
-    net = random_net(num_classes=2, scale_shift=True)
-    net(x, t, label).square().sum().backward()
+    conditions = {"class": (3,), "mask": (2, 8, 8)}
+    x, t = torch.randn(4, 1, 8, 8), torch.tensor([0.0, 3.0, 50.0, 99.0])
+    cond = {"class": ONE_HOT[[0, 1, 2, 1]], "mask": torch.randn(4, 2, 8, 8)}
+    assert (UNet((1, 8, 8), conditions=conditions, **SETTINGS)(x, t, cond) == 0).all()
+    net = random_net(conditions=conditions, scale_shift=True)
+    net(x, t, cond).square().sum().backward()
     for name, parameter in net.named_parameters():
         if not name.endswith(("key.bias",)):  # softmax doesn't see a shift of all keys
             assert parameter.grad is not None, name
             assert parameter.grad.abs().max() > 0, name
 
 
-def test_it_sees_time_class_and_skips():
-    net = random_net(num_classes=2)
-    x = torch.randn(1, 1, 8, 8)
-    base = net(x, torch.tensor([10.0]), torch.tensor([0]))
-    assert not torch.allclose(base, net(x, torch.tensor([11.0]), torch.tensor([0])), atol=1e-4)
-    assert not torch.allclose(base, net(x, torch.tensor([10.0]), torch.tensor([1])), atol=1e-4)
+def test_it_sees_the_time_and_each_condition():
+    net = random_net(conditions={"class": (3,), "mask": (2, 8, 8)})
+    x, t = torch.randn(1, 1, 8, 8), torch.tensor([10.0])
+    base = net(x, t, {"class": ONE_HOT[:1]})
+    assert not torch.allclose(base, net(x, torch.tensor([11.0]), {"class": ONE_HOT[:1]}), atol=1e-4)
+    assert not torch.allclose(base, net(x, t, {"class": ONE_HOT[1:2]}), atol=1e-4)
+    mask = torch.zeros(1, 2, 8, 8)
+    mask[0, 1, 3, 3] = 1
+    assert not torch.allclose(base, net(x, t, {"class": ONE_HOT[:1], "mask": mask}), atol=1e-4)
+
+
+def test_zeros_and_a_missing_name_tell_nothing_and_so_does_no_mapping():
+    net = random_net(conditions={"class": (3,), "size": (2,), "mask": (2, 8, 8)}, scale_shift=True)
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([10.0, 90.0])
+    zeros = {"class": torch.zeros(2, 3), "size": torch.zeros(2, 2), "mask": torch.zeros(2, 2, 8, 8)}
+    nothing = net(x, t)
+    for cond in ({}, zeros, {"mask": zeros["mask"]}, {"size": zeros["size"], "class": zeros["class"]}):
+        assert torch.equal(net(x, t, cond), nothing)
+    half = {"class": torch.stack([ONE_HOT[1], torch.zeros(3)])}  # one sample is told, the other is not
+    torch.testing.assert_close(net(x, t, half)[1], nothing[1])
+    torch.testing.assert_close(net(x, t, half)[0], net(x, t, {"class": ONE_HOT[[1, 1]]})[0])
+
+
+def seen_by_blocks(net, *arguments):
+    """What the blocks are given beside the activations, before SiLU would hide it."""
+    seen = []
+    hook = net.middle.blocks[0].register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    net(*arguments)
+    hook.remove()
+    return seen[0]
+
+
+def test_a_vector_is_embedded_as_a_row_of_a_table_and_vectors_add_up():
+    net = random_net(conditions={"class": (3,), "size": (2,)})
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([10.0, 90.0])
+    table = net.condition_embeddings["of_class"].weight.T
+    time = net.time_embedding(t)
+    assert torch.equal(seen_by_blocks(net, x, t), F.silu(time))
+    one_hot = {"class": ONE_HOT[[2, 0]]}
+    looked_up = F.embedding(torch.tensor([2, 0]), table)
+    assert torch.equal(seen_by_blocks(net, x, t, one_hot), F.silu(time + looked_up))
+    size = torch.tensor([[0.3, 1.0], [2.0, 1.0]])
+    both = F.silu(time + looked_up + size @ net.condition_embeddings["of_size"].weight.T)
+    torch.testing.assert_close(seen_by_blocks(net, x, t, {**one_hot, "size": size}), both)
+
+
+def test_tables_of_conditions_begin_as_an_embedding_does():
+    """N(0, 1), as nn.Embedding, whatever the number of classes."""
+    net = UNet((1, 8, 8), channels=128, conditions={"class": (100,)})
+    weight = net.condition_embeddings["of_class"].weight.detach()
+    assert weight.shape == (512, 100)
+    assert weight.mean().abs() < 4 / 51200**0.5
+    assert float(weight.std()) == pytest.approx(1, abs=4 / (2 * 51200) ** 0.5)
+
+
+def test_any_name_without_dots_can_be_that_of_a_condition():
+    names = ["class", "type", "values", "keys", "forward", "two words", "ä"]
+    net = random_net(conditions=dict.fromkeys(names, (2,)))
+    net(torch.zeros(1, 1, 8, 8), torch.zeros(1), {name: torch.ones(1, 2) for name in names})
+    with pytest.raises(ValueError, match=r"must not be empty or have dots, got 'a\.b'"):
+        random_net(conditions={"a.b": (2,)})
+
+
+def test_conditions_that_are_not_the_networks_are_refused():
+    x, t = torch.zeros(2, 1, 8, 8), torch.zeros(2)
+    net = random_net(conditions={"class": (3,), "mask": (2, 8, 8)})
+    with pytest.raises(
+        ValueError, match="unknown condition of this network 'clas'; known: class, mask; did you"
+    ):
+        net(x, t, {"clas": ONE_HOT[:2]})
+    with pytest.raises(ValueError, match="known: none"):
+        random_net()(x, t, {"class": ONE_HOT[:2]})
+    with pytest.raises(ValueError, match=r"condition class must have shape \(2, 3\), got \(2, 4\)"):
+        net(x, t, {"class": torch.eye(4)[:2]})
+    with pytest.raises(ValueError, match=r"condition class must have shape \(2, 3\), got \(1, 3\)"):
+        net(x, t, {"class": ONE_HOT[:1]})
+    with pytest.raises(
+        ValueError, match=r"condition mask must have shape \(2, 2, 8, 8\), got \(2, 2, 4, 4\)"
+    ):
+        net(x, t, {"mask": torch.zeros(2, 2, 4, 4)})
+    with pytest.raises(ValueError, match=r"\(K,\) or \(C, 8, 8\), and mask has \(2, 4, 4\)"):
+        random_net(conditions={"mask": (2, 4, 4)})
 
 
 def test_every_block_on_the_way_up_gets_its_skip():
@@ -86,12 +228,12 @@ def test_attention_reaches_across_the_picture_and_convolutions_alone_do_not():
     changed[..., -1, -1] += 1
     for levels, middle, reaches in [((), False, False), ((0,), False, True), ((), True, True)]:
         net = random_net(attention_levels=levels, middle_attention=middle, channel_mult=(1, 1))
-        net.norm_out = torch.nn.Identity()  # group norms see the whole picture as well
+        net.norm_out = nn.Identity()  # group norms see the whole picture as well
         for module in net.modules():
             if isinstance(module, ResBlock):
-                module.norm1 = module.norm2 = torch.nn.Identity()
+                module.norm1 = module.norm2 = nn.Identity()
             elif isinstance(module, Attention):
-                module.norm = torch.nn.Identity()
+                module.norm = nn.Identity()
         difference = (net(x, torch.zeros(1)) - net(changed, torch.zeros(1)))[..., 0, 0].abs().item()
         assert (difference > 0) == reaches
 
@@ -100,7 +242,7 @@ def test_attention_reaches_across_the_picture_and_convolutions_alone_do_not():
 def test_attention_is_softmax_over_the_keys(head_channels):
     torch.manual_seed(0)
     layer = Attention(8, 4, head_channels)
-    torch.nn.init.normal_(layer.out.weight)
+    nn.init.normal_(layer.out.weight)
     x = torch.randn(2, 8, 3, 5)
     h = layer.norm(x).flatten(2).transpose(1, 2)
     q, k, v = (
@@ -114,10 +256,10 @@ def test_attention_is_softmax_over_the_keys(head_channels):
 
 def test_time_embedding_is_sines_then_cosines_from_1_to_1e_4():
     layer = TimeEmbedding(8, 8)
-    torch.nn.init.eye_(layer.linear1.weight)
-    torch.nn.init.eye_(layer.linear2.weight)
-    torch.nn.init.zeros_(layer.linear1.bias)
-    torch.nn.init.zeros_(layer.linear2.bias)
+    nn.init.eye_(layer.linear1.weight)
+    nn.init.eye_(layer.linear2.weight)
+    nn.init.zeros_(layer.linear1.bias)
+    nn.init.zeros_(layer.linear2.bias)
     t = torch.tensor([0.0, 7.0, 999.0])
     frequencies = [1, 10000 ** (-1 / 3), 10000 ** (-2 / 3), 1e-4]
     angle = t[:, None] * torch.tensor(frequencies)
@@ -125,20 +267,24 @@ def test_time_embedding_is_sines_then_cosines_from_1_to_1e_4():
 
 
 def test_downsampling_pads_at_the_far_edges():
-    layer = Downsample(1)
-    torch.nn.init.zeros_(layer.conv.weight)
+    layer = Downsample(2, 1)
+    nn.init.zeros_(layer.conv.weight)
     layer.conv.weight.data[0, 0, 0, 0] = 1
     layer.conv.bias.data.zero_()
     x = torch.arange(16.0).reshape(1, 1, 4, 4)
     assert layer(x).flatten().tolist() == [0, 2, 8, 10]
 
 
-def test_labels_are_needed_exactly_if_there_are_classes():
-    x, t = torch.zeros(1, 1, 8, 8), torch.zeros(1)
-    with pytest.raises(ValueError, match="has 2 classes, and got no label"):
-        random_net(num_classes=2)(x, t)
-    with pytest.raises(ValueError, match="has 0 classes, but got a label"):
-        random_net()(x, t, torch.tensor([0]))
+def test_upsampling_repeats_each_place():
+    for dims in (1, 2, 3):
+        layer = Upsample(dims, 1)
+        nn.init.dirac_(layer.conv.weight)
+        nn.init.zeros_(layer.conv.bias)
+        x = torch.randn(1, 1, *range(2, 2 + dims))
+        expected = x
+        for side in range(2, x.ndim):
+            expected = expected.repeat_interleave(2, side)
+        assert torch.equal(layer(x), expected)
 
 
 @pytest.mark.parametrize(
@@ -147,26 +293,34 @@ def test_labels_are_needed_exactly_if_there_are_classes():
         ({"attention_levels": (2,)}, r"among 0\.\.1"),
         ({"channels": 10}, "multiple of groups = 4, got 10"),
         ({"head_channels": 3}, "head_channels = 3 must divide"),
+        ({"head_channels": 0}, "head_channels must be a whole number of at least 1, got 0"),
+        ({"channel_mult": ()}, "channel_mult needs a factor for each level"),
+        ({"channel_mult": 2}, "channel_mult must be whole numbers of at least 1"),
+        ({"num_res_blocks": 1.0}, "num_res_blocks must be a whole number"),
+        ({"scale_shift": 1}, "scale_shift must be true or false"),
+        ({"dropout": 1.0}, "dropout must lie within 0 and 1"),
+        ({"patch": 0}, "patch must be a whole number of at least 1"),
+        ({"shape": (5,)}, r"one to three sides, got \(5,\)"),
+        ({"shape": (1, 2, 3, 4, 5)}, "one to three sides"),
+        ({"shape": (0, 8)}, "one to three sides"),
     ],
 )
 def test_what_cannot_be_built_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         random_net(**arguments)
-    with pytest.raises(ValueError, match="known: unet"):
-        build_network({"name": "net"})
 
 
 def test_reduced_precision_touches_the_network_alone():
     """In bfloat16 the angles of the embedding, noising and x0_hat stay float32."""
     denoiser = tiny_denoiser("x0")
-    x, label = torch.randn(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
-    exact = denoiser(x, [1.0, 2.0, 99.0, 100.0], label)
+    x, told = torch.randn(4, 1, 8, 8), {"class": torch.eye(2)[[0, 0, 0, 0]]}
+    exact = denoiser(x, [1.0, 2.0, 99.0, 100.0], told)
     seen = []
     hook = denoiser.net.time_embedding.linear1.register_forward_pre_hook(
         lambda _, args: seen.append(args[0].clone())
     )
     denoiser.precision = "bfloat16"
-    reduced = denoiser(x, [1.0, 2.0, 99.0, 100.0], label)
+    reduced = denoiser(x, [1.0, 2.0, 99.0, 100.0], told)
     hook.remove()
     assert reduced.dtype == torch.float32
     assert seen[0].dtype == torch.bfloat16  # rounded once, after sine and cosine
@@ -180,14 +334,14 @@ def test_reduced_precision_touches_the_network_alone():
 def test_weights_cast_once_are_those_cast_in_each_pass():
     """Training casts its float32 weights in each pass, for float32 gradients; sampling casts them once."""
     denoiser = tiny_denoiser("v").requires_grad_(True)
-    x, label = torch.randn(4, 1, 8, 8), torch.arange(4) % 2
+    x, told = torch.randn(4, 1, 8, 8), {"class": torch.eye(2)[[0, 1, 0, 1]]}
     cast = denoiser.in_precision("bfloat16")
     assert {p.dtype for p in cast.net.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in denoiser.net.parameters()} == {torch.float32}
     denoiser.precision = "bfloat16"
-    in_each = denoiser(x, 50.0, label)
-    assert torch.equal(cast(x, 50.0, label), in_each)
-    assert torch.equal(cast.in_precision("bfloat16")(x, 50.0, label), in_each)
+    in_each = denoiser(x, 50.0, told)
+    assert torch.equal(cast(x, 50.0, told), in_each)
+    assert torch.equal(cast.in_precision("bfloat16")(x, 50.0, told), in_each)
     in_each.sum().backward()
     assert {p.grad.dtype for p in denoiser.net.parameters() if p.grad is not None} == {torch.float32}
     denoiser.precision = "float32"

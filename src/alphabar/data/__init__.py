@@ -1,7 +1,21 @@
-"""Reading, preparing once, normalising; batch k as a function of (seed, k). Knows no diffusion."""
+"""Reading and preparing once; batch k as a function of (seed, k). Knows no diffusion."""
 
-from .dataset import Batch, Dataset
-from .prepare import prepare
-from .spec import DataSpec
+from .conditions import CONDITIONS, ClassCondition, Condition, condition_from
+from .config import DataConfig
+from .dataset import Batch, Dataset, spread
+from .preparation import prepare
+from .space import KINDS, Space
 
-__all__ = ["Batch", "DataSpec", "Dataset", "prepare"]
+__all__ = [
+    "CONDITIONS",
+    "KINDS",
+    "Batch",
+    "ClassCondition",
+    "Condition",
+    "DataConfig",
+    "Dataset",
+    "Space",
+    "condition_from",
+    "prepare",
+    "spread",
+]

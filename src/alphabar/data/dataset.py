@@ -1,69 +1,99 @@
-"""A prepared data set: images in memory-mapped files, and batch k as a function of (seed, k)."""
+"""A prepared data set: samples in memory-mapped files, and batch k as a function of (seed, k)."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..random import stream
-from .spec import DataSpec
+from .. import rng
+from .conditions import Condition
+from .space import Space
 
 MAX_HELD_OUT = 2000
+BLOCK = 1024
 
 
 class Batch(NamedTuple):
-    """x_0 in model space, float32 (B, C, H, W), and labels, int64 (B,), if there are classes."""
+    """Samples in data space, (B, *shape), and what is told of them: name → values (B, …)."""
 
-    x_0: np.ndarray
-    label: np.ndarray | None
+    images: np.ndarray
+    values: dict[str, np.ndarray]
 
 
 @dataclass(eq=False)
 class Dataset:
-    """Images at the training size, with their description.
+    """Samples at the training size, with their description.
 
     Attributes:
-        images: (N, C, H, W) in data space.
-        labels: (N,) or None.
-        spec: what one sample is.
-        fingerprint: SHA-256 of images, labels and spec.
-        holdout: the share held out for validation: that many of all (at least one, at most 2,000),
-            drawn with a fixed seed, so that every run on this data holds out the same ones.
+        images: (N, *shape) in data space.
+        space: what one sample is.
+        conditions: what is told of samples, by name.
+        values: its values, name → (N, …).
+        fingerprint: SHA-256 of samples, values and their description.
+        holdout: the share held out for validation: about that many of all, at least one, and about
+            2,000 at most. A sample's content decides, not its place: what is held out stays so when
+            others are added or moved, and equal samples are on the same side.
         notes: what a user should know of how the data was read.
-        prepared: the arguments of `prepare` that were not the usual ones.
+        prepared: the settings of `prepare` that were not the usual ones.
+        hashes: 64 bits of each sample's content, (N,); computed unless given.
     """
 
     images: np.ndarray
-    labels: np.ndarray | None
-    spec: DataSpec
+    space: Space
+    conditions: dict[str, Condition] = field(default_factory=dict)
+    values: dict[str, np.ndarray] = field(default_factory=dict)
     fingerprint: str = ""
     holdout: float = 0.05
     notes: list[str] = field(default_factory=list)
     prepared: dict[str, Any] = field(default_factory=dict)
+    hashes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.holdout < 1:
             raise ValueError(f"holdout must lie within 0 and 1 (1 excluded), got {self.holdout}")
-        n = len(self.images)
-        held = min(max(round(self.holdout * n), 1), MAX_HELD_OUT, n - 1) if self.holdout else 0
-        order = stream(0, "holdout").permutation(n)
-        self.held_out = np.sort(order[:held])
-        self.training = np.sort(order[held:])
+        if np.shape(self.images)[1:] != self.space.shape:
+            raise ValueError(
+                f"samples must have the shape (N, *{self.space.shape}), got {np.shape(self.images)}"
+            )
+        if set(self.values) != set(self.conditions):
+            raise ValueError(
+                f"each condition needs its values: conditions {', '.join(self.conditions) or 'none'}, "
+                f"values {', '.join(self.values) or 'none'}"
+            )
+        for name, values in self.values.items():
+            if len(values) != len(self.images):
+                raise ValueError(f"{name}: {len(values)} values for {len(self.images)} samples")
+        self.held_out, self.training = self._split()
         self._order = lru_cache(2)(self._draw_order)
+
+    def _split(self) -> tuple[np.ndarray, np.ndarray]:
+        """(held out, training): those whose hash, as a share of 2^64, lies below `holdout`."""
+        n = len(self.images)
+        if not self.holdout or n < 2:
+            return np.zeros(0, np.int64), np.arange(n)
+        hashes = content_hashes(self.images) if self.hashes is None else self.hashes
+        chosen = hashes < np.uint64(min(self.holdout, MAX_HELD_OUT / n) * 2**64)
+        if not chosen.any():
+            chosen = hashes == hashes.min()
+        if chosen.all():
+            chosen = hashes != hashes.max()  # none, if all samples are equal
+        return np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
     def __len__(self) -> int:
         return len(self.training)
 
     def _draw_order(self, seed: int, epoch: int) -> np.ndarray:
-        return self.training[stream(seed, "order", epoch).permutation(len(self.training))]
+        return self.training[rng.stream(seed, "order", epoch).permutation(len(self.training))]
 
     def indices(self, seed: int, k: int, size: int) -> np.ndarray:
-        """Which images make batch k: places k·size … (k+1)·size - 1 of the endless row of epochs.
+        """Which samples make batch k: places k·size … (k+1)·size - 1 of the endless row of epochs.
 
-        Every epoch is its own permutation of the training part, so each image is seen once in it;
+        Every epoch is its own permutation of the training part, so each sample is seen once in it;
         a batch may reach across epochs, and may be larger than the data set.
         """
         places = np.arange(k * size, (k + 1) * size)
@@ -75,14 +105,34 @@ class Dataset:
         return chosen
 
     def batch(self, seed: int, k: int, size: int, flip: bool = False) -> Batch:
-        """Batch k of a run with this seed; `flip` mirrors each image with probability 1/2."""
+        """Batch k of a run with this seed; `flip` mirrors each picture with probability 1/2."""
         batch = self.take(self.indices(seed, k, size))
         if flip:
-            mirrored = stream(seed, "flip", k).random(size) < 0.5
-            batch.x_0[mirrored] = batch.x_0[mirrored][..., ::-1]
+            mirrored = rng.uniform(seed, "flip", np.arange(size), k) < 0.5
+            batch.images[mirrored] = batch.images[mirrored][..., ::-1]
         return batch
 
     def take(self, indices: np.ndarray) -> Batch:
-        """The images at `indices`, in model space."""
-        label = None if self.labels is None else np.asarray(self.labels[indices], dtype=np.int64)
-        return Batch(self.spec.to_model(self.images[indices]), label)
+        """The samples at `indices`, copied."""
+        return Batch(
+            np.array(self.images[indices]),
+            {name: np.array(values[indices]) for name, values in self.values.items()},
+        )
+
+    def values_at(self, indices: np.ndarray, names: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """What is told of the samples at `indices`, as far as `names` has it."""
+        return {name: np.array(v[indices]) for name, v in self.values.items() if name in names}
+
+
+def content_hashes(images: np.ndarray) -> np.ndarray:
+    """64 bits of each sample's bytes (BLAKE2b), uint64 (N,)."""
+    found = np.empty(len(images), np.uint64)
+    for start in range(0, len(images), BLOCK):
+        for i, image in enumerate(np.ascontiguousarray(images[start : start + BLOCK]), start):
+            found[i] = int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
+    return found
+
+
+def spread(indices: np.ndarray, n: int) -> np.ndarray:
+    """Up to n of the indices, spread evenly over them; none of none."""
+    return indices[np.linspace(0, len(indices) - 1, min(n, len(indices))).round().astype(int)]

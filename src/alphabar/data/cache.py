@@ -1,0 +1,231 @@
+"""Prepared data on the disk: folders that are whole or absent, and checked when they are opened."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..files import DamagedFile, flush_folder, read_json, write_json
+from .space import Space
+
+IMAGES, HASHES, CLASSES, FACTS = "images.raw", "hashes.npy", "class.npy", "facts.json"
+FEATURES = "features"
+LEFTOVER = ".preparing-"
+LEFTOVER_S = 86_400
+
+
+class Stored(NamedTuple):
+    """Prepared samples (N, *shape) with what belongs to them; `labels` (N,) if there are classes."""
+
+    images: np.ndarray
+    space: Space
+    classes: tuple[str, ...]
+    labels: np.ndarray | None
+    hashes: np.ndarray
+    fingerprint: str
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One folder of the cache.
+
+    Attributes:
+        path: of the folder.
+        source: DATA, as it was named when it was prepared.
+        num_samples, shape: of what it holds.
+        size_bytes: on the disk.
+        prepared_at: seconds since 1970.
+    """
+
+    path: Path
+    source: str
+    num_samples: int
+    shape: tuple[int, ...]
+    size_bytes: int
+    prepared_at: float
+
+
+def cache_folder() -> Path:
+    """Where prepared data lies: $ALPHABAR_CACHE, or alphabar/ in the user's cache folder."""
+    try:
+        if os.environ.get("ALPHABAR_CACHE"):
+            return Path(os.environ["ALPHABAR_CACHE"]).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "alphabar"
+    except RuntimeError:
+        raise ValueError(
+            "there is no home folder to keep prepared data in: set ALPHABAR_CACHE to a folder"
+        ) from None
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def new_entry(place: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `place` to be filled; on success it becomes `place`."""
+    root = place.parent
+    temporary = root / f"{LEFTOVER}{os.getpid()}-{secrets.token_hex(4)}-{platform.node()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(root)
+        temporary.mkdir()  # and not by `tempfile`, whose folders others cannot read
+    except PermissionError as error:
+        raise ValueError(
+            f"prepared data cannot be kept in {root} ({error.strerror}): set ALPHABAR_CACHE to another folder"
+        ) from None
+    try:
+        yield temporary
+        _move(temporary, place)
+        flush_folder(root)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move(temporary: Path, place: Path) -> None:
+    """Give a complete folder its name, unless another process was faster."""
+    for attempt in range(3):
+        try:
+            return os.replace(temporary, place)
+        except OSError:
+            if (place / FACTS).exists():
+                return None
+            if attempt == 2:
+                raise
+        # what is there has lost its facts
+        aside = temporary.with_name(f"{LEFTOVER}{os.getpid()}-{secrets.token_hex(4)}-{platform.node()}")
+        with contextlib.suppress(OSError):
+            os.replace(place, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+    return None
+
+
+def remove_leftovers(root: Path) -> None:
+    """Remove what preparations that were killed have left: their process is gone, or they are a day old."""
+    for left in root.glob(f"{LEFTOVER}*"):
+        pid, _, rest = left.name.removeprefix(LEFTOVER).partition("-")
+        node = rest.partition("-")[2]
+        with contextlib.suppress(OSError):
+            newest = max(path.stat().st_mtime for path in [left, *left.iterdir()])
+            if _is_gone(pid, node) or time.time() - newest > LEFTOVER_S:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_gone(pid: str, node: str) -> bool:
+    """Whether a process of this machine has ended, as far as that can be known."""
+    if os.name != "posix" or not pid.isdecimal() or node != platform.node():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def write_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """Write the description of a filled folder, with size, time and digest of each file in it."""
+    files = {path.name: _stamp(path) | {"sha256": _sha256(path)} for path in sorted(folder.iterdir())}
+    write_json(folder / FACTS, {**facts, "files": files})
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def read_entry(place: Path) -> Stored:
+    """What was prepared; DamagedFile, a ValueError, unless it is what was written."""
+    try:
+        facts = read_json(place / FACTS)
+        _verify(place, facts)
+        space, classes = Space(**facts["space"]), tuple(facts["classes"])
+        shape = (facts["num_samples"], *space.shape)
+        images = np.memmap(place / IMAGES, np.dtype(space.dtype), "r", shape=shape)
+        hashes = np.load(place / HASHES, allow_pickle=False)
+        labels = np.load(place / CLASSES, allow_pickle=False) if classes else None
+        if hashes.shape != shape[:1] or hashes.dtype != np.uint64:
+            raise ValueError(f"{HASHES} is not one number for each of {shape[0]} samples")
+        if labels is not None and not _are_labels(labels, shape[0], len(classes)):
+            raise ValueError(f"{CLASSES} is not a number within 0..{len(classes) - 1} for each sample")
+        return Stored(images, space, classes, labels, hashes, facts["fingerprint"], list(facts["notes"]))
+    except (ValueError, TypeError, LookupError, OSError, EOFError, AttributeError) as error:
+        raise DamagedFile(f"the prepared data in {place} is damaged; delete that folder: {error}") from None
+
+
+def _are_labels(labels: np.ndarray, n: int, k: int) -> bool:
+    return labels.shape == (n,) and labels.dtype == np.int64 and labels.min() >= 0 and labels.max() < k
+
+
+def _verify(place: Path, facts: dict[str, Any]) -> None:
+    """Compare sizes, and the digests of files that were touched since they were written or checked."""
+    touched = False
+    for name, known in facts["files"].items():
+        now = _stamp(place / name)
+        if now["size"] != known["size"]:
+            raise ValueError(f"{name} has {now['size']} bytes, and was written with {known['size']}")
+        if now["mtime_ns"] != known["mtime_ns"]:
+            if _sha256(place / name) != known["sha256"]:
+                raise ValueError(f"{name} has changed since it was written")
+            known["mtime_ns"], touched = now["mtime_ns"], True
+    if touched:
+        with contextlib.suppress(OSError):  # a cache that can only be read is checked each time
+            write_json(place / FACTS, facts)
+
+
+def _stamp(path: Path) -> dict[str, Any]:
+    stat = path.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- looking after it --------------------------------------------------------------------------
+
+
+def cache_entries() -> list[CacheEntry]:
+    """What the cache holds, the newest first."""
+    root = cache_folder()
+    found = [_entry(path) for path in root.iterdir() if _is_entry(path)] if root.is_dir() else []
+    return sorted(found, key=lambda entry: -entry.prepared_at)
+
+
+def clear_cache() -> int:
+    """Remove all that the cache holds, to be prepared again when it is used; return how many bytes it was."""
+    entries = cache_entries()
+    for entry in entries:
+        shutil.rmtree(entry.path, ignore_errors=True)
+    if cache_folder().is_dir():
+        remove_leftovers(cache_folder())
+    return sum(entry.size_bytes for entry in entries)
+
+
+def _is_entry(path: Path) -> bool:
+    return path.is_dir() and bool(re.fullmatch(r"[0-9a-f]{20}", path.name) or path.name == FEATURES)
+
+
+def _entry(path: Path) -> CacheEntry:
+    files = [file for file in path.rglob("*") if file.is_file()]
+    size, at = sum(file.stat().st_size for file in files), path.stat().st_mtime
+    if path.name == FEATURES:
+        return CacheEntry(path, "features for scores", len(files), (), size, at)
+    try:
+        facts = read_json(path / FACTS)
+        shape = tuple(facts["space"]["shape"])
+        return CacheEntry(path, facts["source"], facts["num_samples"], shape, size, at)
+    except (ValueError, OSError, LookupError, TypeError):
+        return CacheEntry(path, "damaged", 0, (), size, at)

@@ -1,0 +1,142 @@
+"""What a network can be told beside x_t, as numbers of which all zeros say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import unknown
+
+NOT_TOLD = "none"
+Values = Mapping[str, Any]
+"""What several samples are told: name → one value a sample, None where it is not told."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One thing that is told beside x_t. A row of `CONDITIONS` is a class like this one.
+
+    A value is told as float32 numbers of the fixed `shape`, and all zeros mean "not told". So hiding it in
+    training is a product with 0, and guidance away from it a tensor of zeros.
+
+    Attributes:
+        dropout: the share of training samples that it was hidden from; above 0 the model can be asked
+            without it.
+    """
+
+    kind: ClassVar[str] = ""
+    dropout: float = field(default=0.0, kw_only=True)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one encoded value."""
+        raise NotImplementedError
+
+    def encode(self, values: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """Values (n,), None where not told → float32 (n, *shape)."""
+        told = np.array([value is not None for value in values], dtype=bool)
+        encoded = np.zeros((len(told), *self.shape), np.float32)
+        if told.any():
+            some = values[told] if isinstance(values, np.ndarray) else [v for v in values if v is not None]
+            encoded[told] = self.encode_told(np.asarray(some))
+        return encoded
+
+    def encode_told(self, values: np.ndarray) -> np.ndarray:
+        """The same where all are told. ValueError for what is no value."""
+        raise NotImplementedError
+
+    def draw(self, u: np.ndarray) -> np.ndarray:
+        """Values as often as in the training data, from numbers u uniform in [0, 1), (n,)."""
+        raise NotImplementedError
+
+    def parse(self, given: Any) -> Any:
+        """A value from what a person typed; None for `none`. ValueError says what is known."""
+        raise NotImplementedError
+
+    def title(self, value: Any) -> str:
+        """A value as a person says it."""
+        return NOT_TOLD if value is None else str(value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class ClassCondition(Condition):
+    """One of K classes, told as a one-hot vector (K,); a value is its number.
+
+    Attributes:
+        names: of the classes.
+        counts: how many training samples each has, if that is known.
+    """
+
+    kind: ClassVar[str] = "class"
+    names: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(map(str, self.names)))
+        object.__setattr__(self, "counts", tuple(map(int, self.counts)))
+        if not self.names:
+            raise ValueError("a class condition needs the names of its classes, got none")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"names of classes must differ, got {', '.join(self.names)}")
+        if self.counts and len(self.counts) != len(self.names):
+            raise ValueError(f"counts must be one for each of {len(self.names)} classes, got {self.counts}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(K,)."""
+        return (len(self.names),)
+
+    def encode_told(self, values: np.ndarray) -> np.ndarray:
+        """One-hot rows; ValueError unless all are whole numbers within 0..K - 1."""
+        k = len(self.names)
+        if values.ndim != 1 or values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= k:
+            raise ValueError(
+                f"a class is a whole number within 0..{k - 1}, one a sample, got {values.tolist()}"
+            )
+        return np.eye(k, dtype=np.float32)[values]
+
+    def draw(self, u: np.ndarray) -> np.ndarray:
+        """Class numbers, int64."""
+        counts = np.asarray(self.counts or [1] * len(self.names), dtype=np.float64)
+        share = np.cumsum(counts / counts.sum())
+        return np.minimum(np.searchsorted(share, u, side="right"), len(self.names) - 1).astype(np.int64)
+
+    def parse(self, given: Any) -> int | None:
+        """A class by its name, or by its number where no class has that name."""
+        name = str(given)
+        if name in self.names:
+            return self.names.index(name)
+        if given is None or name == NOT_TOLD:
+            return None
+        if name.isdecimal() and int(name) < len(self.names):
+            return int(name)
+        raise unknown("class", name, self.names)
+
+    def title(self, value: Any) -> str:
+        """Its name."""
+        return NOT_TOLD if value is None else self.names[int(value)]
+
+
+CONDITIONS: dict[str, type[Condition]] = {ClassCondition.kind: ClassCondition}
+"""Kinds of conditions by name: `class`, one of several."""
+
+
+def condition_from(entry: Mapping[str, Any]) -> Condition:
+    """The condition that `to_dict` described."""
+    arguments = dict(entry)
+    kind = arguments.pop("kind", None)
+    if kind not in CONDITIONS:
+        raise unknown("kind of condition", kind, CONDITIONS)
+    try:
+        return CONDITIONS[kind](**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"a condition of kind {kind!r} cannot be made of {sorted(arguments)}: {error}"
+        ) from None

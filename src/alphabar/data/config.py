@@ -1,0 +1,151 @@
+"""The settings of reading DATA: what `prepare` takes by name, and the command line as flags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, get_args
+
+from PIL import ImageColor
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from ..errors import unknown
+
+Channels = Literal["auto", "gray", "rgb", "rgba"]
+Classes = Literal["auto", "folders", "none"]
+Layout = Literal["auto", "HW", "HWC", "CHW", "array"]
+NUM_CHANNELS: dict[str, int | None] = {"auto": None, "gray": 1, "rgb": 3, "rgba": 4}
+SIZES = 4, 4096
+"""The least and the greatest side of a picture."""
+
+
+def _one_of(what: str, choices: Any) -> BeforeValidator:
+    def check(given: Any) -> Any:
+        names = get_args(choices)
+        match = next((name for name in names if name.lower() == str(given).lower()), None)
+        if match is None:
+            raise unknown(what, given, names)
+        return match
+
+    return BeforeValidator(check)
+
+
+def _parse_size(given: Any) -> Any:
+    """32, (32, 48), "32" and "32x48" → (height, width)."""
+    sides = given
+    if isinstance(given, str):
+        sides = [int(side) for side in re.split(r"[x×]", given.strip().lower()) if side.isdecimal()]
+        sides = sides * 2 if given.strip().isdecimal() else sides
+    elif isinstance(given, int) and not isinstance(given, bool):
+        sides = [given, given]
+    if sides is None:
+        return None
+    if not isinstance(sides, Sequence) or len(sides) != 2 or not all(type(side) is int for side in sides):
+        raise ValueError(
+            f"size must be a side such as 64, or height and width as 48x64, (48, 64) in Python, got {given!r}"
+        )
+    if not all(SIZES[0] <= side <= SIZES[1] for side in sides):
+        raise ValueError(f"size must be {SIZES[0]} to {SIZES[1]} pixels a side, got {sides[0]} × {sides[1]}")
+    return tuple(sides)
+
+
+def _parse_range(given: Any) -> Any:
+    """(0, 1), "0 1" and "0,1" → (0.0, 1.0)."""
+    ends = re.split(r"[\s,]+", given.strip()) if isinstance(given, str) else given
+    if ends is None:
+        return None
+    try:
+        low, high = (float(end) for end in ends)
+    except (TypeError, ValueError):
+        raise ValueError(f"range must be two numbers, the least and the greatest, got {given!r}") from None
+    if not low < high or high - low == float("inf"):
+        raise ValueError(f"the range must rise from one finite number to another, got {low} to {high}")
+    return low, high
+
+
+class DataConfig(BaseModel):
+    """How DATA is read. What isn't given follows from the data, and the notes say how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: Annotated[tuple[int, int] | None, BeforeValidator(_parse_size)] = Field(
+        default=None,
+        description="resize the shorter side to this, then center-crop; SIDE or HxW pixels",
+        json_schema_extra={
+            "metavar": "SIDE|HxW",
+            "shown": "the most common size, if at most 64; else 64",
+        },
+    )
+    channels: Annotated[Channels, _one_of("choice of channels", Channels)] = Field(
+        default="auto", description="channels of pictures; auto is gray if every picture is, else color"
+    )
+    classes: Annotated[Classes, _one_of("way to find classes", Classes)] = Field(
+        default="auto",
+        description="where classes come from; auto: sub-folder names, if they look like classes",
+    )
+    background: str = Field(
+        default="white",
+        description="color behind transparent pixels",
+        json_schema_extra={"metavar": "COLOR"},
+    )
+    range: Annotated[tuple[float, float] | None, BeforeValidator(_parse_range)] = Field(
+        default=None,
+        description="lowest and highest possible values of arrays",
+        json_schema_extra={"shown": "0 255 for bytes; else each channel's min and max"},
+    )
+    layout: Annotated[Layout, _one_of("layout", Layout)] = Field(
+        default="auto",
+        description="axis order of each sample of an array; array: not a picture, use as is",
+    )
+    skip_bad: bool = Field(default=False, description="skip pictures that cannot be read")
+    holdout: float = Field(
+        default=0.05,
+        description="share held out for validation, picked by a hash of each sample",
+        json_schema_extra={"metavar": "SHARE"},
+    )
+
+    @field_validator("background")
+    @classmethod
+    def _background(cls, background: str) -> str:
+        return check_background(background)
+
+    @field_validator("holdout")
+    @classmethod
+    def _holdout(cls, holdout: float) -> float:
+        if not 0 <= holdout < 1:
+            raise ValueError(f"holdout must lie within 0 and 1 (1 excluded), got {holdout}")
+        return holdout
+
+
+def check_background(background: str) -> str:
+    """`background`; ValueError unless it is a color that Pillow knows, without transparency."""
+    try:
+        color = ImageColor.getrgb(background)
+    except ValueError:
+        raise ValueError(
+            f"unknown background {background!r}; give a color such as 'white' or '#808080'"
+        ) from None
+    if len(color) == 4 and color[3] < 255:
+        raise ValueError(f"a background must be opaque, got {background!r}; channels rgba keeps transparency")
+    return background
+
+
+def data_config(config: DataConfig | None, settings: dict[str, Any]) -> DataConfig:
+    """`config` with some settings replaced; ValueError says what is wrong with each."""
+    if config is not None and not isinstance(config, DataConfig):
+        raise ValueError(f"settings of prepare go by name, such as prepare(data, size=64), got {config!r}")
+    before = {} if config is None else config.model_dump(exclude_defaults=True)
+    try:
+        return DataConfig(**{**before, **settings})
+    except ValidationError as error:
+        raise ValueError("; ".join(map(_readable, error.errors()))) from None
+
+
+def _readable(entry: Any) -> str:
+    """One complaint of pydantic, in plain words."""
+    name = ".".join(map(str, entry["loc"]))
+    if entry["type"] == "extra_forbidden":
+        return str(unknown("setting of data", name, DataConfig.model_fields))
+    if entry["type"] == "value_error":
+        return entry["msg"].removeprefix("Value error, ")
+    return f"{name}: {entry['msg']}, got {entry['input']!r}"

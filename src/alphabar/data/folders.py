@@ -1,0 +1,229 @@
+"""Folders and zips of pictures: which files are samples, which are not and why, and what are classes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import zipfile
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .pictures import PICTURE_ENDINGS, opened
+from .source_types import Labels, Pictures, files, some, stamp
+
+OWN_LISTS = {"run.json", "samples.json"}
+"""Files by which a folder that Alphabar wrote is known; with the entry "alphabar" inside."""
+ASIDE = {"__MACOSX", "@eaDir"}
+"""Folders of copies that other systems make of pictures."""
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+LARGEST_ENTRY = 2**29
+ARRAY_ENDINGS = {".npy", ".npz"}
+
+
+def folder(path: Path, classes: str) -> Pictures:
+    """All pictures below a folder, by their endings in any letter case; hidden ones are left out."""
+    names, notes = _walk(path)
+    names, own = _without_own(names, lambda name: _head(path / name))
+    names, notes = _only_pictures(str(path.resolve()), names, notes + own)
+    identity: dict[str, Any] = {}
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile: it will be named as unreadable
+            stat = (path / name).stat()
+            identity[name] = (stat.st_size, stat.st_mtime_ns)
+    return _pictures([str(path.resolve()), identity], names, lambda name: opened(path / name), classes, notes)
+
+
+def zipped(path: Path, classes: str) -> Pictures:
+    """All pictures within a .zip; a folder that holds all of them is passed over."""
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is damaged or no .zip: {error}") from None
+    entries = {_entry_name(info): info for info in archive.infolist() if not info.is_dir()}
+    entries = {name: info for name, info in entries.items() if not name.startswith("__MACOSX/")}
+    pictures = [name for name in entries if not _hidden(name) and _ending(name) in PICTURE_ENDINGS]
+    tops = {PurePosixPath(name).parts[0] for name in pictures if "/" in name}
+    inside = all(name.count("/") > (classes == "folders") for name in pictures)
+    root = f"{tops.pop()}/" if len(tops) == 1 and inside else ""
+    entries = {name.removeprefix(root): info for name, info in entries.items()}
+
+    def read(name: str, most: int = LARGEST_ENTRY) -> bytes:
+        info = entries[name]
+        try:
+            with archive.open(info) as file:
+                return file.read(most)
+        except (RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(f"cannot be unpacked: {error}") from None  # encrypted, unknown, damaged
+
+    @contextlib.contextmanager
+    def open_entry(name: str) -> Iterator[Image.Image]:
+        if entries[name].file_size > LARGEST_ENTRY:
+            raise ValueError(f"unpacks to {entries[name].file_size / 1e9:.1f} GB, too much for one picture")
+        with opened(io.BytesIO(read(name))) as image:
+            yield image
+
+    names, own = _without_own(sorted(entries), lambda name: read(name, 4096))
+    names, notes = _only_pictures(str(path), names, own)
+    return _pictures(stamp(path), names, open_entry, classes, notes)
+
+
+def _entry_name(info: zipfile.ZipInfo) -> str:
+    """Its name; Info-ZIP on Unix writes UTF-8 without saying so, which `zipfile` takes for code page 437."""
+    if not info.flag_bits & 0x800 and info.create_system == 3:
+        with contextlib.suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename
+
+
+def _pictures(
+    identity: Any,
+    names: list[str],
+    read: Callable[[str], contextlib.AbstractContextManager[Image.Image]],
+    classes: str,
+    notes: list[str],
+) -> Pictures:
+    return Pictures(
+        names,
+        lambda i: read(names[i]),
+        identity,
+        lambda numbers: _labels([names[i] for i in numbers], classes),
+        notes,
+    )
+
+
+# --- which files -------------------------------------------------------------------------------
+
+
+def _walk(root: Path) -> tuple[list[str], list[str]]:
+    """All files below a folder, sorted, and notes.
+
+    Links to folders are followed, after all that is no link, and each folder is entered once: so loops end.
+    """
+    names, notes, entered = [], [], {}
+    real, links = deque([(root, "")]), deque()
+    while real or links:
+        place, prefix = real.popleft() if real else links.popleft()
+        try:
+            stat = place.stat()
+            before = entered.setdefault((stat.st_dev, stat.st_ino), prefix)
+            if before != prefix:
+                notes.append(f"{prefix} is a link to {before or 'DATA itself'}, which is read once")
+                continue
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except OSError as error:
+            notes.append(f"{prefix or place} cannot be entered: {error.strerror}")
+            continue
+        for entry in entries:
+            name = f"{prefix}/{entry.name}" if prefix else entry.name
+            if os.path.isdir(entry.path):
+                if not entry.is_symlink():
+                    real.append((Path(entry.path), name))
+                elif not _hidden(name):
+                    links.append((Path(entry.path), name))
+            elif os.path.isfile(entry.path):
+                names.append(name)
+            elif entry.is_symlink():
+                notes.append(f"{name} is a link to nothing")
+    return sorted(names), notes
+
+
+def _without_own(names: list[str], head: Callable[[str], bytes]) -> tuple[list[str], list[str]]:
+    """Names without what lies in folders that Alphabar wrote (runs, samples), other than DATA itself."""
+    lists = [name for name in names if "/" in name and name.rpartition("/")[2] in OWN_LISTS]
+    own = {name.rpartition("/")[0] for name in lists if b'"alphabar"' in head(name)}
+    kept = [name for name in names if not any(str(above) in own for above in PurePosixPath(name).parents)]
+    notes = [f"left out, written by Alphabar: {some(sorted(own))} ({files(len(names) - len(kept))})"]
+    return kept, notes if own else []
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4096)
+    except OSError:
+        return b""
+
+
+def _only_pictures(where: str, names: list[str], before: list[str]) -> tuple[list[str], list[str]]:
+    """The names of pictures, and notes on the others after those `before`; ValueError if there is none."""
+    hidden = sum(_hidden(name) for name in names)
+    names = [name for name in names if not _hidden(name)]
+    pictures = [name for name in names if _ending(name) in PICTURE_ENDINGS]
+    rest = [name for name in names if _ending(name) not in PICTURE_ENDINGS]
+    others = Counter(_ending(name) or "no ending" for name in rest)
+    listing = ", ".join(f"{n} × {ending}" for ending, n in others.most_common(4))
+    if not pictures:
+        found = ", ".join([listing] * bool(listing) + [f"{hidden} × hidden"] * bool(hidden)) or "nothing"
+        hint = "; arrays go into one file: numpy.save('data.npy', numpy.stack(arrays))"
+        raise ValueError(
+            f"no pictures in {where} (found {'; '.join([found, *before])}); "
+            f"pictures end in {', '.join(sorted(PICTURE_ENDINGS))}"
+            + (hint if ARRAY_ENDINGS & set(others) else "")
+        )
+    notes = list(before)
+    if others:
+        more = f" and {len(others) - 4} more kinds" if len(others) > 4 else ""
+        notes.append(f"{len(rest)} other file{'s' if len(rest) > 1 else ''} left out ({listing}{more})")
+    tops = {PurePosixPath(name).parts[0] for name in pictures}
+    unread: dict[str, Counter[str]] = {}
+    for name in rest:
+        top = PurePosixPath(name).parts[0]
+        if "/" in name and top not in tops:
+            unread.setdefault(top, Counter())[_ending(name) or "no ending"] += 1
+    for top, kinds in unread.items():
+        listing = ", ".join(f"{n} × {ending}" for ending, n in kinds.most_common(4))
+        notes.append(f"{top} holds no picture that can be read ({listing}) and is left out as a whole")
+    if hidden:
+        notes.append(f"{hidden} hidden file{'s' if hidden > 1 else ''} left out")
+    return pictures, notes
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") or part in ASIDE for part in PurePosixPath(name).parts)
+
+
+def _ending(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+# --- classes -----------------------------------------------------------------------------------
+
+
+def _labels(names: Sequence[str], classes: str) -> Labels:
+    """Sub-folders as classes, if asked to or if they plainly are."""
+    tops = [PurePosixPath(name).parts[0] if "/" in name else "" for name in names]
+    if classes == "folders" and "" in tops:
+        loose = names[tops.index("")]
+        raise ValueError(f"classes are the sub-folders, but {loose} lies in none of them")
+    counts = Counter(tops)
+    if classes == "folders" or (classes == "auto" and _plainly_classes(names, counts)):
+        found = {name: i for i, name in enumerate(sorted(counts))}
+        return Labels(np.array([found[top] for top in tops], dtype=np.int64), tuple(found))
+    if classes == "none" or not any(tops):
+        return Labels()
+    splits = sorted(top for top in counts if top.lower() in SPLITS)
+    if splits:
+        note = f"{', '.join(splits)} are taken together, without classes; for one alone give DATA/{splits[0]}"
+    else:
+        note = "sub-folders are not taken as classes"
+    return Labels(None, (), (f"{note} (if all sub-folders are classes: --classes folders)",))
+
+
+def _plainly_classes(names: Sequence[str], counts: Counter[str]) -> bool:
+    """Every picture exactly one sub-folder deep, and two pictures or more in each of two or more.
+
+    A first level that splits the data (train, test, …) is none.
+    """
+    return (
+        all(name.count("/") == 1 for name in names)
+        and len(counts) >= 2
+        and min(counts.values()) >= 2
+        and not {top.lower() for top in counts} & SPLITS
+    )

@@ -1,0 +1,237 @@
+"""DATA → a prepared `Dataset`, once: later runs read only the memory-mapped cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .cache import CLASSES, FACTS, HASHES, IMAGES, Stored, cache_folder, new_entry, read_entry, write_facts
+from .conditions import ClassCondition, Condition
+from .config import DataConfig, data_config
+from .dataset import Dataset
+from .decoding import Decoder, Progress
+from .source_types import Arrays, Labels, Pictures, Samples, some
+from .sources import open_source
+from .space import Space
+from .survey import Survey
+
+VERSION = 2
+LITTLE = 0.25
+"""The share of their range below which samples of bytes fill little of it."""
+FAR = 0.005
+"""The mean distance from the median, as a share of the range, below which a few values squeeze all others."""
+
+__all__ = ["cache_folder", "prepare"]
+
+
+def prepare(
+    data: Any, config: DataConfig | None = None, *, progress: Progress | None = None, **settings: Any
+) -> Dataset:
+    """Read DATA once and return it at the training size.
+
+    Args:
+        data: a folder or .zip of pictures, an .npy or .npz file (FILE.npz:NAME for one array of it),
+            `hf:NAME` or `hf:PATH` for a Hugging Face data set, `digits`, an array (N, …), or a pair
+            (array, labels). Files are kept prepared in `cache_folder()`; arrays are copied.
+        config: how to read it.
+        progress: called with (done, total) while samples are read.
+        settings: fields of `DataConfig`, instead of it or to replace some of it.
+    """
+    config = data_config(config, settings)
+    source = open_source(data, config)
+    _refuse(source, config)
+    if not isinstance(data, (str, os.PathLike)):
+        stored = _record(_opened(source, config, progress), None)
+    else:
+        options = config.model_dump(mode="json", exclude={"holdout"})
+        key = hashlib.sha256(json.dumps([VERSION, source.identity, options]).encode()).hexdigest()[:20]
+        place = cache_folder() / key
+        if not (place / FACTS).exists():
+            opened = _opened(source, config, progress)
+            with new_entry(place) as folder:
+                _write(folder, _record(opened, folder / IMAGES), str(data))
+        stored = read_entry(place)
+    found = source.notes if isinstance(source, Pictures) else []
+    return _dataset(stored, config, [*found, *stored.notes])
+
+
+def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
+    conditions: dict[str, Condition] = {}
+    values: dict[str, np.ndarray] = {}
+    if stored.labels is not None:
+        conditions["class"] = ClassCondition(names=stored.classes)
+        values["class"] = stored.labels
+    prepared = config.model_dump(mode="json", exclude_defaults=True)
+    dataset = Dataset(
+        stored.images, stored.space, conditions, values, stored.fingerprint, config.holdout, notes, prepared,
+        stored.hashes,
+    )  # fmt: skip
+    if stored.labels is not None:
+        counts = np.bincount(stored.labels[dataset.training], minlength=len(stored.classes)).tolist()
+        dataset.conditions = {"class": ClassCondition(names=stored.classes, counts=tuple(counts))}
+        without = [name for name, count in zip(stored.classes, counts, strict=True) if not count]
+        if without:
+            dataset.notes.append(f"classes without a training sample: {some(without)}")
+    return dataset
+
+
+def _refuse(source: Pictures | Arrays, config: DataConfig) -> None:
+    """ValueError for settings that mean nothing for this kind of data."""
+    usual = DataConfig()
+    changed = [name for name in DataConfig.model_fields if getattr(config, name) != getattr(usual, name)]
+    if isinstance(source, Pictures):
+        if "range" in changed:
+            raise ValueError("range (--range) is for arrays; pictures have the range 0..255")
+        if "layout" in changed:
+            raise ValueError("layout (--layout) is for arrays; leave the option out")
+        return
+    for name in ("size", "channels", "background", "skip_bad"):
+        if name in changed:
+            raise ValueError(f"{name} is for pictures; an array is taken as it is: leave the option out")
+
+
+# --- one way for pictures and arrays -----------------------------------------------------------
+
+
+@dataclass
+class Opened:
+    """Samples on their way: blocks with their numbers, and what is known once all were seen."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    blocks: Callable[[], Iterator[tuple[list[int], np.ndarray]]]
+    space: Callable[[Survey], Space]
+    labels: Callable[[list[int]], Labels]
+    notes: list[str]
+    is_array: bool = False
+
+
+def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | None) -> Opened:
+    if isinstance(source, Pictures):
+        decoder = Decoder(source, config, progress)
+        shape = (len(decoder.numbers), *decoder.space.shape)
+        space = decoder.space
+        return Opened(
+            shape, np.dtype(np.uint8), decoder.blocks, lambda survey: space, source.labels, decoder.notes
+        )
+    samples = source.open()
+
+    def blocks() -> Iterator[tuple[list[int], np.ndarray]]:
+        start, total = 0, samples.rows.shape[0]
+        for block in samples.rows.blocks():
+            yield list(range(start, start + len(block))), block
+            start += len(block)
+            if progress is not None:
+                progress(start, total)
+
+    def space_of(survey: Survey) -> Space:
+        return _array_space(samples, survey, config.range)
+
+    rows, notes = samples.rows, list(samples.notes)
+    return Opened(rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes, True)
+
+
+def _record(opened: Opened, path: Path | None) -> Stored:
+    """Go through all samples once, writing them to `path`, or into memory without one."""
+    survey, kept = Survey(), []
+    memory = np.empty(opened.shape if path is None else (0,), opened.dtype)
+    with open(path or os.devnull, "wb") as file:
+        for numbers, block in opened.blocks():
+            block = survey.see(block)
+            if path is None:
+                memory[survey.num - len(block) : survey.num] = block
+            else:
+                file.write(block.data)
+            kept.extend(numbers)
+        file.flush()
+        if path is not None:
+            os.fsync(file.fileno())
+    if not kept:
+        raise ValueError(f"nothing readable is left: {'; '.join(opened.notes)}")
+    space, labels = opened.space(survey), opened.labels(kept)
+    notes = [*opened.notes, *labels.notes, *_survey_notes(survey, space, opened.is_array)]
+    facts = [space.to_dict(), labels.names, survey.sha256]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    numbers = None if labels.numbers is None else np.ascontiguousarray(labels.numbers, dtype=np.int64)
+    digest.update(b"" if numbers is None else numbers.tobytes())
+    images = memory[: survey.num]
+    return Stored(images, space, labels.names, numbers, survey.hashes, digest.hexdigest(), notes)
+
+
+def _write(folder: Path, stored: Stored, source: str) -> None:
+    """The rest of a cache entry, beside the samples."""
+    np.save(folder / HASHES, stored.hashes)
+    if stored.labels is not None:
+        np.save(folder / CLASSES, stored.labels)
+    facts = {
+        "source": source,
+        "space": stored.space.to_dict(),
+        "classes": stored.classes,
+        "num_samples": len(stored.hashes),
+        "fingerprint": stored.fingerprint,
+        "notes": stored.notes,
+    }
+    write_facts(folder, facts)
+
+
+# --- ranges ------------------------------------------------------------------------------------
+
+
+def _array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] | None) -> Space:
+    """The space of an array: the range that was asked for, or the type's, or each channel's own."""
+    dtype = samples.rows.dtype
+    known = wanted or samples.limits or ((0.0, 255.0) if dtype == np.uint8 else None)
+    if known is not None:
+        low, high = [known[0]], [known[1]]
+        if survey.low.min() < known[0] or survey.high.max() > known[1]:
+            raise ValueError(
+                f"values reach from {survey.low.min()} to {survey.high.max()}, outside the range "
+                f"{known[0]:g} to {known[1]:g}"
+            )
+    else:
+        low = [_float_beyond(value, -math.inf) for value in survey.low.tolist()]
+        high = [_float_beyond(value, math.inf) for value in survey.high.tolist()]
+        ends = zip(low, high, strict=True)
+        high = [b if b > a else max(a + 1, math.nextafter(a, math.inf)) for a, b in ends]
+    shape, kind, layout = samples.rows.shape[1:], samples.kind, samples.layout
+    return Space(shape, str(dtype), tuple(low), tuple(high), kind=kind, layout=layout)
+
+
+def _float_beyond(value: float, towards: float) -> float:
+    """`value` as a float; a whole number that is none is rounded `towards` one end, not across itself."""
+    nearest = float(value)
+    inwards = nearest < value if towards > 0 else nearest > value
+    return math.nextafter(nearest, towards) if inwards else nearest
+
+
+def _survey_notes(survey: Survey, space: Space, is_array: bool) -> list[str]:
+    """What the values say: their range, whether they fill it, equal samples, gray ones in color."""
+    notes = []
+    low, high = survey.low.min(), survey.high.max()
+    if space.dtype != "uint8":
+        notes.append(f"range: {space.shown_range()}")
+        spans = [b - a for a, b in zip(space.low or (), space.high or (), strict=True)]
+        far = [i for i, span in enumerate(spans) if 0 < survey.distance[i] < FAR * span]
+        if far:
+            notes.append(
+                f"a few values are far from all others, which fill little of the range, in channel "
+                f"{some([str(i) for i in far])}: cut them off if they are faults"
+            )
+    elif space.high and high - low < LITTLE * (max(space.high) - min(space.low or space.high)):
+        remedy = "scale them up (16 bits are read as value / 257), or give them as an array in .npy"
+        if is_array:
+            remedy = f"--range {low} {max(high, low + 1)} makes use of all of it"
+        notes.append(f"values {low} to {high} fill little of the range {space.shown_range()}: {remedy}")
+    if survey.num_equal:
+        notes.append(f"{survey.num_equal} of {survey.num} samples are equal to another one")
+    if survey.gray and not is_array and space.channels == 3:
+        notes.append("all pictures are gray, though some are stored in color: give --channels gray")
+    return notes

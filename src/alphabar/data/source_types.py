@@ -1,0 +1,116 @@
+"""What a source of samples is: pictures to be opened one by one, or an array to be read in blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+BLOCK = 256
+BLOCK_BYTES = 2**26
+
+
+class Labels(NamedTuple):
+    """The class of each sample, (N,) numbers within the names, or None; and what to say of it."""
+
+    numbers: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Pictures:
+    """Picture files: `open(i)` gives a Pillow image whose header is read, closed afterwards.
+
+    Attributes:
+        names: of the files.
+        open: the picture of a number.
+        identity: as JSON, another one whenever the files may have changed.
+        labels: of the pictures with these numbers; asked when it is known which can be read.
+        notes: what was found and left out.
+    """
+
+    names: list[str]
+    open: Callable[[int], AbstractContextManager[Image.Image]]
+    identity: Any
+    labels: Callable[[Sequence[int]], Labels]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Rows:
+    """An array (N, …) that is read in blocks along its first axis, from the start as often as wanted."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    blocks: Callable[[], Iterator[np.ndarray]]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Rows:
+        """An array in memory, or mapped into it."""
+        size = block_size(array.shape[1:], array.dtype)
+        starts = range(0, len(array), size) if array.ndim else ()
+        return cls(array.shape, array.dtype, lambda: (np.asarray(array[i : i + size]) for i in starts))
+
+    def map(self, shape: tuple[int, ...], act: Callable[[np.ndarray], np.ndarray], dtype: Any = None) -> Rows:
+        """The same with each block turned into another one; `shape` and `dtype` are those of all."""
+        return Rows(shape, np.dtype(dtype or self.dtype), lambda: map(act, self.blocks()))
+
+
+class Samples(NamedTuple):
+    """An array that was opened.
+
+    Attributes:
+        rows: (N, *shape).
+        layout, kind: as in `Space`.
+        notes: what was taken, and how.
+        limits: the least and the greatest value that the type can have, if that is known.
+        labels: the class of each.
+    """
+
+    rows: Rows
+    layout: str
+    kind: str
+    notes: list[str]
+    limits: tuple[float, float] | None = None
+    labels: Labels = Labels()
+
+
+@dataclass
+class Arrays:
+    """Samples in an array; `open` looks at it, and reads it in blocks.
+
+    Attributes:
+        identity: as for `Pictures`.
+        open: the samples.
+    """
+
+    identity: Any
+    open: Callable[[], Samples]
+
+
+def block_size(shape: Sequence[int], dtype: Any = np.uint8) -> int:
+    """How many samples of this shape are read at once."""
+    return max(1, min(BLOCK, BLOCK_BYTES // max(math.prod(shape) * np.dtype(dtype).itemsize, 1)))
+
+
+def stamp(path: Path) -> list[Any]:
+    """What changes when a file does: its place, size and time."""
+    stat = path.stat()
+    return [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first of many names."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def files(n: int) -> str:
+    """`1 file` or `n files`."""
+    return f"{n} file{'s' if n != 1 else ''}"

@@ -1,0 +1,169 @@
+"""What one sample is: its shape, type, bounds and the names of its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import unknown
+from ..images import displayable, to_bytes
+
+
+@dataclass(frozen=True)
+class Space:
+    """The set that the samples of a data set, and those of its model, are elements of.
+
+    Attributes:
+        shape: (C, *sides), or (D,) for a vector, whose D numbers count as channels.
+        dtype: of the samples, a NumPy name.
+        low, high: the least and the greatest value a channel; one number for all; None where there are no
+            bounds.
+        kind: a row of `KINDS`: how samples are shown, and which network suits them. Unless given,
+            `picture` for (C, H, W), else `array`.
+        names, units: of the channels, none if they have none.
+        layout: of a picture in the user's own arrays: `HW`, `HWC` or `CHW`.
+        background: what transparent pixels were laid over, if any were.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "uint8"
+    low: tuple[float, ...] | None = (0.0,)
+    high: tuple[float, ...] | None = (255.0,)
+    kind: str = ""
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    layout: str = "CHW"
+    background: str | None = None
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(side) for side in self.shape)
+        if not shape or min(shape) < 1:
+            raise ValueError(f"a sample's shape must be (C, *sides), whole numbers from 1, got {self.shape}")
+        object.__setattr__(self, "shape", shape)
+        if (self.low is None) != (self.high is None):
+            raise ValueError("give both low and high, or neither")
+        for name in ("low", "high"):
+            object.__setattr__(self, name, self._a_channel(name))
+        if self.low is not None and self.high is not None and not np.all(np.less(self.low, self.high)):
+            raise ValueError(f"each channel's low must be below its high, got {self.low} and {self.high}")
+        for name in ("names", "units"):
+            given = tuple(getattr(self, name))
+            if given and len(given) != self.channels:
+                raise ValueError(f"{name} must be one for each of {self.channels} channels, got {given}")
+            object.__setattr__(self, name, given)
+        kind = self.kind or ("picture" if len(shape) == 3 else "array")
+        if kind not in KINDS:
+            raise unknown("kind of sample", kind, KINDS)
+        object.__setattr__(self, "kind", kind)
+
+    def _a_channel(self, name: str) -> tuple[float, ...] | None:
+        given: Any = getattr(self, name)
+        if given is None:
+            return None
+        values = tuple(map(float, np.atleast_1d(np.asarray(given, dtype=np.float64))))
+        values = values * self.channels if len(values) == 1 else values
+        if len(values) != self.channels or not np.all(np.isfinite(values)):
+            raise ValueError(
+                f"{name} must be a finite number for each of {self.channels} channels, got {given}"
+            )
+        return values
+
+    @property
+    def channels(self) -> int:
+        """C, or D for a vector."""
+        return self.shape[0]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether samples are whole numbers."""
+        return np.dtype(self.dtype).kind in "iu"
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """(low, high) in a form that compares with samples, or None."""
+        if self.low is None or self.high is None:
+            return None
+        return self.column(self.low), self.column(self.high)
+
+    def column(self, values: Sequence[float]) -> np.ndarray:
+        """One number a channel as (C, 1, …), to be broadcast over samples."""
+        return np.asarray(values, dtype=np.float64).reshape(-1, *[1] * (len(self.shape) - 1))
+
+    def to_layout(self, images: np.ndarray) -> np.ndarray:
+        """(…, C, H, W) → the layout of the user's own arrays; other kinds as they are."""
+        if self.kind != "picture" or self.layout == "CHW":
+            return images
+        return images[..., 0, :, :] if self.layout == "HW" else np.moveaxis(images, -3, -1)
+
+    def from_layout(self, images: np.ndarray) -> np.ndarray:
+        """The inverse of `to_layout`."""
+        if self.kind != "picture" or self.layout == "CHW":
+            return images
+        return images[..., None, :, :] if self.layout == "HW" else np.moveaxis(images, -1, -3)
+
+    def shown(self, images: np.ndarray) -> np.ndarray:
+        """Samples (n, *shape) in data space → pictures (n, C', H, W) of uint8 to look at."""
+        return KINDS[self.kind].show(np.asarray(images), self)
+
+    def shown_range(self) -> str:
+        """The bounds in words: `0 to 255`, or by channel where they differ."""
+        if self.low is None or self.high is None:
+            return "no bounds"
+        ranges = [f"{low:g} to {high:g}" for low, high in zip(self.low, self.high, strict=True)]
+        if len(set(ranges)) == 1:
+            return ranges[0]
+        names = self.names or tuple(f"channel {i}" for i in range(self.channels))
+        shown = [f"{name} {span}" for name, span in zip(names, ranges, strict=True)]
+        return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
+
+    def shown_shape(self) -> str:
+        """`3 × 32 × 32 (C × H × W)`."""
+        return f"{' × '.join(map(str, self.shape))} ({KINDS[self.kind].axes(len(self.shape))})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+class Kind(NamedTuple):
+    """A row of `KINDS`.
+
+    Attributes:
+        noun: what samples are called, in the plural.
+        axes: the rank of a sample → the names of its axes.
+        show: (samples (n, *shape), space) → pictures (n, C', H, W) of uint8.
+    """
+
+    noun: str
+    axes: Callable[[int], str]
+    show: Callable[[np.ndarray, Space], np.ndarray]
+
+
+def _show_picture(images: np.ndarray, space: Space) -> np.ndarray:
+    low, high = space.bounds or (None, None)
+    return displayable(images, low, high, alpha="alpha" in space.names)
+
+
+def _show_array(images: np.ndarray, space: Space) -> np.ndarray:
+    """The numbers in gray: rows of the last axis one below another, channel by channel; a vector as one."""
+    channels, last = space.channels, space.shape[-1] if len(space.shape) > 1 else 1
+    low, high = space.bounds or (None, None)
+    if low is not None and high is not None:
+        low, high = (bound.reshape(channels, 1, 1) for bound in (low, high))
+    shown = to_bytes(images.reshape(len(images), channels, -1, last), low, high)
+    return shown.reshape(len(images), 1, -1, space.shape[-1])
+
+
+def _axes(rank: int) -> str:
+    """The names of an array's axes: `D`, `C × L`, `C × H × W`, `C × D × H × W`."""
+    return {1: "D", 2: "C × L", 3: "C × H × W", 4: "C × D × H × W"}.get(rank, f"{rank} axes")
+
+
+KINDS = {
+    "picture": Kind("pictures", _axes, _show_picture),
+    "array": Kind("samples", _axes, _show_array),
+}
+"""Kinds of samples by name: `picture` is (C, H, W), `array` a vector or numbers on a grid."""

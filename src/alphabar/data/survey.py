@@ -1,0 +1,76 @@
+"""What is known of samples once each was looked at: their range, a digest, and which are equal."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from .dataset import content_hashes
+
+
+class Survey:
+    """Looks at samples block by block.
+
+    Attributes:
+        num: how many there were.
+        low, high: the least and the greatest value of each channel, (C,), in the samples' own type.
+        gray: whether there are three channels, and they are equal everywhere.
+    """
+
+    def __init__(self) -> None:
+        self.num, self.gray = 0, True
+        self.low = self.high = self._typical = self._distance = np.zeros(0)
+        self._digest, self._hashes = hashlib.sha256(), []
+        self._count = 0
+
+    def see(self, block: np.ndarray) -> np.ndarray:
+        """Look at samples (n, *shape), and return them in one piece; ValueError where one isn't finite."""
+        block = np.ascontiguousarray(block)
+        if block.dtype.kind == "f":
+            finite = np.isfinite(block).reshape(len(block), -1).all(1)
+            if not finite.all():
+                first = self.num + int(np.flatnonzero(~finite)[0])
+                raise ValueError(
+                    f"the data holds values that are not finite (NaN or infinity), first in sample {first}; "
+                    "remove those samples or fill the values in"
+                )
+        axes = (0, *range(2, block.ndim))
+        low, high = block.min(axes), block.max(axes)
+        if self.num:
+            low, high = np.minimum(self.low, low), np.maximum(self.high, high)
+        self.low, self.high = low, high
+        if block.dtype != np.uint8:
+            self._add_distances(np.moveaxis(block, 1, -1).reshape(-1, len(low)).astype(np.float64))
+        self.gray = self.gray and block.shape[1] == 3 and bool((block[:, :1] == block[:, 1:]).all())
+        self.num += len(block)
+        self._digest.update(block.data)
+        self._hashes.append(content_hashes(block))
+        return block
+
+    def _add_distances(self, values: np.ndarray) -> None:
+        """Add up how far values (n, C) are from a typical one."""
+        if not self._count:
+            self._typical, self._distance = np.median(values, 0), np.zeros(values.shape[1])
+        self._distance += np.abs(values - self._typical).sum(0)
+        self._count += len(values)
+
+    @property
+    def sha256(self) -> str:
+        """Of all bytes."""
+        return self._digest.hexdigest()
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """64 bits of each sample's content, (N,)."""
+        return np.concatenate(self._hashes)
+
+    @property
+    def distance(self) -> np.ndarray:
+        """The mean distance of a channel's values from the median of the first ones; not known for bytes."""
+        return self._distance / max(self._count, 1)
+
+    @property
+    def num_equal(self) -> int:
+        """How many samples are equal to one before."""
+        return self.num - len(np.unique(self.hashes))

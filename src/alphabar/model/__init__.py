@@ -1,0 +1,25 @@
+"""Network + schedule + parametrization + codec + conditions: the denoiser, and its file."""
+
+from .batched import SIZE, Batched
+from .codec import CODECS, Codec, codec_from, fit_codec
+from .conditions import Cond
+from .denoiser import Denoiser
+from .devices import has_bfloat16, pick_device
+from .file import MODEL_FILE, describe, load, save
+
+__all__ = [
+    "CODECS",
+    "MODEL_FILE",
+    "SIZE",
+    "Batched",
+    "Codec",
+    "Cond",
+    "Denoiser",
+    "codec_from",
+    "describe",
+    "fit_codec",
+    "has_bfloat16",
+    "load",
+    "pick_device",
+    "save",
+]

@@ -1,0 +1,33 @@
+"""What a batch is told: a mapping of tensors, of which zeros say nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Cond = Mapping[str, Tensor]
+"""Name → (B, …), float32. All zeros in a row, or a missing name, tell that row nothing."""
+
+
+def each(act: Callable[[Tensor], Tensor], cond: Cond | None) -> dict[str, Tensor]:
+    """The mapping with `act` of each tensor: a slice, a product, another device."""
+    return {name: act(tensor) for name, tensor in (cond or {}).items()}
+
+
+def take(cond: Cond | None, index: Any) -> dict[str, Tensor]:
+    """The rows at `index`."""
+    return each(lambda tensor: tensor[index], cond)
+
+
+def null_like(cond: Cond) -> dict[str, Tensor]:
+    """As many rows that are told nothing."""
+    return each(torch.zeros_like, cond)
+
+
+def cat(a: Cond, b: Cond) -> dict[str, Tensor]:
+    """The rows of a, then those of b, of equal names."""
+    assert a.keys() == b.keys()
+    return {name: torch.cat([a[name], b[name]]) for name in a}

@@ -1,0 +1,169 @@
+"""Network + schedule + parametrization + codec + conditions → x0_hat. Torch meets the theory here."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ..data.conditions import Condition
+from ..data.space import Space
+from ..errors import unknown
+from ..nn import takes_cond
+from ..theory.at import At
+from ..theory.gaussian import column
+from ..theory.parametrization import PREDICTIONS, Coefficients, coefficients
+from ..theory.plans import Plan
+from ..theory.schedule import Schedule
+from .codec import Codec
+from .conditions import Cond, each
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+class Denoiser(nn.Module):
+    """x0_hat(x_t, t): the clean sample that a network sees in a noisy one, in model space.
+
+    Attributes:
+        net: (c_in x_t, c_noise, cond) → a tensor of x_t's shape; cond is left out where it takes two.
+        schedule, prediction: what t means and what the network predicts.
+        codec: data space ↔ model space; it knows the `space` of the samples.
+        conditions: what the network can be told, by name.
+        about: where the weights come from, for people and programs.
+        plans: samplers that were fitted to these weights.
+        x0_mse: (times, E (x_0 - x0_hat)^2 per dimension there), if it was estimated.
+        precision: "float32", or "bfloat16" to run the network in it (`in_precision`).
+        call: `call_network`, or a compiled one.
+        digest: of the file that the weights were loaded from, if they were.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        schedule: Schedule,
+        prediction: str,
+        codec: Codec,
+        conditions: Mapping[str, Condition] | None = None,
+        about: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if prediction not in PREDICTIONS:
+            raise unknown("prediction", prediction, PREDICTIONS)
+        self.net = net
+        self.schedule = schedule
+        self.prediction = prediction
+        self.codec = codec
+        self.conditions = dict(conditions or {})
+        self.about = about or {}
+        self.plans: list[Plan] = []
+        self.x0_mse: tuple[list[float], list[float]] | None = None
+        self.precision = "float32"
+        self.call = call_network
+        self.digest = ""
+        self._takes_cond = takes_cond(net)
+        self._cast: tuple[Any, Denoiser] | None = None
+        if self.conditions and not self._takes_cond:
+            raise ValueError(
+                f"the model is told {', '.join(self.conditions)}, and its network takes (x, c_noise) alone: "
+                "give forward a third parameter, the mapping of conditions"
+            )
+
+    @property
+    def space(self) -> Space:
+        """What one sample is."""
+        return self.codec.space
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next((p.device for p in self.net.parameters()), torch.device("cpu"))
+
+    def forward(self, x_t: Tensor, t: ArrayLike | At, cond: Cond | None = None) -> Tensor:
+        """x0_hat = c_skip x_t + c_out net(c_in x_t, c_noise, cond).
+
+        Args:
+            x_t: (B, *shape), model space.
+            t: one time, or one a sample (B,); real numbers within (0, T] (below 1 is less noise than any
+                that the network was trained on). Or `schedule.at` of them.
+            cond: what each sample is told, as by `told`; nothing unless given.
+        """
+        row = coefficients(self.prediction, self.schedule, t)
+        return column(row.c_skip, x_t) * x_t + column(row.c_out, x_t) * self._net(row, x_t, cond)
+
+    def predict(self, x_t: Tensor, t: ArrayLike | At, cond: Cond | None = None) -> Tensor:
+        """The network's own output, net(c_in x_t, c_noise, cond), in x_t's dtype."""
+        return self._net(coefficients(self.prediction, self.schedule, t), x_t, cond)
+
+    def _net(self, row: Coefficients, x_t: Tensor, cond: Cond | None) -> Tensor:
+        c_noise = x_t.new_tensor(np.broadcast_to(row.c_noise, len(x_t)))
+        x = column(row.c_in, x_t) * x_t
+        weights: dict[str, Tensor] = {}
+        cond = dict(cond or {})
+        if self.precision != "float32":
+            # the network alone: c_noise, and what is before and after, stay in x_t's precision
+            dtype = getattr(torch, self.precision)
+            weights = {name: p.to(dtype) for name, p in self.net.named_parameters() if p.dtype != dtype}
+            x, cond = x.to(dtype), each(lambda tensor: tensor.to(dtype), cond)
+        arguments = (x, c_noise, cond) if self._takes_cond else (x, c_noise)
+        return self.call(self.net, weights, arguments).to(x_t.dtype)
+
+    def told(self, values: Mapping[str, Any] | None, n: int) -> dict[str, Tensor]:
+        """What n samples are told, as the network takes it, on its device.
+
+        Args:
+            values: name → one value for each sample, None where it is not told; a missing name is told to
+                none. See `Condition`.
+            n: samples.
+
+        ValueError for names that the model does not know, other numbers of values, and where something is
+        not told that the model was always told in training.
+        """
+        values = values or {}
+        for name in values:
+            if name not in self.conditions:
+                raise unknown("condition", name, self.conditions)
+        found = {}
+        for name, condition in self.conditions.items():
+            given: Sequence[Any] | np.ndarray = values.get(name, [None] * n)
+            if len(given) != n:
+                raise ValueError(f"{name} needs a value for each of {n} samples, got {len(given)}")
+            if not condition.dropout and any(value is None for value in given):
+                raise ValueError(
+                    f"this model always needs to be told the {name}: it was trained without hiding it "
+                    "(--set condition_dropout=0.1 would)"
+                )
+            found[name] = torch.from_numpy(condition.encode(given)).to(self.device)
+        return found
+
+    def in_precision(self, precision: str) -> Denoiser:
+        """This model with its network in "float32" or "bfloat16", for inference.
+
+        Its weights are cast once, and again only after they have changed. (Those of a model that trains
+        stay float32, as its gradients do, and are cast in each pass.)
+        """
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        if precision == self.precision == "float32":
+            return self
+        state = [precision, *(p._version for p in self.net.parameters())]
+        if self._cast is None or self._cast[0] != state:
+            self._cast = None
+            cast = copy.deepcopy(self).eval().requires_grad_(False)
+            cast.net.to(getattr(torch, precision))
+            cast.precision = precision
+            self._cast = state, cast
+        return self._cast[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cast": None}  # a copy has no use for another's
+
+
+def call_network(net: nn.Module, weights: dict[str, Tensor], arguments: tuple[Any, ...]) -> Tensor:
+    """The network, with `weights` in place of its own where there are some."""
+    return functional_call(net, weights, arguments) if weights else net(*arguments)

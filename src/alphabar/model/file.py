@@ -1,0 +1,139 @@
+"""A model as one .safetensors file that describes itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.conditions import condition_from
+from ..data.space import Space
+from ..files import DamagedFile, load_tensors, read_metadata, save_tensors
+from ..nn import build_network, network_config, requirement
+from ..theory.plans import Plan
+from ..theory.schedule import Schedule
+from .codec import codec_from
+from .denoiser import Denoiser
+from .devices import pick_device
+
+FORMAT = 2
+MODEL_FILE = "model.safetensors"  # of a run's folder
+AVERAGED = "ema."  # what the averaged weights in a checkpoint are called
+
+
+def facts_of(denoiser: Denoiser) -> dict[str, Any]:
+    """All that is needed to use the weights, as JSON; each thing once."""
+    network = network_config(denoiser.net)
+    return {
+        "format": FORMAT,
+        "network": network,
+        "requires": requirement(network),
+        "schedule": denoiser.schedule.to_dict(),
+        "prediction": denoiser.prediction,
+        "space": denoiser.space.to_dict(),
+        "codec": denoiser.codec.to_dict(),
+        "conditions": {name: condition.to_dict() for name, condition in denoiser.conditions.items()},
+        "plans": [plan.to_dict() for plan in denoiser.plans],
+        "x0_mse": denoiser.x0_mse,
+        "about": denoiser.about,
+    }
+
+
+def denoiser_from(facts: dict[str, Any], net: nn.Module | None = None) -> Denoiser:
+    """The denoiser that `facts_of` described, with fresh weights (or those of `net`)."""
+    try:
+        space = Space(**facts["space"])
+        conditions = {name: condition_from(entry) for name, entry in facts["conditions"].items()}
+        shapes = {name: condition.shape for name, condition in conditions.items()}
+        denoiser = Denoiser(
+            build_network(facts["network"], space.shape, shapes) if net is None else net,
+            Schedule.from_dict(facts["schedule"], advise=False),
+            facts["prediction"],
+            codec_from(facts["codec"], space),
+            conditions,
+            facts["about"],
+        )
+        denoiser.plans = [Plan.from_dict(entry) for entry in facts["plans"]]
+        denoiser.x0_mse = facts["x0_mse"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DamagedFile(f"its description of the model is not one of format {FORMAT}: {error}") from None
+    return denoiser
+
+
+def save(denoiser: Denoiser, path: str | Path) -> str:
+    """Write one self-describing .safetensors file; return its digest."""
+    return save_tensors(Path(path), denoiser.net.state_dict(), facts_of(denoiser))
+
+
+def model_path(path: str | Path) -> Path:
+    """The model file that a path names: itself, or the one inside a run's folder."""
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return path
+    if not (path / MODEL_FILE).exists():
+        raise FileNotFoundError(
+            f"{path} holds no {MODEL_FILE}: give the folder of a training run that has saved, or a model file"
+        )
+    return path / MODEL_FILE
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """What a model file says of itself, from its header alone; ValueError for one of another format."""
+    path = model_path(path)
+    return _checked(path, read_metadata(path)[0])
+
+
+def load(path: str | Path, device: str = "auto", net: nn.Module | None = None) -> Denoiser:
+    """Load a model from a run's folder or a .safetensors file, ready to sample from.
+
+    A checkpoint within a run's folder gives the averaged model of that moment.
+
+    Args:
+        path: of the folder or file.
+        device: `auto`, a GPU if there is one, or a name such as `cpu` or `cuda:1`.
+        net: a network for the weights, where the file's own can't be made from its class's name.
+
+    DamagedFile (a ValueError) if the file was cut short or changed, ValueError if it is another
+    program's, FileNotFoundError if there is none.
+    """
+    path = model_path(path)
+    tensors, facts, digest = load_tensors(path)
+    facts = _checked(path, facts)
+    if "checkpoint" in facts:
+        tensors = averaged(tensors)
+    try:
+        _check_shapes(facts, tensors, net)
+        denoiser = denoiser_from(facts, net)
+        denoiser.net.load_state_dict(tensors)
+    except (RuntimeError, DamagedFile) as error:
+        raise DamagedFile(f"{path} does not fit its own description: {error}") from None
+    denoiser.digest = digest
+    return denoiser.to(pick_device(device)).eval().requires_grad_(False)
+
+
+def averaged(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The averaged weights among the tensors of a checkpoint."""
+    return {name.removeprefix(AVERAGED): t for name, t in tensors.items() if name.startswith(AVERAGED)}
+
+
+def _checked(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        found = facts.get("format") if isinstance(facts, dict) else None
+        raise ValueError(
+            f"{path} has format {found!r}, and this version reads {FORMAT}: train the model again"
+        )
+    return facts
+
+
+def _check_shapes(facts: dict[str, Any], tensors: dict[str, Tensor], net: nn.Module | None) -> None:
+    """DamagedFile unless the described network has these shapes, before any memory is taken for it."""
+    if net is not None or ":" in str(facts.get("network", {}).get("name")):
+        return  # others' constructors may need real tensors
+    with torch.device("meta"):
+        wanted = {name: tuple(t.shape) for name, t in denoiser_from(facts).net.state_dict().items()}
+    found = {name: tuple(t.shape) for name, t in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise DamagedFile(f"{name} is described as {wanted.get(name)} and is {found.get(name)}")

@@ -1,26 +1,26 @@
-"""Muon: what its matrices become, which weights it has, and that earlier runs go on as they began."""
+"""Muon: what its matrices become, and which weights it has in any network."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
+from torch import nn
 
-from alphabar import Run, Trainer, UNet
-from alphabar.denoiser import has_bfloat16
-from alphabar.training.optimizer import Muon, orthogonalised
+from alphabar.model.devices import has_bfloat16
+from alphabar.nn import UNet
+from alphabar.training.optimizer import Muon, make_optimizers, orthogonalized
+from alphabar.training.trainer import Trainer
 from tiny import tiny_config, tiny_data
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (12, 40), (40, 12), (1, 5)])
-def test_orthogonalised_keeps_the_directions_and_evens_the_sizes(shape):
+def test_orthogonalized_keeps_the_directions_and_evens_the_sizes(shape):
     """U S V^T becomes U S' V^T with the same U and V, and S' near 1 though S falls to a sixteenth."""
     k = min(shape)
     u = torch.linalg.qr(torch.randn(shape[0], k)).Q
     v = torch.linalg.qr(torch.randn(shape[1], k)).Q
     size = torch.logspace(0, -1.2, k)
-    core = u.T @ orthogonalised(5.0 * u @ torch.diag(size) @ v.T) @ v
+    core = u.T @ orthogonalized(5.0 * u @ torch.diag(size) @ v.T) @ v
     assert (core - torch.diag(core.diag())).abs().max() < 1e-4
     assert 0.6 < core.diag().min() <= core.diag().max() < 1.3
 
@@ -53,7 +53,7 @@ def test_a_convolution_is_a_matrix_with_a_row_for_each_output_in_any_layout():
     assert torch.equal(ends[0], ends[1])
     assert torch.equal(ends[0], ends[2])
     step = (ends[0] - weight.flatten(1)) / (0.1 * 0.2 * 36**0.5)
-    expected = orthogonalised(grad.flatten(1))
+    expected = orthogonalized(grad.flatten(1))
     assert (step + expected).abs().max() < 0.02  # bfloat16's roundings, where it is used
 
 
@@ -86,19 +86,51 @@ def test_both_follow_the_rate_of_the_run():
         assert 0.03 * path < moved < 1.5 * path, name
 
 
-def test_a_run_from_before_there_was_a_choice_goes_on_with_adamw(tmp_path):
-    config = tiny_config(optimizer="adamw", images=160)
-    steps = Run(tmp_path / "run", tiny_data(), config).train()
-    for _ in range(5):
-        next(steps)
-    steps.close()
-    path = tmp_path / "run" / "run.json"
-    entry = json.loads(path.read_text())
-    for name in ("optimizer", "momentum"):
-        del entry["config"][name]
-    path.write_text(json.dumps(entry))
-    with pytest.raises(ValueError, match="optimizer \\(adamw → muon\\)"):
-        Run(tmp_path / "run", tiny_data(), tiny_config(images=160))
-    rest = list(Run(tmp_path / "run", tiny_data(), config).train())
-    whole = list(Run(tmp_path / "whole", tiny_data(), config).train())
-    assert rest == whole[5:]
+class Plain(nn.Module):
+    """A network of a user's that names no `outer`."""
+
+    def __init__(self):
+        super().__init__()
+        self.places = nn.Parameter(torch.zeros(1, 5, 4))
+        self.table = nn.Embedding(3, 4)
+        self.attention = nn.MultiheadAttention(4, 1)
+        self.line = nn.Conv1d(4, 6, 3)
+        self.block = nn.Conv3d(4, 6, 3)
+        self.linear = nn.Linear(4, 2)
+        self.frozen = nn.Linear(4, 2).requires_grad_(False)
+
+
+def test_a_users_network_has_its_convolutions_and_linear_layers_by_muon():
+    """Tables and positions are no matrices with a row for every output; what is frozen is nobody's."""
+    net = Plain()
+    made = make_optimizers(tiny_config(), net)
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    by = {
+        kind: {names[id(p)] for group in optimizer.param_groups for p in group["params"]}
+        for kind, optimizer in made.items()
+    }
+    assert by["muon"] == {"line.weight", "block.weight", "linear.weight", "attention.out_proj.weight"}
+    assert by["adam"] | by["muon"] == {name for name in names.values() if "frozen" not in name}
+    assert not by["adam"] & by["muon"]
+    net.outer = ("linear",)
+    assert names[id(net.linear.weight)] not in {
+        names[id(p)]
+        for group in make_optimizers(tiny_config(), net)["muon"].param_groups
+        for p in group["params"]
+    }
+
+
+def test_a_network_of_one_kind_of_weight_has_one_optimizer():
+    assert set(make_optimizers(tiny_config(), nn.Linear(3, 3, bias=False))) == {"muon"}
+    assert set(make_optimizers(tiny_config(), nn.LayerNorm(3))) == {"adam"}
+    with pytest.raises(ValueError, match="Identity has no parameters that require a gradient"):
+        make_optimizers(tiny_config(), nn.Identity())
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 3), (6, 2, 3, 2, 2)])
+def test_convolutions_of_one_and_three_sides_are_matrices_too(shape):
+    weight, grad = torch.randn(shape), torch.randn(shape)
+    given, flat = nn.Parameter(weight.clone()), nn.Parameter(weight.flatten(1).clone())
+    given.grad, flat.grad = grad, grad.flatten(1)
+    Muon([given, flat], 0.1).step()
+    assert torch.equal(given.flatten(1), flat)

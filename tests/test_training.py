@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from alphabar import Dataset, DataSpec, Diverged, Run, Samples, Schedule, Trainer, load, sample, train
-from alphabar.training import resolve
-from alphabar.training.config import PRESETS, TrainConfig
-from alphabar.training.trainer import draw_times, sample_losses
-from alphabar.training.watch import COST, SHARE, Watch
+from alphabar import Dataset, Denoiser, Schedule, TrainConfig, Trainer, load, sample, train
+from alphabar.data import ClassCondition, Space
+from alphabar.model import fit_codec
+from alphabar.nn import build_network
+from alphabar.runs import Run
+from alphabar.runs.monitor import COST, SHARE, Monitor, held_out_loss, sample_distance
+from alphabar.sampling import Samples
+from alphabar.training import PRESETS, TIMES, Diverged, resolve
+from alphabar.training.objectives import OBJECTIVES, Draws, denoise
+from alphabar.training.trainer import draw_times, hide
 from tiny import EXECUTION, NETWORK, ROUGH, tiny_config, tiny_data
 
 
@@ -35,21 +40,19 @@ class Constant(torch.nn.Module):
         super().__init__()
         self.value = value
 
-    def forward(self, x, c_noise, label):
+    def forward(self, x, c_noise):
         self.seen = x.clone(), c_noise.clone()
         return torch.full_like(x, self.value)
 
 
 def test_the_simple_loss_is_algorithm_1():
     """‖eps - net(sqrt(bar) x_0 + sqrt(1 - bar) eps, t - 1)‖^2, a mean over each sample."""
-    from alphabar import Denoiser
-
     schedule = Schedule.linear(100)
-    denoiser = Denoiser(Constant(0.3), schedule, "eps", tiny_data().spec)
+    denoiser = Denoiser(Constant(0.3), schedule, "eps", fit_codec(tiny_data().space))
     rng = np.random.default_rng(0)
     x_0, eps = torch.from_numpy(rng.standard_normal((2, 5, 1, 8, 8), np.float32))
     t = np.array([1.0, 2, 50, 99, 100])
-    got = sample_losses(denoiser, "simple", x_0, t, eps, None)
+    got = denoise(denoiser, "simple", x_0, {}, Draws(t, eps))["loss"]
     torch.testing.assert_close(got, (eps - 0.3).square().mean((1, 2, 3)))
     seen, c_noise = denoiser.net.seen
     bar = torch.tensor(schedule.alpha_bar[t.astype(int)], dtype=torch.float32)[:, None, None, None]
@@ -58,23 +61,21 @@ def test_the_simple_loss_is_algorithm_1():
 
 
 def test_every_sample_of_the_batch_counts():
-    from alphabar import Denoiser
-
-    denoiser = Denoiser(Constant(0.0), Schedule.linear(100), "x0", tiny_data().spec)
+    denoiser = Denoiser(Constant(0.0), Schedule.linear(100), "x0", fit_codec(tiny_data().space))
     x_0 = torch.arange(4.0)[:, None, None, None].expand(4, 1, 8, 8)
-    losses = sample_losses(denoiser, "x0", x_0, np.full(4, 50.0), torch.zeros(4, 1, 8, 8), None)
+    losses = denoise(denoiser, "x0", x_0, {}, Draws(np.full(4, 50.0), torch.zeros(4, 1, 8, 8)))["loss"]
     assert losses.tolist() == [0, 1, 4, 9]
 
 
 def test_times_are_whole_uniform_on_1_to_T_and_never_outside():
     config = tiny_config(batch_size=1000)
-    times = np.concatenate([draw_times(config, 10, k) for k in range(100)])
+    times = np.concatenate([draw_times(config, Schedule.linear(10), k) for k in range(100)])
     counts = np.bincount(times.astype(int), minlength=11)
     assert counts[0] == 0
     assert len(counts) == 11
     assert np.abs(counts[1:] / 10_000 - 1).max() < 0.05
-    assert draw_times(config, 1, 0).tolist() == [1] * 1000
-    spread = draw_times(tiny_config(batch_size=50, stratified=True), 1000, 0)
+    assert draw_times(config, Schedule.linear(1), 0).tolist() == [1] * 1000
+    spread = draw_times(tiny_config(batch_size=50, stratified=True), Schedule.linear(1000), 0)
     assert np.array_equal((np.sort(spread) - 1) // 20, np.arange(50))
 
 
@@ -166,20 +167,20 @@ def test_dropout_is_a_function_of_the_step_and_off_in_the_average():
     b.load_state(a.state(), 1)
     torch.manual_seed(456)
     assert a.update() == b.update()
-    assert Watch(a).losses() == Watch(a).losses()
+    assert held_out_loss(a) == held_out_loss(a)
     plain = Trainer(tiny_config(), tiny_data())
     plain.load_state(a.state(), 2)
-    assert Watch(plain).losses() == Watch(a).losses()
+    assert held_out_loss(plain) == held_out_loss(a)
     assert plain.update()["loss"] != a.update()["loss"]
 
 
 def test_the_rate_that_diverges_stops_at_the_first_bad_loss():
     trainer = Trainer(tiny_config(lr=1e6, grad_clip=1e30, warmup_images=0), tiny_data())
-    with pytest.raises(Diverged, match=r"at step \d+, t = \d+ of 100: .* lower learning rate") as caught:
+    with pytest.raises(Diverged, match=r"at update \d+, t = \d+ of 100: .* lower learning rate") as caught:
         for _ in range(50):
             before = weights(trainer), averages(trainer), trainer.step
             trainer.update()
-    assert f"step {trainer.step + 1}," in str(caught.value)
+    assert f"update {trainer.step + 1}," in str(caught.value)
     assert trainer.step == before[2]
     for old, new in zip(before[:2], (weights(trainer), averages(trainer)), strict=True):
         assert all(torch.equal(old[name], new[name]) for name in old)
@@ -189,15 +190,15 @@ def test_held_out_loss_is_fixed_to_the_bit_and_covers_the_levels():
     data = tiny_data(60)
     trainer = Trainer(tiny_config(), data)
     trainer.update()
-    first = Watch(trainer).losses()
-    assert first == Watch(trainer).losses()
+    first = held_out_loss(trainer)
+    assert first == held_out_loss(trainer)
     other = Trainer(tiny_config(seed=9, lr=1.0), data)
     other.load_state(trainer.state(), 1)
-    assert Watch(other).losses() == first
+    assert held_out_loss(other) == first
     assert first["held_out_t"] == [7, 19, 32, 44, 57, 69, 82, 94]
     assert first["held_out_loss"] == pytest.approx(np.mean(first["held_out_loss_by_t"]))
     trainer.update()
-    assert Watch(trainer).losses() != first
+    assert held_out_loss(trainer) != first
 
 
 def test_what_is_measured_in_training_is_a_function_of_the_averaged_weights_alone():
@@ -205,15 +206,15 @@ def test_what_is_measured_in_training_is_a_function_of_the_averaged_weights_alon
     trainer = Trainer(tiny_config(), data)
     trainer.update()
     before = trainer.state()
-    first = Watch(trainer)()
+    first = Monitor(trainer)()
     assert {"held_out_loss", "training_loss", "sample_distance", "sample_floor"} <= set(first)
     assert json.loads(json.dumps(first)) == first
     other = Trainer(tiny_config(seed=9, lr=1.0), data)
     other.load_state(before, 1)
     other.ema.about = {"config": {"precision": "bfloat16"}}  # as a save leaves it: not to be looked at
-    assert Watch(other)() == first
+    assert Monitor(other)() == first
     trainer.update()
-    assert Watch(trainer).distance() != {key: first[key] for key in ("sample_distance", "sample_floor")}
+    assert sample_distance(trainer) != {key: first[key] for key in ("sample_distance", "sample_floor")}
     untouched = Trainer(tiny_config(), data)
     untouched.update()
     untouched.update()
@@ -223,28 +224,28 @@ def test_what_is_measured_in_training_is_a_function_of_the_averaged_weights_alon
 def test_samples_are_as_far_as_their_features_say(monkeypatch):
     """The distance of "samples" that are held-out pictures is the floor; of noise it is far above."""
     data = tiny_data(120)
-    watch = Watch(Trainer(tiny_config(), data))
+    trainer = Trainer(tiny_config(), data)
     given = {}
     monkeypatch.setattr(
-        "alphabar.training.watch.sample",
-        lambda ema, n, plan, precision: Samples(given["images"], None, None, {}),
+        "alphabar.runs.monitor.sample",
+        lambda ema, n, plan, precision: Samples(given["images"], np.arange(n), {}, {}, data.space),
     )
     given["images"] = np.asarray(data.images[data.held_out])
-    found = watch.distance()
+    found = sample_distance(trainer)
     assert found["sample_distance"] == found["sample_floor"]
     given["images"] = np.random.default_rng(0).integers(0, 256, (64, 1, 8, 8)).astype(np.uint8)
-    assert watch.distance()["sample_distance"] > 10 * found["sample_floor"]
+    assert sample_distance(trainer)["sample_distance"] > 10 * found["sample_floor"]
     given["images"] = np.full((64, 1, 8, 8), np.nan)
-    assert watch.distance()["sample_distance"] is None
+    assert sample_distance(trainer)["sample_distance"] is None
 
 
 def test_measuring_is_a_small_share_of_the_time_and_falls_in_long_runs():
-    watch = Watch(Trainer(tiny_config(batch_size=4), tiny_data()))
+    monitor = Monitor(Trainer(tiny_config(batch_size=4), tiny_data()))
 
     def measured(first, last):
         due = []
-        for watch.trainer.step in range(first + 1, last + 1):
-            due += [watch.trainer.step] if watch.is_due() else []
+        for monitor.trainer.step in range(first + 1, last + 1):
+            due += [monitor.trainer.step] if monitor.is_due() else []
         return due
 
     every = round(COST / SHARE / 4)
@@ -256,12 +257,13 @@ def test_measuring_is_a_small_share_of_the_time_and_falls_in_long_runs():
 
 def test_with_little_data_there_is_less_to_measure():
     images = np.zeros((3, 1, 8, 8), np.uint8)
-    everything = Dataset(images, None, DataSpec((1, 8, 8)), "three", holdout=0)
-    config = tiny_config(network={**NETWORK, "num_classes": 0})
-    assert set(Watch(Trainer(config, everything))()) == {"sample_distance"}
-    two = Dataset(images[:2], None, DataSpec((1, 8, 8)), "two")
-    assert "held_out_loss" in Watch(Trainer(config, two))()
-    assert "sample_distance" not in Watch(Trainer(config, two))()
+    everything = Dataset(images, Space((1, 8, 8)), fingerprint="three", holdout=0)
+    config = tiny_config()
+    assert set(Monitor(Trainer(config, everything))()) == {"sample_distance"}
+    images[0] = 1
+    two = Dataset(images[:2], Space((1, 8, 8)), fingerprint="two")
+    assert "held_out_loss" in Monitor(Trainer(config, two))()
+    assert "sample_distance" not in Monitor(Trainer(config, two))()
 
 
 def test_weights_are_a_function_of_the_seed():
@@ -277,29 +279,36 @@ def test_weights_are_a_function_of_the_seed():
 def test_two_kinds_of_picture_are_learned_by_class(tmp_path):
     """Bright squares left or right: after seconds the samples of a class look like it."""
     data = tiny_data(200)
-    settings = {"images": 9600, "batch_size": 32, "lr": 3e-3, "head": "v", "loss": "v"}
+    settings = {"images": 9600, "batch_size": 32, "lr": 3e-3, "prediction": "v", "loss": "v"}
     run = Run(tmp_path / "run", data, tiny_config(**settings))
     rows = list(run.train())
     held_out = [row["held_out_loss"] for row in rows if "held_out_loss" in row]
     assert held_out[-1] < 0.3
     model = load(tmp_path / "run")
     for label, (there, elsewhere) in enumerate([(slice(0, 4), slice(4, 8)), (slice(4, 8), slice(0, 4))]):
-        images = sample(model, 16, label=label, steps=20).images.astype(float)
+        images = sample(model, 16, cond={"class": label}, evaluations=20).images.astype(float)
         assert abs(images[:, 0, 2:6, there].mean() - 220) < 25
         assert abs(images[:, 0, 2:6, elsewhere].mean() - 20) < 25
 
 
 def test_data_in_another_range_come_back_in_it(tmp_path):
-    """Floats around 5 with a spread of 3, normalised by mean and deviation, unclipped."""
+    """Floats around 5 with a spread of 3, normalized by mean and deviation, unclipped."""
     rng = np.random.default_rng(0)
     images = (5 + 3 * rng.standard_normal((256, 1, 4, 4))).astype(np.float32)
-    data = Dataset(images, None, DataSpec((1, 4, 4), "float32", None, None, 5.0, 3.0), "normal")
-    network = {**NETWORK, "num_classes": 0, "attention_levels": []}
-    settings = {"images": 12_800, "batch_size": 64, "lr": 3e-3, "network": network, "head": "v", "loss": "v"}
+    data = Dataset(images, Space((1, 4, 4), "float32", None, None), fingerprint="normal")
+    network = {**NETWORK, "attention_levels": []}
+    settings = {
+        "images": 12_800,
+        "batch_size": 64,
+        "lr": 3e-3,
+        "network": network,
+        "prediction": "v",
+        "loss": "v",
+    }
     for _ in train(data, tmp_path / "run", schedule={"name": "linear", "T": 100}, warmup_images=64,
                    **EXECUTION, **settings):  # fmt: skip
         pass
-    drawn = sample(load(tmp_path / "run"), 64, steps=20, sampler="ddpm").images
+    drawn = sample(load(tmp_path / "run"), 64, evaluations=20, sampler="ddpm").images
     assert drawn.dtype == np.float32
     assert drawn.mean() == pytest.approx(5, abs=0.5)
     assert drawn.std() == pytest.approx(3, abs=0.7)
@@ -309,43 +318,40 @@ def test_data_in_another_range_come_back_in_it(tmp_path):
 
 
 def test_presets_are_what_they_say():
-    spec = DataSpec((3, 32, 32))
-    paper = resolve(spec, 50_000, "cifar10")
-    assert (paper.head, paper.loss, paper.stratified) == ("eps", "simple", False)
+    space = Space((3, 32, 32))
+    paper = resolve(space, {}, 50_000, "cifar10")
+    assert (paper.prediction, paper.loss, paper.stratified) == ("eps", "simple", False)
     assert paper.schedule == {"name": "linear", "T": 1000, "beta_min": 1e-4, "beta_max": 0.02}
     assert (paper.lr, paper.batch_size, paper.flip, paper.network["dropout"]) == (2e-4, 128, True, 0.1)
     assert paper.images == 800_000 * 128
     assert 0.5 ** (128 / paper.ema_halflife) == pytest.approx(0.9999)
-    from alphabar.nn import build_network
-
     with torch.device("meta"):
-        assert sum(p.numel() for p in build_network(paper.network).parameters()) == 35_746_307
-    assert resolve(DataSpec((3, 32, 32), classes=("a", "b")), 9, "cifar10").network["num_classes"] == 0
-    notes = resolve(spec, 50_000, "ddpm")
-    assert (notes.head, notes.loss, notes.stratified) == ("eps", "simple", False)
+        net = build_network(paper.network, space.shape, {})
+        assert sum(p.numel() for p in net.parameters()) == 35_746_307
+    assert not resolve(space, {"class": ClassCondition(names=("a", "b"))}, 9, "cifar10").conditional
+    notes = resolve(space, {}, 50_000, "ddpm")
+    assert (notes.prediction, notes.loss, notes.stratified) == ("eps", "simple", False)
     assert notes.schedule == paper.schedule
     for name in PRESETS:
-        assert resolve(spec, 1000, name) == resolve(spec, 1000, name)
+        assert resolve(space, {}, 1000, name) == resolve(space, {}, 1000, name)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 33, 61), (2, 64, 48), (3, 256, 256)])
 def test_the_default_network_fits_any_size(shape):
-    from alphabar.nn import build_network
-
-    config = resolve(DataSpec(shape), 100)
+    config = resolve(Space(shape), {}, 100)
     with torch.device("meta"):
-        net = build_network(config.network)
-        out = net(torch.empty(1, *shape), torch.empty(1))
+        net = build_network(config.network, shape, {})
+        out = net(torch.empty(1, *shape), torch.empty(1), {})
     assert out.shape == (1, *shape)
 
 
 def test_settings_override_presets_key_by_key():
-    config = resolve(DataSpec((1, 28, 28)), 1000, "cifar10", {"epochs": 2, "network": {"channels": 64}})
+    config = resolve(Space((1, 28, 28)), {}, 1000, "cifar10", {"epochs": 2, "network": {"channels": 64}})
     assert config.network["channels"] == 64
     assert config.network["channel_mult"] == [1, 2, 2, 2]
     assert config.images is None
     assert config.epochs == 2
-    cosine = resolve(DataSpec((1, 28, 28)), 1000, None, {"schedule": {"name": "cosine", "T": 200}})
+    cosine = resolve(Space((1, 28, 28)), {}, 1000, None, {"schedule": {"name": "cosine", "T": 200}})
     assert cosine.schedule == {"name": "cosine", "T": 200, "s": 0.008, "max_beta": 0.999}
 
 
@@ -355,7 +361,7 @@ def test_settings_override_presets_key_by_key():
         ({"learning_rate": 1}, "unknown setting 'learning_rate'"),
         ({"lr": -1}, "lr: .*greater than 0, got -1"),
         ({"images": 5, "minutes": 1}, "one of images, epochs and minutes, got images and minutes"),
-        ({"head": "esp"}, "did you mean 'eps'"),
+        ({"prediction": "esp"}, "did you mean 'eps'"),
         ({"loss": "simpel"}, "did you mean 'simple'"),
         ({"schedule": {"name": "cosin"}}, "cosine"),
         ({"schedule": {"name": "cosine", "beta_min": 1}}, "beta_min"),
@@ -365,7 +371,7 @@ def test_settings_override_presets_key_by_key():
 )
 def test_settings_are_validated(settings, message):
     with pytest.raises(ValueError, match=message):
-        resolve(DataSpec((1, 8, 8)), 100, None, settings)
+        resolve(Space((1, 8, 8)), {}, 100, None, settings)
 
 
 def test_budgets(tmp_path):
@@ -394,39 +400,39 @@ def test_precision_and_layout_are_measured_and_recorded(tmp_path):
 
 
 def test_classes_may_be_left_out(tmp_path):
-    network = {**NETWORK, "num_classes": 0}
-    run = Run(tmp_path / "run", tiny_data(), tiny_config(network=network, conditional=False, images=16))
+    run = Run(tmp_path / "run", tiny_data(), tiny_config(conditional=False, images=16))
     list(run.train())
     model = load(tmp_path / "run")
-    assert model.data.classes == ()
-    assert sample(model, 1, steps=2).labels is None
+    assert model.conditions == {}
+    assert sample(model, 1, evaluations=2).told == {}
 
 
 def test_less_data_than_a_batch_trains(tmp_path):
     data = tiny_data(3, classes=False)
-    network = {**NETWORK, "num_classes": 0}
-    rows = list(Run(tmp_path / "run", data, tiny_config(network=network, images=24)).train())
+    rows = list(Run(tmp_path / "run", data, tiny_config(images=24)).train())
     assert len(rows) == 3
 
 
 def test_held_out_loss_sees_every_class_of_a_sorted_data_set():
-    images = np.zeros((4000, 1, 8, 8), np.uint8)
-    labels = np.arange(4000) // 2000
-    data = Dataset(images, labels, DataSpec((1, 8, 8), classes=("a", "b")), "sorted")
+    images = np.random.default_rng(0).integers(0, 256, (4000, 1, 8, 8)).astype(np.uint8)
+    condition = ClassCondition(names=("a", "b"))
+    data = Dataset(
+        images, Space((1, 8, 8)), {"class": condition}, {"class": np.arange(4000) // 2000}, "sorted"
+    )
     trainer = Trainer(tiny_config(), data)
     seen = []
-    trainer.ema.net.register_forward_pre_hook(lambda _, args: seen.append(args[2].tolist()))
-    Watch(trainer).losses()
-    assert len(seen) == 16  # held-out and training pictures at 8 times
-    assert 24 <= sum(seen[0]) <= 40
+    trainer.ema.net.register_forward_pre_hook(lambda _, args: seen.append(args[2]["class"].sum(0)))
+    held_out_loss(trainer)
+    assert len(seen) == 16 * 4  # held-out and training pictures at 8 times, 16 at once
+    assert 24 <= float(sum(seen[:4])[1]) <= 40
 
 
 def test_few_steps_and_a_strong_terminal_signal_are_warned_of_when_training():
     with pytest.warns(UserWarning, match="T = 20: at least 100"):
-        resolve(DataSpec((1, 8, 8)), 100, None, {"schedule": {"T": 20}})
+        resolve(Space((1, 8, 8)), {}, 100, None, {"schedule": {"T": 20}})
     bounds = {"name": "linear", "beta_min": 1e-4, "beta_max": 2e-3}
     with pytest.warns(UserWarning, match="x_T keeps"):
-        resolve(DataSpec((1, 8, 8)), 100, None, {"schedule": bounds})
+        resolve(Space((1, 8, 8)), {}, 100, None, {"schedule": bounds})
 
 
 @pytest.mark.parametrize(
@@ -437,12 +443,12 @@ def test_few_steps_and_a_strong_terminal_signal_are_warned_of_when_training():
         ({"scale_shift": "False"}, "scale_shift must be true or false, got 'False'"),
         ({"dropout": "abc"}, "dropout must lie within"),
         ({"channel_mult": 3}, "channel_mult must be whole numbers"),
-        ({"in_channels": 3}, "follows from the data and is 1, got 3"),
+        ({"shape": [3, 8, 8]}, "shape"),
     ],
 )
 def test_networks_are_validated(network, message):
     with pytest.raises(ValueError, match=message):
-        Trainer(resolve(DataSpec((1, 8, 8)), 100, None, {"network": network}), tiny_data(classes=False))
+        Trainer(resolve(Space((1, 8, 8)), {}, 100, None, {"network": network}), tiny_data(classes=False))
 
 
 # --- compiling -----------------------------------------------------------------------------------
@@ -459,7 +465,7 @@ def test_a_compiled_network_is_asked_in_training_alone(monkeypatch):
     a, b = (Trainer(tiny_config(compile=mode), tiny_data()) for mode in ("reduce-overhead", None))
     assert a.update() == b.update()
     assert asked == [{"dynamic": False, "mode": "reduce-overhead"}, a.model.net]
-    assert Watch(a).losses() == Watch(b).losses()
+    assert held_out_loss(a) == held_out_loss(b)
     assert len(asked) == 2
 
 
@@ -470,9 +476,9 @@ def test_without_a_compiler_compiling_is_refused(monkeypatch):
 
 
 def test_the_model_of_the_least_held_out_loss_is_kept_also_over_a_stop(tmp_path, monkeypatch):
-    monkeypatch.setattr(Watch, "is_due", lambda self: True)
+    monkeypatch.setattr(Monitor, "is_due", lambda self: True)
     losses = iter([3.0, 1.0, 2.0, 1.5, 2.5])
-    monkeypatch.setattr(Watch, "__call__", lambda self: {"held_out_loss": next(losses)})
+    monkeypatch.setattr(Monitor, "__call__", lambda self, total: {"held_out_loss": next(losses)})
     config = tiny_config(images=40)
     steps = Run(tmp_path, tiny_data(), config).train()
     for _ in range(3):
@@ -485,10 +491,75 @@ def test_the_model_of_the_least_held_out_loss_is_kept_also_over_a_stop(tmp_path,
 
 
 def test_the_best_model_can_be_that_of_the_nearest_samples(tmp_path, monkeypatch):
-    monkeypatch.setattr(Watch, "is_due", lambda self: True)
+    monkeypatch.setattr(Monitor, "is_due", lambda self: True)
     distances = iter([3.0, 2.0, 1.0, None, 2.5])
     monkeypatch.setattr(
-        Watch, "__call__", lambda self: {"held_out_loss": 1, "sample_distance": next(distances)}
+        Monitor, "__call__", lambda self, total: {"held_out_loss": 1, "sample_distance": next(distances)}
     )
     list(Run(tmp_path, tiny_data(), tiny_config(images=40, best="sample_distance")).train())
     assert load(tmp_path / "best.safetensors").about["images"] == 24
+
+
+# --- conditions, objectives and times as rows ------------------------------------------------------
+
+
+def test_each_condition_is_hidden_from_its_share_of_samples_apart():
+    config = tiny_config(condition_dropout=0.25, batch_size=4000)
+    told = {"a": np.ones((4000, 3), np.float32), "b": np.ones((4000, 2, 4, 4), np.float32)}
+    hidden = hide(told, config, 0)
+    a, b = hidden["a"][:, 0] == 0, hidden["b"][:, 0, 0, 0] == 0
+    assert a.mean() == pytest.approx(0.25, abs=0.03)
+    assert b.mean() == pytest.approx(0.25, abs=0.03)
+    assert (a & b).mean() == pytest.approx(0.0625, abs=0.02)
+    assert set(np.unique(hidden["b"].reshape(4000, -1).sum(1))) == {0.0, 32.0}
+    assert np.array_equal(hide(told, config, 0)["a"], hidden["a"])
+    assert not np.array_equal(hide(told, config, 1)["a"], hidden["a"])
+    assert hide(told, tiny_config(condition_dropout=0), 0) is told
+
+
+def test_an_objective_and_a_density_of_times_are_one_registration_each(monkeypatch):
+    def with_size(denoiser, loss, x_0, cond, draws):
+        """The usual loss, and how large the network's output is."""
+        return {**denoise(denoiser, loss, x_0, cond, draws), "size": torch.ones(len(x_0)) * 2}
+
+    monkeypatch.setitem(OBJECTIVES, "with_size", with_size)
+    monkeypatch.setitem(TIMES, "late", lambda u, schedule: np.full(len(u), float(schedule.T)))
+    trainer = Trainer(tiny_config(objective="with_size", times="late"), tiny_data())
+    row = trainer.update()
+    assert row["size"] == 2
+    assert row["loss"] > 2
+    assert draw_times(trainer.config, trainer.model.schedule, 0).tolist() == [100.0] * 8
+    with pytest.raises(ValueError, match="late"):
+        tiny_config(times="lat")
+
+
+def test_what_an_update_works_on_is_a_function_of_its_number_alone():
+    """In micro-batches, ahead of time in another thread, and after going back."""
+    trainer = Trainer(tiny_config(flip=True), tiny_data())
+    first = trainer.inputs(3)
+    for _ in range(3):
+        trainer.update()
+    prepared = trainer._inputs(3)
+    assert np.array_equal(first.x_0, prepared.x_0)
+    assert np.array_equal(first.eps, prepared.eps)
+    assert np.array_equal(first.t, prepared.t)
+    trainer.load_state(trainer.state(), 1)
+    assert np.array_equal(trainer._inputs(1).eps, Trainer(tiny_config(flip=True), tiny_data()).inputs(1).eps)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, None])
+def test_dropout_is_the_same_in_any_micro_batch(micro_batch):
+    network = {**NETWORK, "dropout": 0.4}
+    whole = Trainer(tiny_config(network=network), tiny_data())
+    parts = Trainer(tiny_config(network=network, micro_batch=micro_batch), tiny_data())
+    for _ in range(2):
+        assert parts.update()["loss"] == pytest.approx(whole.update()["loss"], rel=1e-4 * ROUGH)
+
+
+def test_threads_make_the_same_initial_weights():
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: Trainer(tiny_config(), tiny_data()), range(4)))
+    for name, value in weights(made[0]).items():
+        assert all(torch.equal(weights(other)[name], value) for other in made[1:])

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
+import torch
 
-from alphabar import Dataset, DataSpec, Denoiser, Schedule, TrainConfig, UNet
+from alphabar.data import ClassCondition, Dataset, Space
+from alphabar.model import Denoiser, fit_codec
+from alphabar.nn import build_network
+from alphabar.theory.schedule import Schedule
+from alphabar.training.config import TrainConfig
 
 WAY = os.environ.get("ALPHABAR_TEST_WAY", "float32, contiguous")  # or "bfloat16, channels_last"
 PRECISION, LAYOUT = WAY.split(", ")
@@ -20,14 +26,13 @@ ROUGH = {"float32": 1, "bfloat16": 30}[PRECISION]
 
 NETWORK = {
     "name": "unet",
-    "in_channels": 1,
     "channels": 8,
     "channel_mult": [1, 2],
     "num_res_blocks": 1,
     "attention_levels": [1],
     "groups": 4,
-    "num_classes": 2,
 }
+CLASSES = ClassCondition(names=("left", "right"))
 
 
 def tiny_data(n=40, seed=0, classes=True, size=8):
@@ -37,10 +42,11 @@ def tiny_data(n=40, seed=0, classes=True, size=8):
     images = rng.integers(0, 40, (n, 1, size, size)).astype(np.uint8)
     for image, label in zip(images, labels, strict=True):
         image[0, 2:6, (4 if label else 0) : (8 if label else 4)] = 220
+    space = Space((1, size, size))
     if not classes:
-        return Dataset(images, None, DataSpec((1, size, size)), "plain")
-    spec = DataSpec((1, size, size), classes=("left", "right"), class_counts=(n // 2, n - n // 2))
-    return Dataset(images, labels, spec, "classes")
+        return Dataset(images, space, fingerprint="plain")
+    condition = replace(CLASSES, counts=(n // 2, n - n // 2))
+    return Dataset(images, space, {"class": condition}, {"class": labels}, "classes")
 
 
 def tiny_config(**settings):
@@ -56,14 +62,15 @@ def tiny_config(**settings):
     return TrainConfig(**{**values, **settings})
 
 
-def tiny_denoiser(head="eps", seed=0, **network):
+def tiny_denoiser(prediction="eps", seed=0, dropout=0.0, classes=True, **network):
     """A network with random weights everywhere, also where training starts from zero."""
-    import torch
-
     torch.manual_seed(seed)
-    config = {k: v for k, v in {**NETWORK, **network}.items() if k != "name"}
-    net = UNet(**config)
+    data = tiny_data(classes=classes)
+    conditions = {name: replace(c, dropout=dropout) for name, c in data.conditions.items()}
+    shapes = {name: condition.shape for name, condition in conditions.items()}
+    net = build_network({**NETWORK, **network}, data.space.shape, shapes)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    return Denoiser(net, Schedule.linear(100), head, tiny_data().spec).eval().requires_grad_(False)
+    denoiser = Denoiser(net, Schedule.linear(100), prediction, fit_codec(data.space), conditions)
+    return denoiser.eval().requires_grad_(False)

@@ -1,39 +1,32 @@
-"""Training: one step, the loop (a generator of metrics), averages, checkpoints."""
+"""Training: one update, and the settings that decide it. Knows no sampling and no run."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from ..data import Dataset, prepare
-from .config import PRESETS, TrainConfig, resolve
-from .run import Run
-from .trainer import Diverged, Trainer
+# name → module; imported when first asked for, so that settings don't wait for torch
+_HOMES = {
+    "OBJECTIVES": "objectives",
+    "PRESETS": "presets",
+    "TIMES": "objectives",
+    "Diverged": "trainer",
+    "TrainConfig": "config",
+    "Trainer": "trainer",
+    "resolve": "presets",
+}
 
-__all__ = ["PRESETS", "Diverged", "Run", "TrainConfig", "Trainer", "resolve", "train"]
+__all__ = ["OBJECTIVES", "PRESETS", "TIMES", "Diverged", "TrainConfig", "Trainer", "resolve"]
 
 
-def train(
-    data: Dataset | str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    *,
-    preset: str | None = None,
-    device: str = "cpu",
-    **settings: Any,
-) -> Iterator[dict[str, Any]]:
-    """Train on `data` in the folder `out`, yielding metrics after every step; the same call resumes.
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
 
-    Args:
-        data: a prepared `Dataset`, or anything that `prepare` accepts.
-        out: a new folder, or that of the same run to resume it.
-        preset: `ddpm`, `digits` or `cifar10`.
-        device: where to train.
-        settings: fields of `TrainConfig`, such as `images=200_000` or `minutes=5`.
 
-    Nothing happens until the result is iterated over: `for metrics in train(…): print(metrics)`.
-    """
-    dataset = data if isinstance(data, Dataset) else prepare(data)
-    config = resolve(dataset.spec, len(dataset), preset, settings)
-    source = "" if isinstance(data, Dataset) else str(data)
-    yield from Run(out, dataset, config, source=source, device=device).train()
+if TYPE_CHECKING:
+    from .config import TrainConfig
+    from .objectives import OBJECTIVES, TIMES
+    from .presets import PRESETS, resolve
+    from .trainer import Diverged, Trainer

@@ -1,30 +1,64 @@
-"""What a run is made of: settings, presets, and defaults that follow from the data."""
+"""The settings of a run."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ..data.spec import DataSpec
 from ..errors import unknown
-from ..theory.heads import HEADS
 from ..theory.losses import LOSSES
+from ..theory.parametrization import PREDICTIONS
 from ..theory.schedule import Schedule
+from .rate import Decisions, rate_factor
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Compile = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
-
 DEFAULT_SCHEDULE = {"name": "sigmoid", "T": 1000}
+BUDGETS = ("images", "epochs", "minutes")
+LOGS: dict[str, Any] = {}
+"""Where metrics can go, by name. Training writes none: `alphabar.runs.sinks` fills it."""
+
+
+def _field(
+    default: Any,
+    description: str,
+    group: str,
+    *,
+    role: str = "identity",
+    common: bool = False,
+    bounds: dict[str, Any] | None = None,
+    **extra: Any,
+) -> Any:
+    """A setting.
+
+    Args:
+        default, description: of the field.
+        group: what a person wants with it; the most used ones (`common`) come before all groups.
+        role: `identity` (it decides the bits), `budget` (how long), `habit` (may change at any time) or
+            `start` (where the weights come from).
+        common: whether it is among the most used.
+        bounds: ge, gt, le, lt, allow_inf_nan.
+        extra: for the command line: flag, choices, glossed, metavar, shown, off, amount, option.
+    """
+    extra |= {"role": role, "topic": group}
+    extra |= {} if common else {"group": group}
+    make: Any = Field
+    return make(default, description=description, json_schema_extra=extra, **(bounds or {}))
+
+
+def _objectives() -> Iterable[str]:
+    from .objectives import OBJECTIVES
+
+    return OBJECTIVES
+
+
+def _times() -> Iterable[str]:
+    from .objectives import TIMES
+
+    return TIMES
 
 
 class TrainConfig(BaseModel):
@@ -35,206 +69,174 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(0, ge=0)
-    images: int | None = Field(None, ge=1, description="budget, in images")
-    epochs: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="budget, in passes over the training part"
+    images: int | None = _field(
+        None, "stop after this many training images in total, resumed parts included, such as 200k or 3M",
+        "Budget", role="budget", common=True,
+        bounds={"ge": 1}, metavar="N", amount=True,
+        shown="30 passes over the data, but 200k to 5M, or the preset's",
+    )  # fmt: skip
+    epochs: float | None = _field(
+        None, "or after this many passes over the data", "Budget", role="budget", common=True,
+        bounds={"gt": 0, "allow_inf_nan": False},
+    )  # fmt: skip
+    minutes: float | None = _field(
+        None, "or after this many minutes of training, resumed parts included", "Budget", role="budget",
+        common=True,
+        bounds={"gt": 0, "allow_inf_nan": False},
+    )  # fmt: skip
+
+    init_from: str | None = _field(
+        None, "start a new run from these weights only: a run, checkpoint or model file", "Model",
+        role="start", common=True, flag="--from", metavar="MODEL",
+    )  # fmt: skip
+    network: dict[str, Any] = _field(..., "its name and settings", "Model")
+    schedule: dict[str, Any] = _field(DEFAULT_SCHEDULE, "its name, T and bounds", "Model")
+    prediction: str = _field(
+        "v", "what the network predicts", "Model", common=True, choices=PREDICTIONS, glossed=True,
+        shown="v, or the preset's",
+    )  # fmt: skip
+    conditional: bool = _field(
+        True, "tell the network the conditions that the data have", "Model",
+        off="train without the data's classes or other conditions",
+    )  # fmt: skip
+    condition_dropout: float = _field(
+        0.1, "share of samples that each condition is hidden from, for guidance", "Model",
+        bounds={"ge": 0, "lt": 1},
+    )  # fmt: skip
+
+    objective: str = _field("denoise", "what is minimized", "Learning", choices=_objectives, option="choice")
+    loss: str = _field(
+        "v", "loss weighting over t", "Learning", common=True, choices=LOSSES, glossed=True,
+        shown="v, or the preset's",
+    )  # fmt: skip
+    times: str = _field(
+        "uniform", "the law that times t are drawn from", "Learning", choices=_times, option="choice"
     )
-    minutes: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="budget, turned into images once measured"
+    stratified: bool = _field(
+        True, "spread each batch's times evenly", "Learning",
+        off="draw each image's time independently, instead of spreading a batch's times evenly",
+    )  # fmt: skip
+    batch_size: int = _field(
+        64, "images per update", "Learning", common=True, bounds={"ge": 1}, flag="--batch",
+        shown="64, or what the preset or the budget asks for",
+    )  # fmt: skip
+    flip: bool = _field(False, "mirror images at random", "Learning", common=True)
+    optimizer: Literal["muon", "adamw"] = _field(
+        "muon", "optimizer: muon (weight matrices; adamw for the rest) or adamw (for all)", "Learning"
+    )
+    lr: float = _field(
+        2e-3, "learning rate", "Learning", common=True, bounds={"gt": 0, "allow_inf_nan": False},
+        shown="0.002, or the preset's",
+    )  # fmt: skip
+    warmup_images: int = _field(
+        10_000, "images over which the learning rate rises from 0; at most a tenth of the run", "Learning",
+        bounds={"ge": 0},
+    )  # fmt: skip
+    decay: float = _field(
+        0.7, "final share of the run over which the learning rate falls to 0", "Learning",
+        bounds={"ge": 0, "le": 1},
+    )  # fmt: skip
+    momentum: float = _field(0.95, "Muon's momentum", "Learning", bounds={"ge": 0, "lt": 1})
+    betas: tuple[float, float] = _field((0.9, 0.99), "AdamW's betas", "Learning", metavar="B1 B2")
+    weight_decay: float = _field(
+        0.01, "weight decay, multiplied by the learning rate (as in AdamW)", "Learning",
+        bounds={"ge": 0, "allow_inf_nan": False},
+    )  # fmt: skip
+    grad_clip: float = _field(1.0, "clip the gradient norm to this", "Learning", bounds={"gt": 0})
+    ema_halflife: float = _field(
+        500_000, "EMA half-life, in images (not a decay such as 0.9999)", "Learning", bounds={"gt": 0}
+    )
+    ema_ramp: float = _field(
+        0.05, "early on, limit the half-life to this share of the images seen so far", "Learning",
+        bounds={"gt": 0},
+    )  # fmt: skip
+    seed: int = _field(
+        0, "seed of weights, order, times and noise", "Learning", common=True, bounds={"ge": 0}
     )
 
-    network: dict[str, Any] = Field(description="of `alphabar.nn`")
-    schedule: dict[str, Any] = Field(DEFAULT_SCHEDULE, description="of `Schedule`")
-    head: str = "v"
-    loss: str = "v"
-    conditional: bool = Field(True, description="tell the network the class, where the data have classes")
-    label_dropout: float = Field(0.1, ge=0, lt=1, description="share of labels hidden, for guidance")
-    stratified: bool = Field(True, description="spread each batch's times evenly over 1..T")
-
-    batch_size: int = Field(64, ge=1)
-    micro_batch: int | None = Field(None, ge=1, description="images at once; gradients add up")
-    flip: bool = Field(False, description="mirror images at random")
-    optimizer: Literal["muon", "adamw"] = Field("muon", description="of the hidden matrices")
-    lr: float = Field(2e-3, gt=0)
-    warmup_images: int = Field(10_000, ge=0, description="the rate rises linearly over these")
-    decay: float = Field(0.7, ge=0, le=1, description="last share of the run; the rate falls to 0")
-    momentum: float = Field(0.95, ge=0, lt=1, description="of muon")
-    betas: tuple[float, float] = Field((0.9, 0.99), description="of adamw")
-    weight_decay: float = Field(0.01, ge=0)
-    grad_clip: float = Field(1.0, gt=0)
-    ema_halflife: float = Field(500_000, gt=0, description="in images")
-    ema_ramp: float = Field(0.05, gt=0, description="halflife is at most this share of images seen")
-
-    precision: Precision = Field("auto", description="auto: the fastest of a short measurement")
-    channels_last: bool | None = Field(None, description="None: the fastest, likewise")
-    compile: Compile | None = Field(None, description="mode of torch.compile; takes a minute at each start")
-    best: Literal["held_out_loss", "sample_distance"] = Field(
-        "held_out_loss", description="what best.safetensors has the least of"
+    micro_batch: int | None = _field(
+        None,
+        "images per forward pass; gradients are accumulated up to --batch. Lower it to save memory",
+        "Speed",
+        bounds={"ge": 1},
+        shown="the whole batch",
     )
-    save_minutes: float = Field(2.0, ge=0, description="between checkpoints")
+    precision: Precision = _field(
+        "auto", "precision of the network; auto: what is faster here", "Speed", common=True
+    )
+    channels_last: bool | None = _field(
+        None, "memory layout of images; the fastest of a short measurement unless given", "Speed"
+    )
+    compile: Compile | None = _field(None, "mode of torch.compile; takes a minute at each start", "Speed")
 
-    @field_validator("head")
+    save_minutes: float = _field(
+        2.0, "minutes between checkpoints", "Saving", role="habit", bounds={"ge": 0, "allow_inf_nan": False}
+    )
+    best: Literal["held_out_loss", "sample_distance"] = _field(
+        "held_out_loss", "metric whose lowest value is kept as best.safetensors", "Saving", role="habit"
+    )
+    log: str = _field(
+        "", "also log metrics to these, separated by commas", "Saving", role="habit", common=True,
+        choices=LOGS, metavar="NAME,NAME",
+    )  # fmt: skip
+    previews: bool = _field(
+        True, "draw some samples now and then", "Saving", role="habit",
+        off="don't draw preview samples during training",
+    )  # fmt: skip
+
+    @field_validator("prediction", "loss", "objective", "times")
     @classmethod
-    def _head(cls, head: str) -> str:
-        if head not in HEADS:
-            raise unknown("head", head, HEADS)
-        return head
-
-    @field_validator("loss")
-    @classmethod
-    def _loss(cls, loss: str) -> str:
-        if loss not in LOSSES:
-            raise unknown("loss", loss, LOSSES)
-        return loss
+    def _known(cls, name: str, info: Any) -> str:
+        tables: dict[str, Callable[[], Iterable[str]]] = {
+            "prediction": lambda: PREDICTIONS, "loss": lambda: LOSSES,
+            "objective": _objectives, "times": _times,
+        }  # fmt: skip
+        known = tables[info.field_name]()
+        if name not in known:
+            raise unknown(info.field_name, name, known)
+        return name
 
     @field_validator("schedule")
     @classmethod
     def _schedule(cls, schedule: dict[str, Any]) -> dict[str, Any]:
         return Schedule.from_dict(schedule).to_dict()
 
+    @field_validator("log", mode="before")
+    @classmethod
+    def _log(cls, log: Any) -> Any:
+        names = log if isinstance(log, list | tuple) else str(log or "").split(",")
+        names = [str(name).strip() for name in names if str(name).strip()]
+        for name in names:
+            if LOGS and name not in LOGS:
+                raise unknown("log", name, LOGS)
+        return ",".join(dict.fromkeys(names))
+
     @model_validator(mode="after")
     def _one_budget(self) -> TrainConfig:
-        given = [n for n in ("images", "epochs", "minutes") if getattr(self, n) is not None]
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give one of images, epochs and minutes, got {' and '.join(given) or 'none'}")
         return self
 
-    def learning_rate(self, images: float, total: float | None) -> float:
-        """The rate after `images`: up over the warm-up, level, and down over the last `decay` of all.
+    @property
+    def logs(self) -> tuple[str, ...]:
+        """The names in `log`."""
+        return tuple(self.log.split(",")) if self.log else ()
 
-        What comes before the fall doesn't depend on the total.
-        """
-        rate = self.lr * min(1.0, (images + self.batch_size) / max(self.warmup_images, 1))
-        if total is not None and self.decay > 0:
-            rate *= min(1.0, max(0.0, (total - images) / (self.decay * total)))
-        return rate
+    def of_role(self, role: str) -> dict[str, Any]:
+        """The settings of one role, as JSON."""
+        return self.model_dump(mode="json", include=names_of_role(role))
 
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "ddpm": {
-        "schedule": {"name": "linear", "T": 1000},
-        "head": "eps",
-        "loss": "simple",
-        "conditional": False,
-        "stratified": False,
-        "optimizer": "adamw",
-        "lr": 2e-4,
-        "betas": (0.9, 0.999),
-        "decay": 0.0,
-        "weight_decay": 0.0,
-    },
-    "digits": {
-        "minutes": 5,
-        "network": {
-            "name": "unet",
-            "channels": 64,
-            "channel_mult": [1, 2],
-            "num_res_blocks": 1,
-            "attention_levels": [],
-            "scale_shift": True,
-            "patch": 2,
-        },
-        "batch_size": 32,
-        "warmup_images": 3000,
-        "ema_halflife": 20_000,
-    },
-    "cifar10": {
-        "network": {
-            "name": "unet",
-            "channels": 128,
-            "channel_mult": [1, 2, 2, 2],
-            "num_res_blocks": 2,
-            "attention_levels": [1],
-            "dropout": 0.1,
-        },
-        "schedule": {"name": "linear", "T": 1000},
-        "head": "eps",
-        "loss": "simple",
-        "conditional": False,
-        "stratified": False,
-        "flip": True,
-        "batch_size": 128,
-        "micro_batch": 32,
-        "optimizer": "adamw",
-        "lr": 2e-4,
-        "warmup_images": 640_000,
-        "betas": (0.9, 0.999),
-        "decay": 0.0,
-        "weight_decay": 0.0,
-        "ema_halflife": 128 * math.log(2) / 1e-4,
-        "images": 102_400_000,
-    },
-}
-"""Settings by name:
-
-- `ddpm`: the notes literally: T = 1000, linear beta, eps, uniform t, the simple loss, no classes
-- `digits`: what gives the best digits in five minutes on two cores (docs/log.md)
-- `cifar10`: the network and training of arXiv 2006.11239
-"""
+    def learning_rate(self, images: float, total: float | Decisions | None) -> float:
+        """The rate after `images` of a run of `total` images, or of several decisions; see `rate_factor`."""
+        decisions: Any = () if total is None else ((0, total),) if isinstance(total, int | float) else total
+        return self.lr * rate_factor(images, decisions, self.batch_size, self.warmup_images, self.decay)
 
 
-def default_network(shape: tuple[int, int, int]) -> dict[str, Any]:
-    """A network for pictures of this size: the top level has at most 32 pixels a side."""
-    side = max(shape[1:])
-    patch = 1 if side <= 16 else 2 if side <= 64 else 4
-    levels = max(2, min(4, round(math.log2(side / patch / 7)) + 1))
-    return {
-        "name": "unet",
-        "channels": 64,
-        "channel_mult": [1, 2, 2, 2][:levels],
-        "num_res_blocks": 2,
-        "attention_levels": [levels - 1],
-        "scale_shift": True,
-        "patch": patch,
-    }
-
-
-def default_images(num_training: int) -> int:
-    """Thirty passes over the data, but at least 200 thousand and at most 5 million images."""
-    return min(max(30 * num_training, 200_000), 5_000_000)
-
-
-def resolve(
-    spec: DataSpec, num_training: int, preset: str | None = None, settings: dict[str, Any] | None = None
-) -> TrainConfig:
-    """Defaults, then the preset, then the settings; `network` and `schedule` are merged key by key."""
-    if preset is not None and preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    budgets = ("images", "epochs", "minutes")
-    values: dict[str, Any] = {"network": default_network(spec.shape), "schedule": DEFAULT_SCHEDULE}
-    for layer in (PRESETS[preset] if preset else {}, settings or {}):
-        if any(layer.get(name) is not None for name in budgets):
-            values = {name: value for name, value in values.items() if name not in budgets}
-        for name, value in layer.items():
-            if name in ("network", "schedule"):
-                if not isinstance(value, dict):
-                    raise ValueError(f"{name} must be a dictionary of settings, got {value!r}")
-                before = values.get(name, {})
-                same = value.get("name", before.get("name")) == before.get("name")
-                values[name] = {**before, **value} if same and layer is settings else dict(value)
-            elif value is not None:
-                values[name] = value
-    if not any(name in values for name in budgets):
-        values["images"] = default_images(num_training)
-    classes = len(spec.classes) if values.get("conditional", True) else 0
-    for name, value in (("in_channels", spec.shape[0]), ("num_classes", classes)):
-        if values["network"].setdefault(name, value) != value:
-            given = values["network"][name]
-            raise ValueError(f"network.{name} follows from the data and is {value}, got {given}")
-    try:
-        return TrainConfig(**values)
-    except ValidationError as error:
-        raise ValueError("; ".join(_readable(entry) for entry in error.errors())) from None
-
-
-def _readable(entry: Any) -> str:
-    """One complaint of pydantic, in the words of this project."""
-    name = ".".join(str(part) for part in entry["loc"])
-    if entry["type"] == "extra_forbidden":
-        return str(unknown("setting", name, TrainConfig.model_fields))
-    message = entry["msg"].removeprefix("Value error, ")
-    return f"{name}: {message}, got {entry['input']!r}" if name else message
+def names_of_role(role: str) -> set[str]:
+    """The settings with this role."""
+    extras = {name: field.json_schema_extra for name, field in TrainConfig.model_fields.items()}
+    return {name for name, extra in extras.items() if isinstance(extra, dict) and extra.get("role") == role}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

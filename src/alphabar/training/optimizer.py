@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..denoiser import has_bfloat16
+from ..model.devices import has_bfloat16
 from .config import TrainConfig
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 3
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
+def orthogonalized(matrix: Tensor) -> Tensor:
     """U S' V^T for a matrix U S V^T: singular values above |X| / 50 end between about 0.7 and 1.2.
 
     Iterations X <- a X + (b X X^T + c (X X^T)^2) X (Newton and Schulz, with the coefficients of
@@ -38,7 +38,7 @@ class Muon(torch.optim.Optimizer):
         m <- momentum m + (1 - momentum) g
         W <- (1 - lr weight_decay) W - 0.2 sqrt(max(rows, columns)) lr O(momentum m + (1 - momentum) g)
 
-    with O as in `orthogonalised`; the factor gives a step the size of AdamW's, so that one rate serves
+    with O as in `orthogonalized`; the factor gives a step the size of AdamW's, so that one rate serves
     both (arXiv 2502.16982). As torch.optim.Muon, which takes matrices alone and works in bfloat16
     also where that is slow.
     """
@@ -64,23 +64,36 @@ class Muon(torch.optim.Optimizer):
                 dtype = torch.bfloat16 if has_bfloat16(weight.device) else torch.float32
                 update = weight.grad.lerp(state["momentum"], momentum).flatten(1)
                 size = 0.2 * math.sqrt(max(update.shape))
-                update = orthogonalised(update.to(dtype)).to(weight.dtype).view(weight.shape)
+                update = orthogonalized(update.to(dtype)).to(weight.dtype).view(weight.shape)
                 weight.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr * size)
 
 
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Layers whose weights are matrices with a row for every output; tables of embeddings are not."""
+
+
 def make_optimizers(config: TrainConfig, net: nn.Module) -> dict[str, torch.optim.Optimizer]:
-    """AdamW for all weights, or Muon for the hidden matrices and AdamW for the rest; by name."""
-    outer = getattr(net, "outer", ())
-    matrices, rest = [], []
+    """AdamW for all weights, or Muon for the hidden matrices and AdamW for the rest; by name.
+
+    A matrix is hidden unless a part of its name is among `net.outer`, what reads an input or writes the
+    output; a network that names none has its first and last layers among the hidden.
+    """
+    outer = set(getattr(net, "outer", ()))
+    weights = {
+        f"{name}.weight".removeprefix(".") for name, m in net.named_modules() if isinstance(m, MATRICES)
+    }
+    hidden, rest = [], []
     for name, parameter in net.named_parameters():
-        inner = parameter.ndim >= 2 and not set(name.split(".")) & set(outer)
-        hidden = config.optimizer == "muon" and inner
-        (matrices if hidden else rest).append(parameter)
-    made: dict[str, torch.optim.Optimizer] = {
-        "adam": torch.optim.AdamW(
+        if parameter.requires_grad:
+            matrix = name in weights and not outer.intersection(name.split("."))
+            (hidden if config.optimizer == "muon" and matrix else rest).append(parameter)
+    if not hidden and not rest:
+        raise ValueError(f"the network {type(net).__name__} has no parameters that require a gradient")
+    made: dict[str, torch.optim.Optimizer] = {}
+    if rest:
+        made["adam"] = torch.optim.AdamW(
             rest, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
         )
-    }
-    if matrices:
-        made["muon"] = Muon(matrices, config.lr, config.momentum, config.weight_decay)
+    if hidden:
+        made["muon"] = Muon(hidden, config.lr, config.momentum, config.weight_decay)
     return made

@@ -1,4 +1,4 @@
-"""One training step, and the state that decides the next one."""
+"""One training update, and the state that decides the next one."""
 
 from __future__ import annotations
 
@@ -6,63 +6,65 @@ import copy
 import importlib.util
 import os
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .. import rng
 from ..data.dataset import Dataset
-from ..denoiser import Denoiser, call_network
-from ..nn import build_network
-from ..random import stream
-from ..theory.gaussian import column, q_sample
-from ..theory.heads import head_target
-from ..theory.losses import loss_weight
+from ..model.codec import fit_codec
+from ..model.denoiser import Denoiser, call_network
+from ..nn import build_network, keyed_dropout
 from ..theory.schedule import Schedule
 from .config import TrainConfig
+from .objectives import OBJECTIVES, TIMES, Draws
 from .optimizer import make_optimizers
+
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+_INITIAL_WEIGHTS = threading.Lock()  # torch's initializers draw from one global generator
 
 
 class Diverged(ArithmeticError):
     """A loss or gradient that is not finite."""
 
 
-def sample_losses(
-    denoiser: Denoiser, loss: str, x_0: Tensor, t: np.ndarray, eps: Tensor, label: Tensor | None
-) -> Tensor:
-    """w(t) · mean (target - net)^2 for each sample, shape (B,): Algorithm 1 of arXiv 2006.11239.
+class Inputs(NamedTuple):
+    """What update k works on, on the CPU; noise is made on the device where that is another."""
 
-    The target is the head's p x_0 + q eps, and w(t) the loss's weight in the network's space.
-    """
-    schedule, head = denoiser.schedule, denoiser.head
-    x_t = q_sample(schedule, x_0, t, eps)
-    p, q = head_target(head, schedule, t)
-    target = column(p, x_0) * x_0 + column(q, x_0) * eps
-    error = (target - denoiser.predict(x_t, t, label)).square().flatten(1).mean(1)
-    return column(loss_weight(loss, schedule, t, head), error) * error
+    x_0: np.ndarray
+    cond: dict[str, np.ndarray]
+    t: np.ndarray
+    eps: np.ndarray | None
 
 
-def draw_times(config: TrainConfig, T: int, k: int) -> np.ndarray:
-    """The times of batch k, whole numbers uniform on 1..T; one in each of B equal parts if stratified."""
+def draw_times(config: TrainConfig, schedule: Schedule, k: int) -> np.ndarray:
+    """The times of batch k; if stratified, one in each of B parts of equal probability."""
     n = config.batch_size
-    u = stream(config.seed, "time", k).random(n)
+    u = rng.uniform(config.seed, "time", np.arange(n), k)
     if config.stratified:
         u = (np.arange(n) + u) / n
-    return np.minimum(np.floor(u * T), T - 1) + 1
+    return TIMES[config.times](u, schedule)
 
 
-def drop_labels(config: TrainConfig, label: np.ndarray | None, k: int) -> np.ndarray | None:
-    """The labels of batch k, each replaced by -1, no class, with probability `label_dropout`.
+def hide(cond: dict[str, np.ndarray], config: TrainConfig, k: int) -> dict[str, np.ndarray]:
+    """Each condition told to none of the samples drawn with probability `condition_dropout`.
 
     So the network learns the unconditional model as well (sec. 3.2 of arXiv 2207.12598).
     """
-    if label is None or not config.label_dropout:
-        return label
-    dropped = stream(config.seed, "label_dropout", k).random(len(label)) < config.label_dropout
-    return np.where(dropped, -1, label)
+    if not (cond and config.condition_dropout):
+        return cond
+    places, hidden = np.arange(config.batch_size), {}
+    u = rng.uniform(config.seed, "condition_dropout", places, k, shape=(len(cond),))
+    for i, (name, told) in enumerate(sorted(cond.items())):
+        kept = u[:, i] >= config.condition_dropout
+        hidden[name] = told * kept.astype(np.float32).reshape(-1, *[1] * (told.ndim - 1))
+    return hidden
 
 
 def compiled(mode: str, device: torch.device) -> Callable[..., Tensor]:
@@ -75,27 +77,37 @@ def compiled(mode: str, device: torch.device) -> Callable[..., Tensor]:
 
 
 class Trainer:
-    """A model in training: network, average (EMA), optimisers and the number of steps done.
+    """A model in training: network, average (EMA), optimizers and the number of updates done.
 
-    `update` makes one step; what it does is a function of this state, the configuration and the
-    data alone.
+    `update` makes one; what it does is a function of this state, the configuration and the data alone.
+
+    Args:
+        config: the settings.
+        data: what to train on.
+        device: where the network is.
+        net: a network to train instead of the one that `config.network` describes.
     """
 
-    def __init__(self, config: TrainConfig, data: Dataset, device: str = "cpu") -> None:
+    def __init__(
+        self, config: TrainConfig, data: Dataset, device: str = "cpu", net: nn.Module | None = None
+    ) -> None:
         self.config = config
         self.data = data
         self.device = torch.device(device)
         self.step = 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(stream(config.seed, "weights").integers(2**62)))
-            net = build_network(config.network)
+        told = data.conditions if config.conditional else {}
+        conditions = {name: replace(c, dropout=config.condition_dropout) for name, c in told.items()}
+        shapes = {name: condition.shape for name, condition in conditions.items()}
+        if net is None:
+            net = initial_network(config, data.space.shape, shapes)
         schedule = Schedule.from_dict(config.schedule, advise=False)
-        spec = data.spec if net.num_classes else replace(data.spec, classes=(), class_counts=())
-        self.model = Denoiser(net, schedule, config.head, spec).to(self.device)
-        self.model.label_dropout = config.label_dropout if spec.classes else 0.0
+        codec = fit_codec(data.space, data.images)
+        self.model = Denoiser(net, schedule, config.prediction, codec, conditions).to(self.device)
         self.model.precision = "float32" if config.precision == "auto" else config.precision
+        self.layout = torch.contiguous_format
         if config.channels_last:
-            self.model.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            self.layout = layout_of(data.space.shape)
+            self.model.net.to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         if config.compile:
             self.model.call = compiled(config.compile, self.device)
@@ -103,82 +115,113 @@ class Trainer:
         self.averages = dict(self.ema.net.named_parameters())
         self.optimizers = make_optimizers(config, self.model.net)
         self.rate = 0.0
+        self._pool = ThreadPoolExecutor(1, "alphabar-inputs")
+        self._next: tuple[int, Future[Inputs]] | None = None
 
     @property
     def images(self) -> int:
         """Images trained on so far."""
         return self.step * self.config.batch_size
 
-    def update(self, total: int | None = None) -> dict[str, Any]:
-        """One step on batch `step`; `total` images are the run's length, if it is known by now.
+    def update(self, total: int | None = None, rate: float | None = None) -> dict[str, Any]:
+        """One update, on batch `step`.
 
         The batch is worked through in micro-batches whose gradients add up to that of the mean
         over the whole batch; rate, clipping and average happen once. Raises Diverged, with nothing
         changed, if the loss or the gradient is not finite.
+
+        Args:
+            total: images of the whole run, if that is known by now.
+            rate: the learning rate, instead of the configuration's for this moment.
         """
         config, k = self.config, self.step
-        batch = self.data.batch(config.seed, k, config.batch_size, config.flip)
-        t = draw_times(config, self.model.schedule.T, k)
-        eps = stream(config.seed, "noise", k).standard_normal(batch.x_0.shape, np.float32)
-        label = drop_labels(config, batch.label, k)
-        self.rate = config.learning_rate(self.images, total)
-
+        inputs = self._inputs(k)
+        self.rate = config.learning_rate(self.images, total) if rate is None else rate
         self.model.train()
         self.model.zero_grad(set_to_none=True)
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(int(stream(config.seed, "dropout", k).integers(2**62)))
-            losses = self._backward(batch.x_0, t, eps, label)
-        self._check_finite(losses, t, "loss")
+        losses = self._backward(inputs, k)
+        self._check_finite(losses["loss"], inputs.t, "loss")
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip))
-        self._check_finite(np.full(1, norm), t[[int(losses.argmax())]], "gradient")
+        self._check_finite(np.full(1, norm), inputs.t[[int(losses["loss"].argmax())]], "gradient")
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = self.rate
             optimizer.step()
         self.step += 1
         self._average()
-        return {
-            "step": self.step,
-            "images": self.images,
-            "loss": float(losses.mean()),
-            "grad_norm": norm,
-            "lr": self.rate,
-        }
+        row = {"step": self.step, "images": self.images}
+        return row | {name: float(each.mean()) for name, each in losses.items()} | {
+            "grad_norm": norm, "lr": self.rate
+        }  # fmt: skip
 
-    def _backward(
-        self, clean: np.ndarray, t: np.ndarray, eps: np.ndarray, labels: np.ndarray | None
-    ) -> np.ndarray:
-        size = self.config.micro_batch or len(t)
-        losses = []
-        for i in range(0, len(t), size):
-            part = slice(i, i + size)
-            x_0, noise, label = self.tensors(clean[part], eps[part], labels, part)
-            each = sample_losses(self.model, self.config.loss, x_0, t[part], noise, label)
-            (each.sum() / len(t)).backward()
-            losses.append(each.detach())
-        return torch.cat(losses).cpu().numpy().astype(np.float64)
+    # --- what an update works on -----------------------------------------------------------------
 
-    def tensors(
-        self, x_0: np.ndarray, eps: np.ndarray, label: np.ndarray | None, part: slice
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """A micro-batch where the network is, in its memory layout; labels if it has classes."""
-        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
-        x_0_, eps_ = (torch.from_numpy(array).to(self.device, memory_format=layout) for array in (x_0, eps))
-        if label is None or not self.model.data.classes:
-            return x_0_, eps_, None
-        return x_0_, eps_, torch.from_numpy(label[part]).to(self.device)
+    def inputs(self, k: int) -> Inputs:
+        """Batch k in model space, with its conditions, times and noise: a function of (seed, k) alone."""
+        config = self.config
+        batch = self.data.batch(config.seed, k, config.batch_size, config.flip)
+        cond = {name: c.encode(batch.values[name]) for name, c in self.model.conditions.items()}
+        eps = None
+        if self.device.type == "cpu":
+            eps = rng.normal(
+                config.seed, "noise", np.arange(config.batch_size), k, shape=self.data.space.shape
+            )
+        return Inputs(
+            self.model.codec.encode(batch.images),
+            hide(cond, config, k),
+            draw_times(config, self.model.schedule, k),
+            eps,
+        )
+
+    def _inputs(self, k: int) -> Inputs:
+        """The same, made in another thread while the update before was at work; then the next is begun."""
+        ready = self._next[1].result() if self._next is not None and self._next[0] == k else self.inputs(k)
+        self._next = k + 1, self._pool.submit(self.inputs, k + 1)
+        return ready
+
+    def _backward(self, inputs: Inputs, k: int) -> dict[str, np.ndarray]:
+        """The gradient of the mean loss; each loss of each sample, and their sum as `loss`."""
+        n, config = len(inputs.t), self.config
+        size = config.micro_batch or n
+        found: dict[str, list[Tensor]] = {}
+        for i in range(0, n, size):
+            part = slice(i, min(i + size, n))
+            places = np.arange(part.start, part.stop)
+            x_0, eps, cond = self._micro_batch(inputs, k, part, places)
+            with keyed_dropout(self.model.net, config.seed, k, places):
+                draws = Draws(inputs.t[part], eps)
+                losses = OBJECTIVES[config.objective](self.model, config.loss, x_0, cond, draws)
+                total = torch.stack(list(losses.values())).sum(0)
+            (total.sum() / n).backward()
+            for name, value in ({**losses, "loss": total}).items():
+                found.setdefault(name, []).append(value.detach())
+        return {name: torch.cat(parts).cpu().numpy().astype(np.float64) for name, parts in found.items()}
+
+    def _micro_batch(
+        self, inputs: Inputs, k: int, part: slice, places: np.ndarray
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """(x_0, eps, cond) where the network is, in its memory layout."""
+        cond = {name: torch.from_numpy(told[part]).to(self.device) for name, told in inputs.cond.items()}
+        x_0 = torch.from_numpy(inputs.x_0[part]).to(self.device, memory_format=self.layout)
+        if inputs.eps is not None:
+            eps = torch.from_numpy(inputs.eps[part])
+        else:
+            eps = rng.normal_tensor(
+                self.config.seed, "noise", places, k, shape=self.data.space.shape, device=self.device
+            )
+        return x_0, eps.to(self.device, memory_format=self.layout), cond
 
     def _check_finite(self, values: np.ndarray, t: np.ndarray, what: str) -> None:
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             raise Diverged(
-                f"the {what} is {values[bad[0]]} at step {self.step + 1}, t = {t[bad[0]]:g} of "
+                f"the {what} is {values[bad[0]]} at update {self.step + 1}, t = {t[bad[0]]:g} of "
                 f"{self.model.schedule.T}: training has diverged. Try a lower learning rate "
                 f"(it was {self.rate:.2g}) or a longer warm-up"
             )
 
     def _average(self) -> None:
-        """average <- average + (1 - decay) (weights - average), once a step; buffers are not touched.
+        """average <- average + (1 - decay) (weights - average), once an update; buffers are not touched.
 
         decay = 0.5^(batch / halflife), with the halflife growing with the images seen up to its
         full length, as in the code of arXiv 2206.00364, so that the start is forgotten.
@@ -202,7 +245,7 @@ class Trainer:
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Go on from `state()` after `step` steps."""
+        """Go on from `state()` after `step` updates."""
         parts: dict[str, dict[str, Tensor]] = {part: {} for part in ("net", "ema", *self.optimizers)}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
@@ -214,11 +257,26 @@ class Trainer:
             for entry, tensor in parts[which].items():
                 key, _, name = entry.partition(".")
                 parameter = self.parameters[name]
-                optimizer.state[parameter][key] = self._like(parameter, tensor)
+                optimizer.state[parameter][key] = _like(parameter, tensor)
         self.step = step
 
-    def _like(self, parameter: Tensor, saved: Tensor) -> Tensor:
-        """A saved tensor on the parameter's device, in its memory layout."""
-        if saved.shape != parameter.shape:
-            return saved.to(parameter.device, copy=True)
-        return torch.empty_like(parameter).copy_(saved)
+
+def initial_network(config: TrainConfig, shape: tuple[int, ...], conditions: dict[str, Any]) -> nn.Module:
+    """The network that a configuration describes, with weights that follow from its seed."""
+    with _INITIAL_WEIGHTS, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.stream(config.seed, "weights").integers(2**62)))
+        return build_network(config.network, shape, conditions)
+
+
+def layout_of(shape: tuple[int, ...]) -> torch.memory_format:
+    """The channels-last layout of batches of samples of this shape; ValueError if there is none."""
+    if len(shape) + 1 not in LAYOUTS:
+        raise ValueError(f"channels_last is for pictures and volumes, and samples have the shape {shape}")
+    return LAYOUTS[len(shape) + 1]
+
+
+def _like(parameter: Tensor, saved: Tensor) -> Tensor:
+    """A saved tensor on the parameter's device, in its memory layout."""
+    if saved.shape != parameter.shape:
+        return saved.to(parameter.device, copy=True)
+    return torch.empty_like(parameter).copy_(saved)

@@ -1,0 +1,92 @@
+"""Layout and precision by measurement: which way trains fastest here."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from ..data.dataset import Dataset
+from .config import TrainConfig
+from .trainer import LAYOUTS, Trainer
+
+TRIAL_IMAGES = 32
+TRIAL_S = 1.0
+ROUNDS = 3
+
+Clock = Callable[[], float]
+
+
+def fastest_execution(
+    config: TrainConfig,
+    data: Dataset,
+    device: str,
+    net: nn.Module | None = None,
+    budget_s: float | None = None,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Any]:
+    """The precision and memory layout (of those left open) that trains the most images a second.
+
+    Each is timed on some updates of a small batch of this very network, not compiled: in turns, and by its
+    fastest update, so that a busy moment of the machine decides nothing. What the network can't do is no
+    choice. The choice is recorded in the run, so that resuming repeats it.
+
+    Args:
+        config, data, device, net: of the run.
+        budget_s: seconds after which only those are compared that have been timed, the first at least.
+        clock: seconds now.
+    """
+    precisions = ["float32", "bfloat16"] if config.precision == "auto" else [config.precision]
+    layouts = [False, True] if config.channels_last is None else [config.channels_last]
+    if config.channels_last is None and len(data.space.shape) + 1 not in LAYOUTS:
+        layouts = [False]
+    size = min(config.micro_batch or config.batch_size, TRIAL_IMAGES)
+    start, trials, failed = clock(), {}, None
+
+    def is_over() -> bool:
+        return budget_s is not None and clock() - start > budget_s
+
+    seconds: dict[tuple[str, bool], float] = {}
+    for way in itertools.product(precisions, layouts):
+        if seconds and is_over():
+            break
+        update = {"precision": way[0], "channels_last": way[1], "batch_size": size, "compile": None}
+        trainer = Trainer(config.model_copy(update=update), data, device, copy.deepcopy(net))
+        try:
+            trainer.update()  # the first warms up
+        except RuntimeError as error:  # such as a network of the user's that mixes types in bfloat16
+            failed = error
+            continue
+        trials[way], seconds[way] = trainer, _seconds(trainer, clock)
+    if not trials:
+        raise failed or AssertionError("nothing was tried")
+    for _ in range(ROUNDS):
+        for way, trainer in trials.items():
+            until = clock() + TRIAL_S / ROUNDS
+            while clock() < until and not is_over():
+                seconds[way] = min(seconds[way], _seconds(trainer, clock))
+    precision, layout = min(seconds, key=lambda way: seconds[way])
+    rates = {
+        f"{p}, {'channels_last' if c else 'contiguous'}": round(size / s, 2) for (p, c), s in seconds.items()
+    }
+    return {"precision": precision, "channels_last": layout, "images_per_s": rates}
+
+
+def seconds_per_update(trainer: Trainer, budget_s: float) -> float:
+    """The median of the updates that fit into `budget_s` (at least two), after one to warm up."""
+    times: list[float] = []
+    trainer.update()
+    while len(times) < 2 or sum(times) < budget_s:
+        times.append(_seconds(trainer, time.perf_counter))
+    return statistics.median(times)
+
+
+def _seconds(trainer: Trainer, clock: Clock) -> float:
+    start = clock()
+    trainer.update()
+    return clock() - start

@@ -1,0 +1,53 @@
+"""What training minimizes, and how often it looks at which time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from ..model.conditions import Cond
+from ..model.denoiser import Denoiser
+from ..theory.gaussian import column, q_sample
+from ..theory.losses import loss_weight
+from ..theory.parametrization import target_coefficients
+from ..theory.schedule import Schedule
+
+
+class Draws(NamedTuple):
+    """What is drawn for a batch: times t (B,), float64, and noise eps of x_0's shape."""
+
+    t: np.ndarray
+    eps: Tensor
+
+
+Objective = Callable[[Denoiser, str, Tensor, Cond, Draws], dict[str, Tensor]]
+
+
+def denoise(denoiser: Denoiser, loss: str, x_0: Tensor, cond: Cond, draws: Draws) -> dict[str, Tensor]:
+    """w(t) · mean (target - net)^2 for each sample, (B,): Algorithm 1 of arXiv 2006.11239.
+
+    The target is the prediction's p x_0 + q eps, and w(t) the loss's weight in the network's space.
+    """
+    schedule, prediction, eps = denoiser.schedule, denoiser.prediction, draws.eps
+    at = schedule.at(draws.t)
+    x_t = q_sample(schedule, x_0, at, eps)
+    p, q = target_coefficients(prediction, schedule, at)
+    target = column(p, x_0) * x_0 + column(q, x_0) * eps
+    error = (target - denoiser.predict(x_t, at, cond)).square().flatten(1).mean(1)
+    return {"loss": column(loss_weight(loss, schedule, at, prediction), error) * error}
+
+
+OBJECTIVES: dict[str, Objective] = {"denoise": denoise}
+"""By name, (denoiser, loss, x_0, cond, draws) → losses a sample by name, of which the sum is minimized."""
+
+
+def uniform(u: np.ndarray, schedule: Schedule) -> np.ndarray:
+    """Whole times, each of 1..T as often: floor(u T) + 1."""
+    return np.minimum(np.floor(u * schedule.T), schedule.T - 1) + 1
+
+
+TIMES: dict[str, Callable[[np.ndarray, Schedule], np.ndarray]] = {"uniform": uniform}
+"""Densities of t by name: functions of numbers u uniform in [0, 1) and the schedule."""

@@ -1,0 +1,202 @@
+"""Settings by name, and those that follow from the data and the budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..data.space import Space
+from ..errors import unknown
+from .config import BUDGETS, DEFAULT_SCHEDULE, TrainConfig
+
+UPDATES = 500
+"""A run of few images makes its batches smaller, down to 16, until it has so many updates."""
+
+
+class Preset(dict[str, Any]):
+    """A row of `PRESETS`: settings that belong together, and what they are, in words."""
+
+    def __init__(self, help: str, **settings: Any) -> None:
+        super().__init__(settings)
+        self.help = help
+
+
+PRESETS: dict[str, Preset] = {
+    "ddpm": Preset(
+        "schedule, prediction, loss and optimizer of the DDPM paper",
+        schedule={"name": "linear", "T": 1000},
+        prediction="eps",
+        loss="simple",
+        conditional=False,
+        stratified=False,
+        optimizer="adamw",
+        lr=2e-4,
+        betas=(0.9, 0.999),
+        decay=0.0,
+        weight_decay=0.0,
+    ),
+    "digits": Preset(
+        "good digits in five minutes on two cores",
+        minutes=5,
+        network={
+            "name": "unet",
+            "channels": 64,
+            "channel_mult": [1, 2],
+            "num_res_blocks": 1,
+            "attention_levels": [],
+            "scale_shift": True,
+            "patch": 2,
+        },
+        batch_size=32,
+        warmup_images=3000,
+        ema_halflife=20_000,
+    ),
+    "cifar10": Preset(
+        "network and training of the DDPM paper for CIFAR-10",
+        network={
+            "name": "unet",
+            "channels": 128,
+            "channel_mult": [1, 2, 2, 2],
+            "num_res_blocks": 2,
+            "attention_levels": [1],
+            "dropout": 0.1,
+        },
+        schedule={"name": "linear", "T": 1000},
+        prediction="eps",
+        loss="simple",
+        conditional=False,
+        stratified=False,
+        flip=True,
+        batch_size=128,
+        micro_batch=32,
+        optimizer="adamw",
+        lr=2e-4,
+        warmup_images=640_000,
+        betas=(0.9, 0.999),
+        decay=0.0,
+        weight_decay=0.0,
+        ema_halflife=128 * math.log(2) / 1e-4,
+        images=102_400_000,
+    ),
+}
+"""Settings by name:
+
+- `ddpm`: the notes literally: T = 1000, linear beta, eps, uniform t, the simple loss, no classes
+- `digits`: what gives the best digits in five minutes on two cores (docs/log.md)
+- `cifar10`: the network and training of arXiv 2006.11239
+"""
+
+
+def default_network(space: Space) -> dict[str, Any]:
+    """A U-Net for samples with one to three sides: at most about 32 places a side at its top level.
+
+    ValueError for vectors, which have no sides: their network must be given.
+    """
+    sides = space.shape[1:]
+    if not 1 <= len(sides) <= 3:
+        raise ValueError(
+            f"there is no network for samples of shape {space.shape} yet: give a class of your own, "
+            "network.name=package.module:Class (in Python also net=…, a module)"
+        )
+    side = max(sides)
+    patch = 1 if side <= 16 else 2 if side <= 64 else 4
+    levels = max(2, min(4, round(math.log2(side / patch / 7)) + 1))
+    return {
+        "name": "unet",
+        "channels": 64,
+        "channel_mult": [1, 2, 2, 2][:levels],
+        "num_res_blocks": 2,
+        "attention_levels": [levels - 1],
+        "scale_shift": True,
+        "patch": patch,
+    }
+
+
+def default_images(num_training: int) -> int:
+    """Thirty passes over the data, but at least 200 thousand and at most 5 million images."""
+    return min(max(30 * num_training, 200_000), 5_000_000)
+
+
+def default_batch(images: float | None) -> int:
+    """64; 32 or 16 for so few images that there would be fewer than `UPDATES` updates."""
+    return next((size for size in (64, 32) if images is None or images >= size * UPDATES), 16)
+
+
+def resolve(
+    space: Space,
+    conditions: Mapping[str, Any] | None,
+    num_training: int,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> TrainConfig:
+    """Defaults, then the preset, then the model to start from, then the settings.
+
+    Parts of `network` and `schedule` are replaced one by one, as long as their name stays.
+
+    Args:
+        space, conditions, num_training: of the data.
+        preset: a row of `PRESETS`.
+        settings: fields of `TrainConfig`; None leaves one open. With `init_from`, network, schedule and
+            prediction are that model's.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    settings = dict(settings or {})
+    layers = [PRESETS[preset] if preset else {}, _of_model(settings.get("init_from")), settings]
+    named = any("name" in (_part(layer, "network") or {}) for layer in layers)
+    network = {} if named else default_network(space)
+    values: dict[str, Any] = {"schedule": DEFAULT_SCHEDULE, "network": network}
+    for layer in layers:
+        if any(layer.get(name) is not None for name in BUDGETS):
+            values = {name: value for name, value in values.items() if name not in BUDGETS}
+        for name, value in layer.items():
+            if name in ("network", "schedule"):
+                before, part = values.get(name, {}), _part(layer, name) or {}
+                same = part.get("name", before.get("name")) == before.get("name")
+                values[name] = {**before, **part} if same and layer is settings else part
+            elif value is not None:
+                values[name] = value
+    if not any(name in values for name in BUDGETS):
+        values["images"] = default_images(num_training)
+    passes = values["epochs"] * num_training if _is_number(values.get("epochs")) else None
+    images = values.get("images", passes)
+    values.setdefault("batch_size", default_batch(images if _is_number(images) else None))
+    if not conditions:
+        values.setdefault("conditional", False)
+    try:
+        return TrainConfig(**values)
+    except ValidationError as error:
+        raise ValueError("; ".join(_readable(entry) for entry in error.errors())) from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _part(layer: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    part = layer.get(name)
+    if part is not None and not isinstance(part, Mapping):
+        raise ValueError(f"{name} must be a dictionary of settings, got {part!r}")
+    return None if part is None else dict(part)
+
+
+def _of_model(path: str | None) -> dict[str, Any]:
+    """What a run that starts from a model takes over from it."""
+    if path is None:
+        return {}
+    from ..model.file import describe
+
+    facts = describe(path)
+    return {name: facts[name] for name in ("network", "schedule", "prediction")}
+
+
+def _readable(entry: Any) -> str:
+    """One complaint of pydantic, in the words of this project."""
+    name = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        return str(unknown("setting", name, TrainConfig.model_fields))
+    message = entry["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}, got {entry['input']!r}" if name else message

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from alphabar import Plan, Schedule, clip, karras, log_snr, make_plan, trailing, trajectory
+from alphabar.sampling import clip, trajectory
+from alphabar.theory.plans import Plan, karras, log_snr, make_plan, trailing
+from alphabar.theory.schedule import Schedule
 
 diffusers = pytest.importorskip("diffusers")
 pytestmark = [
@@ -128,7 +130,7 @@ def ours(schedule, plan, asked=None, x=X, **options):
     """x after each row of a plan; `asked`: the times that the network sees, if not the plan's own."""
     rows = iter(range(plan.num_evaluations))
 
-    def denoise(x, t, label):
+    def denoise(x, t, cond):
         k = next(rows)
         bar = plan.alpha_bar[k]
         return (x - math.sqrt(1 - bar) * eps(schedule, x, t if asked is None else asked[k])) / math.sqrt(bar)
@@ -176,7 +178,8 @@ def test_trailing_times_differ_only_by_rounding_halves_and_one_time_too_many():
     np.arange(1000, 0, -1000 / N) has N + 1 numbers for 62 of the N, the last 1e-13 for 0: timestep -1."""
     other_side, too_many = 0, []
     for steps in range(1, 1001):
-        expected, got = trailing(1000, steps)[:-1], make(DDIM, steps=steps).timesteps.numpy() + 1
+        expected = trailing(SCHEDULES["linear"], 1000, steps)[:-1]
+        got = make(DDIM, steps=steps).timesteps.numpy() + 1
         if len(got) > steps:
             assert got[steps:].tolist() == [0]
             too_many.append(steps)
@@ -263,7 +266,7 @@ def both(case, name, steps):
     kind, config, step_options, sampler, options, _, end = AGREE[case]
     schedule, scheduler = SCHEDULES[name], make(kind, name, steps, **config)
     times = times_of(scheduler, end)
-    np.testing.assert_array_equal(times[:-1], trailing(1000, steps)[:-1])
+    np.testing.assert_array_equal(times[:-1], trailing(SCHEDULES["linear"], 1000, steps)[:-1])
     plan = make_plan(schedule, sampler, times=times, **options)
     return theirs(schedule, scheduler, **step_options), ours(schedule, plan)
 
@@ -300,7 +303,7 @@ def test_all_1000_steps_agree(name):
     scheduler = make(DDIM, name, 1000)
     assert_same(
         theirs(schedule, scheduler, eta=0.5),
-        ours(schedule, make_plan(schedule, "ddim", 1000, grid="trailing", eta=0.5)),
+        ours(schedule, make_plan(schedule, "ddim", 1000, spacing="trailing", eta=0.5)),
     )
 
 
@@ -311,7 +314,7 @@ def test_all_1000_steps_agree(name):
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing", [999, 700, 699, 123, 4]])
 @pytest.mark.parametrize(("variance", "of_ours"), [("fixed_small", "posterior"), ("fixed_large", "beta")])
 def test_ddpm_on_any_times(name, spacing, variance, of_ours):
-    """The pairs of times are those of the grid, for N that don't divide 1000 as well (#2076, #9384)."""
+    """The pairs of times are those of the spacing, for N that don't divide 1000 as well (#2076, #9384)."""
     schedule = SCHEDULES[name]
     scheduler = make(DDPM, name, variance_type=variance)
     if isinstance(spacing, list):
@@ -333,7 +336,7 @@ def test_ddpm_on_any_times(name, spacing, variance, of_ours):
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize(("spacing", "steps"), [("trailing", 30), ("linspace", 10), ("leading", 30)])
 def test_ddim_goes_to_another_time_than_its_next(name, eta, spacing, steps):
-    """#11347, #12633: each step goes from t to t - 1000 // N (0 if below), whatever the grid says next,
+    """#11347, #12633: each step goes from t to t - 1000 // N (0 if below), whatever the times say next,
     where the network is then asked. Our rows for those very pairs give the same numbers."""
     schedule, scheduler = SCHEDULES[name], make(DDIM, name, steps, timestep_spacing=spacing)
     times = times_of(scheduler)
@@ -368,7 +371,7 @@ def test_clipping_x0(name):
     on_x0 = [clip(-0.5, 0.5)]
     plan = make_plan(schedule, "ddpm", 20)
     assert_same(theirs(schedule, make(DDPM, name, 20, **options)), ours(schedule, plan, on_x0=on_x0))
-    plan = make_plan(schedule, "ddim", 20, grid="trailing")
+    plan = make_plan(schedule, "ddim", 20, spacing="trailing")
     expected = ours(schedule, plan, on_x0=on_x0)
     scheduler = make(DDIM, name, 20, **options)
     assert_same(theirs(schedule, scheduler, use_clipped_model_output=True), expected)
@@ -437,9 +440,9 @@ def test_only_our_third_order_is_exact_for_a_parabola(algorithm, eta, monkeypatc
     """x0_hat = lambda^2 whatever x is: from row 2 on, what order 3 adds must be its exact integral."""
     monkeypatch.setitem(globals(), "Z", torch.zeros_like(Z))
     schedule = SCHEDULES["linear"]
-    times = trailing(1000, 20)
+    times = trailing(SCHEDULES["linear"], 1000, 20)
 
-    def x0(x, t, label=None):
+    def x0(x, t, cond=None):
         return torch.full_like(x, float(schedule.lam_at(t)) ** 2)
 
     def network(x, timestep):
@@ -468,10 +471,10 @@ def test_only_our_third_order_is_exact_for_a_parabola(algorithm, eta, monkeypatc
 def test_only_our_third_order_is_of_third_order(name):
     """With twice the steps its error falls to an eighth, and theirs to a quarter, as of order 2."""
     schedule = SCHEDULES[name]
-    fine = ours(schedule, make_plan(schedule, "dpmpp", 2000, grid="log_snr", order=3))[-1]
+    fine = ours(schedule, make_plan(schedule, "dpmpp", 2000, spacing="log_snr", order=3))[-1]
     errors = []
     for steps in (160, 320):
-        plan = make_plan(schedule, "dpmpp", steps, grid="log_snr", order=3)
+        plan = make_plan(schedule, "dpmpp", steps, spacing="log_snr", order=3)
         times = iter(plan.times)
         scheduler = make(DPM, name, steps, solver_order=3, use_lu_lambdas=True)
         got = theirs(schedule, scheduler, lambda x, _: eps(schedule, x, next(times)))
@@ -513,7 +516,7 @@ def test_deis_with_any_number_of_steps(name, order, lower):
 def test_deis_until_its_last_step(name, order):
     """Of a plan that goes on to the clean sample, all but the last step is theirs."""
     schedule, scheduler = SCHEDULES[name], make(DEIS, name, 20, solver_order=order)
-    expected = ours(schedule, make_plan(schedule, "deis", 20, grid="trailing", order=order))
+    expected = ours(schedule, make_plan(schedule, "deis", 20, spacing="trailing", order=order))
     got = theirs(schedule, scheduler)
     assert_same(got[:-1], expected[:-1])
     assert (got[-1] - expected[-1]).abs().max() > 1e-4
@@ -665,11 +668,11 @@ def test_pndm(name, steps):
 
 
 @each_schedule
-@pytest.mark.parametrize("grid", ["trailing", "log_snr", "karras"])
-def test_ipndm_on_our_process(name, grid):
+@pytest.mark.parametrize("spacing", ["trailing", "log_snr", "karras"])
+def test_ipndm_on_our_process(name, spacing):
     """It takes the sigma of every time it visits as `trained_betas`, and a network that predicts v."""
     schedule = SCHEDULES[name]
-    plan = make_plan(schedule, "ipndm", 20, grid=grid)
+    plan = make_plan(schedule, "ipndm", 20, spacing=spacing)
     sigma = np.sqrt(1 - plan.alpha_bar)
     scheduler = IPNDM(trained_betas=sigma.tolist())
     scheduler.set_timesteps(20)
@@ -698,7 +701,7 @@ def test_ipndm_on_its_own_process_ignores_the_first_answer():
 @each_schedule
 @pytest.mark.parametrize("steps", [10, 20, 50])
 @pytest.mark.parametrize(
-    ("kind", "config", "sampler", "grid"),
+    ("kind", "config", "sampler", "spacing"),
     [
         (DPM, {"use_karras_sigmas": True}, "dpmpp", karras),
         (DPM, {"use_lu_lambdas": True}, "dpmpp", log_snr),
@@ -708,14 +711,14 @@ def test_ipndm_on_its_own_process_ignores_the_first_answer():
         (HEUN, {"use_karras_sigmas": True, "timestep_spacing": "linspace"}, "heun", karras),
     ],
 )
-def test_grids_in_sigma(name, steps, kind, config, sampler, grid):
+def test_spacings_in_sigma(name, steps, kind, config, sampler, spacing):
     """The noise levels are ours; but the multistep ones ask the network at a whole timestep nearby.
 
     They round it, or cut it off: for lack of a rounding with `use_exponential_sigmas`, and since #10740
     for the cosine schedule. Our plan with a network that does the same agrees to the last digits.
     """
     schedule, scheduler = SCHEDULES[name], make(kind, name, steps, **config)
-    times = grid(schedule, 1000, steps)
+    times = spacing(schedule, 1000, steps)
     plan = make_plan(schedule, sampler, times=times)
     whole = scheduler.timesteps.numpy().astype(np.float64) + 1
     off = whole - plan.times[:-1]
@@ -795,11 +798,11 @@ def c_out(sigma):
 
 
 @each_schedule
-@pytest.mark.parametrize(("sigmas", "grid"), [("karras", karras), ("exponential", log_snr)])
+@pytest.mark.parametrize(("sigmas", "spacing"), [("karras", karras), ("exponential", log_snr)])
 @pytest.mark.parametrize("steps", [2, 10, 50])
-def test_edm_euler(name, sigmas, grid, steps):
+def test_edm_euler(name, sigmas, spacing, steps):
     schedule = SCHEDULES[name]
-    plan = make_plan(schedule, "ddim", times=grid(schedule, 1000, steps))
+    plan = make_plan(schedule, "ddim", times=spacing(schedule, 1000, steps))
     scheduler, network = edm(schedule, steps, sigma_schedule=sigmas)
     assert_same(theirs(schedule, scheduler, network), ours(schedule, plan))
 
@@ -815,7 +818,7 @@ def test_their_churn_asks_before_it_adds_noise(name, kind, churn):
     schedule, steps = SCHEDULES[name], 10
     options = {"s_churn": churn, "s_noise": 1.007, "s_tmin": 0.05, "s_tmax": 50.0}
     if kind is EULER:
-        scheduler, network, times = make(EULER, name, steps), None, trailing(1000, steps)
+        scheduler, network, times = make(EULER, name, steps), None, trailing(SCHEDULES["linear"], 1000, steps)
     else:
         (scheduler, network), times = edm(schedule, steps), karras(schedule, 1000, steps)
     sigma, alpha = ratios(schedule, times)

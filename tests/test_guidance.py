@@ -1,4 +1,4 @@
-"""Guidance by the class and by a worse model, what acts on x0_hat, and the labels hidden in training."""
+"""Guidance by what is told and by a worse model, and what acts on x0_hat."""
 
 from __future__ import annotations
 
@@ -10,45 +10,25 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from typer.testing import CliRunner
 
-from alphabar import (
-    DataSpec,
-    Denoiser,
-    Guidance,
-    Known,
-    Measurement,
-    Run,
-    Schedule,
-    Trainer,
-    clip,
-    eps_from_x0,
-    guided,
-    load,
-    make_plan,
-    sample,
-    threshold,
-    trajectory,
-)
-from alphabar.cli.main import app
-from alphabar.denoiser import from_facts
-from alphabar.sampling.guidance import NO_CLASS
-from alphabar.sampling.measurements import by_gradient
-from alphabar.sampling.slots import sample_noise
-from alphabar.theory.plans import SAMPLERS
-from alphabar.training.trainer import drop_labels
-from alphabar.training.watch import Watch
-from tiny import NETWORK, ROUGH, tiny_config, tiny_data, tiny_denoiser
+from alphabar import rng
+from alphabar.data import ClassCondition, Space
+from alphabar.model import Codec, Denoiser, save
+from alphabar.sampling import Guidance, Known, Observation, clip, guided, sample, threshold, trajectory
+from alphabar.sampling.inverse import by_gradient
+from alphabar.theory.gaussian import eps_from_x0
+from alphabar.theory.plans import SAMPLERS, make_plan
+from alphabar.theory.schedule import Schedule
+from tiny import tiny_denoiser
 
 SHAPE = (1, 8, 8)
+FLOATS = Space(SHAPE, "float32", -1.0, 1.0)
 
 
-def model(head="v", seed=0, label_dropout=0.1, **network):
+def model(prediction="v", seed=0, dropout=0.1, **network):
     """Random weights; floats within -1..1, so that no rounding to bytes hides a difference."""
-    denoiser = tiny_denoiser(head, seed, **network)
-    classes = ("left", "right") if denoiser.net.num_classes else ()
-    denoiser.data = DataSpec(SHAPE, "float32", -1.0, 1.0, 0.0, 1.0, classes=classes)
-    denoiser.label_dropout = label_dropout if classes else 0.0
+    denoiser = tiny_denoiser(prediction, seed, dropout, **network)
+    denoiser.codec = Codec(FLOATS, 0.0, 1.0)
     return denoiser
 
 
@@ -56,11 +36,15 @@ small = partial(model, "v", channel_mult=[1], attention_levels=[])
 
 
 def calls_of(denoiser):
-    """A list that grows by (t, labels) with every evaluation of the network."""
+    """A list that grows by (t, classes) with every evaluation of the network; None where it is not told."""
     calls = []
-    denoiser.net.register_forward_pre_hook(
-        lambda _, args: calls.append((float(args[1][0]) + 1, None if args[2] is None else args[2].tolist()))
-    )
+
+    def record(_, args):
+        told = args[2].get("class")
+        classes = None if told is None else [row.index(1) if 1 in row else None for row in told.tolist()]
+        calls.append((float(args[1][0]) + 1, classes))
+
+    denoiser.net.register_forward_pre_hook(record)
     return calls
 
 
@@ -68,8 +52,12 @@ def noisy(n=4, seed=0, shape=SHAPE):
     return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, *shape)))
 
 
-def labels_of(*labels):
-    return torch.tensor(labels)
+def told(*classes, k=2):
+    """As the network takes it."""
+    return {"class": torch.from_numpy(ClassCondition(names=tuple("abcdef"[:k])).encode(classes))}
+
+
+NOTHING = told(None, None, None, None)
 
 
 # --- the formula ---------------------------------------------------------------------------------
@@ -79,29 +67,29 @@ def labels_of(*labels):
 def test_scale_1_is_the_conditional_model_to_the_byte_and_asks_one_network(sampler):
     """Written out with the model itself, for a whole batch."""
     denoiser = model()
-    plan = make_plan(denoiser.schedule, sampler, 5, grid="trailing")
-    label = np.arange(16) % 2
-    z = [np.stack([sample_noise(3, i, k, SHAPE) for i in range(16)]) for k in range(6)]
-    noise = lambda k: torch.from_numpy(z[k + 1])  # noqa: E731
-    *_, last = trajectory(denoiser, plan, noise(-1), noise, torch.from_numpy(label), [clip(-1, 1)])
+    plan = make_plan(denoiser.schedule, sampler, 5, spacing="trailing")
+    classes = [i % 2 for i in range(16)]
+    noise = lambda k: torch.from_numpy(rng.normal(3, "sample", range(16), k + 1, shape=SHAPE))  # noqa: E731
+    *_, last = trajectory(denoiser, plan, noise(-1), noise, told(*classes), [clip(-1, 1)])
     calls = calls_of(denoiser)
-    for guidance in (1.0, 1, Guidance()):
+    for guidance in (1.0, 1):
         calls.clear()
-        drawn = sample(denoiser, 16, seed=3, plan=plan, label=label, guidance=guidance)
+        drawn = sample(denoiser, 16, seed=3, plan=plan, cond={"class": classes}, guidance=guidance)
         assert drawn.images.tobytes() == last.x_s.numpy().tobytes()
-        assert calls == [(t, label.tolist()) for t in plan.times[:-1].tolist()]
+        assert calls == [(t, classes) for t in plan.times[:-1].tolist()]
         assert drawn.facts["evaluations"] == 5
         assert drawn.facts["guidance"] is None
     assert guided(denoiser, Guidance()) is denoiser
 
 
-@pytest.mark.parametrize("head", ["eps", "x0", "v"])
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 @pytest.mark.parametrize("w", [0, 0.5, 2, 7.5])
-def test_guided_x0_hat_is_the_formula_in_x0_and_in_eps(head, w):
-    denoiser = model(head).double()
-    x, label = noisy(), labels_of(0, 1, 1, 0)
-    for t in (1, 40, 99.5, 100):
-        good, bad = denoiser(x, t, label), denoiser(x, t, torch.full((4,), -1))
+def test_guided_x0_hat_is_the_formula_in_x0_and_in_eps(prediction, w):
+    denoiser = model(prediction).double()
+    x, label = noisy(), told(0, 1, 1, 0)
+    for t in (1, 40, 99.5, 100, np.array([1, 40, 99.5, 100])):
+        good, bad = denoiser(x, t, label), denoiser(x, t, NOTHING)
+        torch.testing.assert_close(bad, denoiser(x, t))
         assert (good - bad).abs().max() > 1e-3
         found = guided(denoiser, Guidance(w))(x, t, label)
         torch.testing.assert_close(found, bad + w * (good - bad))
@@ -111,14 +99,14 @@ def test_guided_x0_hat_is_the_formula_in_x0_and_in_eps(head, w):
 
 def test_scale_0_is_the_unconditional_model():
     denoiser = model()
-    a = sample(denoiser, 5, label=1, steps=4, guidance=0).images
-    np.testing.assert_allclose(a, sample(denoiser, 5, label=-1, steps=4).images, atol=1e-5)
+    a = sample(denoiser, 5, cond={"class": 1}, evaluations=4, guidance=0).images
+    np.testing.assert_allclose(a, sample(denoiser, 5, cond={"class": None}, evaluations=4).images, atol=1e-5)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "heun", "unipc", "ddpm"])
 def test_two_networks_are_asked_exactly_at_low_below_t_to_high(sampler):
     denoiser = small()
-    plan = make_plan(denoiser.schedule, sampler, 10, grid="trailing")
+    plan = make_plan(denoiser.schedule, sampler, 10, spacing="trailing")
     times = plan.times[:-1].tolist()
     low, high = sorted((times[6], times[2]))
     inside = [t for t in times if low < t <= high]
@@ -126,23 +114,23 @@ def test_two_networks_are_asked_exactly_at_low_below_t_to_high(sampler):
     assert high in inside
     assert low not in inside
     calls = calls_of(denoiser)
-    drawn = sample(denoiser, 1, plan=plan, label=1, guidance=Guidance(3.0, (low, high)))
+    drawn = sample(denoiser, 1, plan=plan, cond={"class": 1}, guidance=3.0, guidance_interval=(low, high))
     assert Counter(t for t, _ in calls) == Counter(times)
-    assert Counter(t for t, label in calls if label[16:] == [-1] * 16) == Counter(inside)  # in one batch
+    assert Counter(t for t, label in calls if label[16:] == [None] * 16) == Counter(inside)  # in one batch
     assert drawn.facts["evaluations"] == 10 + len(inside)
     assert drawn.facts["guidance"] == {"scale": 3.0, "interval": [low, high], "rescale": 0.0, "by": None}
-    everywhere = sample(denoiser, 1, plan=plan, label=1, guidance=3.0)
+    everywhere = sample(denoiser, 1, plan=plan, cond={"class": 1}, guidance=3.0)
     assert everywhere.facts["evaluations"] == 20
-    nowhere = sample(denoiser, 1, plan=plan, label=1, guidance=Guidance(3.0, (100, 200)))
+    nowhere = sample(denoiser, 1, plan=plan, cond={"class": 1}, guidance=3.0, guidance_interval=(100, 200))
     assert nowhere.facts["evaluations"] == 10
-    plain = sample(denoiser, 1, plan=plan, label=1)
+    plain = sample(denoiser, 1, plan=plan, cond={"class": 1})
     assert nowhere.images.tobytes() == plain.images.tobytes()
     assert len({s.images.tobytes() for s in (drawn, everywhere, plain)}) == 3
 
 
 def test_rescaling_brings_back_the_deviation_of_the_conditional_model():
     denoiser = model().double()
-    x, label = noisy(), labels_of(0, 1, 1, 0)
+    x, label = noisy(), told(0, 1, 1, 0)
     good = denoiser(x, 60, label)
     plain = guided(denoiser, Guidance(4.0))(x, 60, label)
     deviation = lambda h: h.flatten(1).std(1)  # noqa: E731
@@ -171,9 +159,11 @@ class TwoGaussians(nn.Module):
         super().__init__()
         self.schedule = schedule
 
-    def forward(self, x, c_noise, label):
+    def forward(self, x, c_noise, cond):
         a, v, k = affine(self.schedule, float(c_noise[0]) + 1)
-        sign = torch.where(label >= 0, 2.0 * label - 1, torch.tanh(a * MEAN * x.flatten(1).sum(1) / v))
+        one_hot = cond["class"].to(x)
+        sign = one_hot[:, 1] - one_hot[:, 0]
+        sign = torch.where(sign != 0, sign, torch.tanh(a * MEAN * x.flatten(1).sum(1) / v))
         return k * x + (sign * MEAN * (1 - a * k))[:, None, None, None]
 
 
@@ -187,10 +177,10 @@ def affine(schedule, t):
 @pytest.fixture(scope="module")
 def ideal():
     schedule = Schedule.linear(1000)
-    spec = DataSpec((1, 1, 2), "float64", None, None, 0.0, 1.0, classes=("-", "+"))
-    denoiser = Denoiser(TwoGaussians(schedule), schedule, "x0", spec)
-    denoiser.label_dropout = 0.1
-    return denoiser
+    codec = Codec(Space((1, 1, 2), "float64", None, None), 0.0, 1.0)
+    return Denoiser(
+        TwoGaussians(schedule), schedule, "x0", codec, {"class": ClassCondition(("-", "+"), dropout=0.1)}
+    )
 
 
 @pytest.mark.parametrize("t", [1, 300, 700, 1000])
@@ -201,30 +191,30 @@ def test_one_guided_step_is_its_closed_form(ideal, t, w):
     a, v, k = affine(ideal.schedule, t)
     unsure = 1 - np.tanh(a * MEAN * x.sum((1, 2, 3), keepdims=True) / v)
     expected = k * x + (1 - a * k) * MEAN * (1 + (w - 1) * unsure)
-    drawn = sample(ideal, 3, x_t=x, start=t, steps=1, sampler="ddim", label=1, guidance=w)
+    drawn = sample(ideal, 3, x_t=x, start=t, evaluations=1, sampler="ddim", cond={"class": 1}, guidance=w)
     np.testing.assert_allclose(drawn.images, expected, rtol=2e-5, atol=2e-5)
     if t == 1000:  # nothing is known yet: the mean itself is taken w times
         np.testing.assert_allclose(drawn.images, w * MEAN, atol=0.05 * max(w, 1))
 
 
 def test_samples_move_outwards_with_the_scale_and_to_their_own_side(ideal):
-    draw = partial(sample, ideal, 64, sampler="ddim", steps=20)
-    means = [draw(label=1, guidance=w).images.mean() for w in (1, 2, 4)]
+    draw = partial(sample, ideal, 64, sampler="ddim", evaluations=20)
+    means = [draw(cond={"class": 1}, guidance=w).images.mean() for w in (1, 2, 4)]
     assert means[0] == pytest.approx(MEAN, abs=0.12)
     assert means[0] + 0.05 < means[1] < means[2] - 0.05
-    other = draw(label=0, guidance=4.0).images.mean()
+    other = draw(cond={"class": 0}, guidance=4.0).images.mean()
     assert other == pytest.approx(-means[2], abs=0.15)
 
 
 def test_the_gradient_of_a_measurement_is_taken_at_x_t(ideal):
     """Through the network: the slope k of x0_hat is in it, which the gradient at x0_hat has not."""
-    y, x, label = np.array([[[0.5, 0.0]]]), noisy(3, shape=(1, 1, 2)), labels_of(1, 1, 1)
-    measured = Measurement(Known(np.array([[[True, False]]])), y, "gradient", 0.8)
+    y, x, label = np.array([[[0.5, 0.0]]]), noisy(3, shape=(1, 1, 2)), told(1, 1, 1)
+    seen = Observation(Known(np.array([[[True, False]]])), y, "gradient", 0.8)
     for t in (5, 400, 1000):
         a, _, k = affine(ideal.schedule, t)
         x0_hat = ideal(x, t, label)
         miss = torch.tensor([1.0, 0.0]) * (torch.from_numpy(y) - x0_hat)
-        found = by_gradient(ideal, ideal.schedule, measured)(x, t, label)
+        found = by_gradient(ideal, ideal.schedule, seen)(x, t, label)
         torch.testing.assert_close(found, x0_hat + 0.8 * k / a * miss, rtol=1e-6, atol=1e-9)
 
 
@@ -232,10 +222,10 @@ def test_the_gradient_of_a_measurement_is_taken_at_x_t(ideal):
 
 
 @pytest.mark.parametrize("w", [0, 0.5, 3])
-def test_another_model_is_asked_for_the_same_class(w):
-    """Neither model needs to know no class."""
-    good, bad = model(label_dropout=0).double(), model("eps", seed=1, label_dropout=0).double()
-    x, label = noisy(), labels_of(0, 1, 1, 0)
+def test_another_model_is_told_the_same(w):
+    """Neither model needs to know what it is not told."""
+    good, bad = model(dropout=0).double(), model("eps", seed=1, dropout=0).double()
+    x, label = noisy(), told(0, 1, 1, 0)
     a, b = good(x, 50, label), bad(x, 50, label)
     calls = calls_of(good), calls_of(bad)
     found = guided(good, Guidance(w, by=bad))(x, 50, label)
@@ -244,37 +234,25 @@ def test_another_model_is_asked_for_the_same_class(w):
 
 
 def test_another_model_may_be_smaller_and_both_without_classes():
-    good, bad = model(num_classes=0), model(num_classes=0, seed=1, channel_mult=[1], attention_levels=[])
+    good, bad = model(classes=False), model(classes=False, seed=1, channel_mult=[1], attention_levels=[])
     calls = calls_of(good), calls_of(bad)
-    drawn = sample(good, 2, steps=4, grid="trailing", guidance=Guidance(2.0, (30, 100), by=bad))
+    settings = {"guidance": 2.0, "guidance_interval": (30, 100), "guide": bad}
+    drawn = sample(good, 2, evaluations=4, spacing="trailing", **settings)
     assert [[t for t, _ in each] for each in calls] == [[100, 75, 50, 25], [100, 75, 50]]
     assert drawn.facts["evaluations"] == 7
-    assert not np.array_equal(drawn.images, sample(good, 2, steps=4).images)
+    assert not np.array_equal(drawn.images, sample(good, 2, evaluations=4).images)
 
 
-def test_an_earlier_checkpoint_of_the_run_is_such_a_model(tmp_path):
-    """alphabar.load of a checkpoint gives the averaged weights of that moment."""
-    network = {**NETWORK, "channel_mult": [1], "attention_levels": []}
-    run = Run(tmp_path / "run", tiny_data(), tiny_config(label_dropout=0.25, network=network))
-    for row in run.train():
-        if row["step"] == 5:
-            averages = {name: p.clone() for name, p in run.trainer.averages.items()}
-            current = {name: p.detach().clone() for name, p in run.trainer.parameters.items()}
-    good, bad = load(tmp_path / "run"), load(tmp_path / "run/checkpoints/step-000000005.safetensors")
-    weights = bad.net.state_dict()
-    assert all(torch.equal(weights[name], averages[name]) for name in averages)
-    assert not all(torch.equal(weights[name], current[name]) for name in current)
-    assert not bad.net.training
-    last = load(tmp_path / "run/checkpoints/step-000000010.safetensors").net.state_dict()
-    assert all(torch.equal(last[name], value) for name, value in good.net.state_dict().items())
-    assert (bad.about["steps"], bad.about["images"], bad.label_dropout) == (5, 40, 0.25)
-    assert bad.digest != good.digest
-    drawn = sample(good, 1, steps=2, label=0, guidance=Guidance(2.0, by=bad))
-    assert drawn.facts["guidance"]["by"] == bad.digest
-    assert drawn.facts["evaluations"] == 4
-    (tmp_path / "run/model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"is a checkpoint, and its run's model\.safetensors"):
-        load(tmp_path / "run/checkpoints/step-000000005.safetensors")
+def test_another_model_may_be_named_by_its_file(tmp_path):
+    good, bad = small(), small(seed=1)
+    digest = save(bad, tmp_path / "bad.safetensors")
+    settings = {"evaluations": 2, "cond": {"class": 1}, "guidance": 2.0}
+    by_path = sample(good, 2, guide=tmp_path / "bad.safetensors", **settings)
+    assert by_path.images.tobytes() == sample(good, 2, guide=bad, **settings).images.tobytes()
+    assert by_path.facts["guidance"]["by"] == digest
+    assert by_path.facts["evaluations"] == 4
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        sample(good, 2, guide="nowhere.safetensors", **settings)
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -300,38 +278,46 @@ def test_guidance_that_makes_no_sense_is_refused(options, message):
         Guidance(**options)
 
 
-def changed(**entries):
-    """A model with another data description or schedule."""
+def changed(space=FLOATS, scale=1.0, schedule=None, names=("left", "right")):
+    """A model of another space, codec, schedule or meaning of classes."""
     denoiser = model(seed=1)
-    schedule = entries.pop("schedule", denoiser.schedule)
-    spec = DataSpec(**{**denoiser.data.to_dict(), **entries})
-    return Denoiser(denoiser.net, schedule, "v", spec)
+    conditions = {"class": ClassCondition(names=names, dropout=0.1)}
+    return Denoiser(denoiser.net, schedule or denoiser.schedule, "v", Codec(space, 0.0, scale), conditions)
 
 
 @pytest.mark.parametrize(
-    ("denoiser", "guidance", "message"),
+    ("denoiser", "settings", "message"),
     [
-        (model(num_classes=0), 2.0, "guidance needs a model with classes, and this one has none"),
-        (model(label_dropout=0), 2.0, "train one with label_dropout above 0 .*, or guide by an earlier"),
-        (model(), Guidance(2, by=changed(shape=(1, 8, 9))), r"another shape of samples: \(1, 8, 9\), not"),
-        (model(), Guidance(2, by=changed(classes=("right", "left"))), "another classes"),
-        (model(), Guidance(2, by=model(num_classes=0)), r"another classes: \(\), not \('left', 'right'\)"),
-        (model(num_classes=0), Guidance(2, by=model()), "another classes"),
-        (model(), Guidance(2, by=changed(scale=2.0)), "another normalisation"),
-        (model(), Guidance(2, by=changed(schedule=Schedule.cosine(100))), "another schedule"),
-        (model(), Guidance(2, by=changed(schedule=Schedule.linear(101))), "another schedule"),
+        (model(classes=False), {}, "guidance needs a model that is told something, such as a class"),
+        (model(dropout=0), {}, "train one with condition_dropout above 0 .*, or guide by an earlier"),
+        (model(), {"guide": changed(Space((1, 8, 9), "float32", -1.0, 1.0))},
+         r"another shape of samples: \(1, 8, 9\), not"),
+        (model(), {"guide": changed(names=("right", "left"))}, r"another conditions: .*right.*, not .*left"),
+        (model(), {"guide": model(classes=False)}, r"another conditions: {}, not"),
+        (model(classes=False), {"guide": model()}, "another conditions"),
+        (model(), {"guide": changed(scale=2.0)}, "another normalization"),
+        (model(), {"guide": changed(schedule=Schedule.cosine(100))}, "another schedule"),
+        (model(), {"guide": changed(schedule=Schedule.linear(101))}, "another schedule"),
     ],
-)
-def test_models_that_cannot_guide_are_refused(denoiser, guidance, message):
+)  # fmt: skip
+def test_models_that_cannot_guide_are_refused(denoiser, settings, message):
     with pytest.raises(ValueError, match=message):
-        sample(denoiser, 1, guidance=guidance, steps=1)
+        sample(denoiser, 1, guidance=2.0, evaluations=1, **settings)
 
 
-def test_guidance_towards_no_class_is_refused():
-    for label in (-1, [0, -1]):
-        with pytest.raises(ValueError, match="guidance leads towards a class: give one"):
-            sample(model(), 2, guidance=2.0, label=label)
-    sample(model(), 1, guidance=Guidance(2.0, by=model(seed=1)), label=-1, steps=1)
+def test_other_shares_that_were_hidden_and_other_counts_are_no_other_conditions():
+    bad = model(seed=1)
+    bad.conditions = {"class": ClassCondition(("left", "right"), (7, 3), dropout=0.3)}
+    sample(model(), 1, guidance=2.0, guide=bad, evaluations=1)
+
+
+def test_guidance_towards_nothing_is_refused():
+    for value in (None, [0, None]):
+        with pytest.raises(ValueError, match="guidance leads towards what is told: give a class"):
+            sample(model(), 2, guidance=2.0, cond={"class": value})
+    sample(model(), 1, guidance=2.0, guide=model(seed=1), cond={"class": None}, evaluations=1)
+    with pytest.raises(ValueError, match="always needs to be told the class"):
+        sample(model(), 1, guidance=2.0, guide=model(seed=1, dropout=0), cond={"class": None})
 
 
 # --- every option, every sampler -----------------------------------------------------------------
@@ -340,15 +326,15 @@ HALF = np.indices((8, 8)).sum(0)[None] % 2 == 0
 KNOWN = np.zeros(SHAPE, np.float32)
 OPTIONS = {  # name: (with, without)
     "guidance": ({"guidance": 3.0}, {}),
-    "interval": ({"guidance": Guidance(3.0, (20, 60))}, {"guidance": 3.0}),
-    "rescale": ({"guidance": Guidance(3.0, rescale=0.7)}, {"guidance": 3.0}),
-    "by": ({"guidance": Guidance(3.0, by=small(seed=1))}, {"guidance": 3.0}),
+    "interval": ({"guidance": 3.0, "guidance_interval": (20, 60)}, {"guidance": 3.0}),
+    "rescale": ({"guidance": 3.0, "guidance_rescale": 0.7}, {"guidance": 3.0}),
+    "guide": ({"guidance": 3.0, "guide": small(seed=1)}, {"guidance": 3.0}),
     "clip": ({}, {"clip": False}),
     "threshold": ({"threshold": 0.99}, {}),
-    "projection": ({"measured": Measurement(Known(HALF), KNOWN), "label": 1}, {"label": 1}),
-    "gradient": ({"measured": Measurement(Known(HALF), KNOWN, "gradient"), "label": 1}, {"label": 1}),
-    "class": ({"label": 0}, {"label": 1}),
-    "no class": ({"label": -1}, {"label": 1}),
+    "projection": ({"observation": Observation(Known(HALF), KNOWN)}, {}),
+    "gradient": ({"observation": Observation(Known(HALF), KNOWN, "gradient")}, {}),
+    "class": ({"cond": {"class": 0}}, {}),
+    "not told": ({"cond": {"class": None}}, {}),
 }
 
 
@@ -357,7 +343,8 @@ OPTIONS = {  # name: (with, without)
 def test_every_option_acts_in_every_sampler(sampler, option):
     drawn = []
     for options in OPTIONS[option]:
-        images = sample(small(), 2, sampler=sampler, steps=4, **{"label": 1, **options}).images
+        settings = {"sampler": sampler, "evaluations": 4, "cond": {"class": 1}, **options}
+        images = sample(small(), 2, **settings).images
         assert np.all(np.isfinite(images))
         drawn.append(images)
     assert (np.abs(drawn[0] - drawn[1]).max((1, 2, 3)) > 1e-3).all()
@@ -365,8 +352,8 @@ def test_every_option_acts_in_every_sampler(sampler, option):
 
 def test_a_sample_is_the_same_bytes_alone_in_a_batch_and_in_reverse():
     denoiser = small()
-    guidance = Guidance(3.0, (20, 90), 0.7)
-    how = {"seed": 3, "steps": 3, "sampler": "ddpm", "guidance": guidance, "threshold": 0.99}
+    guidance = {"guidance": 3.0, "guidance_interval": (20, 90), "guidance_rescale": 0.7}
+    how = {"seed": 3, "evaluations": 3, "sampler": "ddpm", "threshold": 0.99, **guidance}
     together = sample(denoiser, 64, **how)
     backwards = sample(denoiser, indices=range(63, -1, -1), **how)
     assert together.images.tobytes() == backwards.images[::-1].tobytes()
@@ -374,192 +361,41 @@ def test_a_sample_is_the_same_bytes_alone_in_a_batch_and_in_reverse():
     for i in (0, 15, 16, 63):
         alone = sample(denoiser, indices=[i], **how)
         assert alone.images[0].tobytes() == together.images[i].tobytes()
-        assert alone.labels[0] == together.labels[i]
+        assert alone.told["class"][0] == together.told["class"][i]
 
 
-def test_the_command_hands_on_every_option(tmp_path):
-    """The same bytes as from Python, with each of them."""
-    good, bad = small(), small(seed=1)
-    files = [str(tmp_path / f"{name}.safetensors") for name in ("good", "bad")]
-    for denoiser, file in zip((good, bad), files):
-        denoiser.digest = denoiser.save(file)
-    cases = [
-        (["--guidance", "3"], {"guidance": 3.0}),
-        (["--guidance", "3", "--guidance-interval", "20", "60"], {"guidance": Guidance(3.0, (20, 60))}),
-        (["--guidance", "3", "--guidance-rescale", "0.7"], {"guidance": Guidance(3.0, rescale=0.7)}),
-        (["--guidance", "3", "--guide", files[1]], {"guidance": Guidance(3.0, by=bad)}),
-        (["--threshold", "0.99"], {"threshold": 0.99}),
-        ([], {}),
-        (["--no-clip"], {"clip": False}),
-    ]
-    seen = set()
-    for k, (words, options) in enumerate(cases):
-        out = tmp_path / f"out{k}"
-        words = [
-            "sample",
-            files[0],
-            "-n",
-            "2",
-            "--steps",
-            "3",
-            "--sampler",
-            "ddim",
-            "--class",
-            "right",
-            *words,
-        ]
-        result = CliRunner().invoke(app, [*words, "--out", str(out)], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        drawn = sample(good, 2, steps=3, sampler="ddim", label=1, **options)
-        assert np.load(out / "samples.npy").tobytes() == drawn.images.tobytes(), words
-        seen.add(drawn.images.tobytes())
-    assert len(seen) == len(cases)
+# --- not told ------------------------------------------------------------------------------------
 
 
-# --- no class ------------------------------------------------------------------------------------
-
-
-def test_no_class_may_be_asked_for_where_the_model_knows_it():
-    drawn = sample(model(), 3, label=[-1, 0, 1], steps=2)
-    assert drawn.labels.tolist() == [-1, 0, 1]
-    assert np.array_equal(drawn.images[0], sample(model(), 1, label=-1, steps=2).images[0])
-    assert -1 not in sample(model(), 50, steps=1).labels
-    with pytest.raises(ValueError, match="label -1, no class, needs a model that also knows no class"):
-        sample(model(label_dropout=0), 1, label=-1)
-    with pytest.raises(ValueError, match="has no classes, got label -1"):
-        sample(model(num_classes=0), 1, label=-1)
-    with pytest.raises(ValueError, match=r"within 0\.\.1"):
-        sample(model(), 1, label=-2)
+def test_a_model_may_be_told_nothing_where_training_hid_it():
+    drawn = sample(model(), 3, cond={"class": [None, 0, 1]}, evaluations=2)
+    assert drawn.told == {"class": [None, 0, 1]}
+    alone = sample(model(), 1, cond={"class": "none"}, evaluations=2)
+    assert np.array_equal(drawn.images[0], alone.images[0])
+    assert None not in sample(model(), 50, evaluations=1).told["class"]
+    with pytest.raises(ValueError, match="always needs to be told the class, which training never hid"):
+        sample(model(dropout=0), 1, cond={"class": None})
+    with pytest.raises(ValueError, match="has no class to give"):
+        sample(model(classes=False), 1, cond={"class": None})
+    with pytest.raises(ValueError, match=r"within 0\.\.1, .*got \[-1\]"):
+        sample(model(), 1, cond={"class": -1})
 
 
 GIVEN = {
     "x_0": {"x_0": KNOWN, "start": 50},
     "x_t": {"x_t": KNOWN, "start": 50},
-    "measured": {"measured": Measurement(Known(HALF), KNOWN)},
+    "observation": {"observation": Observation(Known(HALF), KNOWN)},
 }
 
 
 @pytest.mark.parametrize("given", GIVEN)
-def test_what_is_given_has_no_class_unless_told_or_guided(given):
-    draw = partial(sample, n=20, steps=1, **GIVEN[given])
-    assert draw(model()).labels.tolist() == [-1] * 20
-    assert draw(model(), label=1).labels.tolist() == [1] * 20
-    for denoiser, guidance in [(model(), 2.0), (model(label_dropout=0), 1.0)]:
-        assert set(draw(denoiser, guidance=guidance).labels.tolist()) == {0, 1}
-    assert draw(model(num_classes=0)).labels is None
-
-
-def embedding_of(denoiser):
-    return denoiser.net.class_embedding
-
-
-@pytest.mark.parametrize("options", [{}, {"scale_shift": True}])
-def test_no_class_adds_nothing_to_the_embedding(options):
-    denoiser = model(**options)
-    x = noisy().float()
-    without = denoiser(x, 30, labels_of(-1, -1, -1, -1))
-    mixed = denoiser(x, 30, labels_of(0, -1, 1, -1))
-    full = denoiser(x, 30, labels_of(0, 0, 1, 1))
-    assert torch.equal(mixed[[1, 3]], without[[1, 3]])
-    assert torch.equal(mixed[[0, 2]], full[[0, 2]])
-    assert ((full - without).abs().amax((1, 2, 3)) > 1e-3).all()
-    embedding_of(denoiser).weight.zero_()
-    assert torch.equal(denoiser(x, 30, labels_of(0, 0, 1, 1)), without)
-
-
-def test_no_class_gives_the_embedding_no_gradient():
-    denoiser = model().requires_grad_(True)
-    denoiser(noisy().float(), 30, labels_of(-1, 1, -1, 1)).square().sum().backward()
-    gradient = embedding_of(denoiser).weight.grad
-    assert not gradient[0].any()
-    assert gradient[1].abs().max() > 0
-
-
-# --- labels hidden in training -------------------------------------------------------------------
-
-
-def test_labels_are_hidden_one_by_one_with_their_probability():
-    config = tiny_config(label_dropout=0.3, batch_size=16)
-    label = np.arange(16) % 2
-    batches = np.stack([drop_labels(config, label, k) for k in range(500)])
-    hidden = batches == NO_CLASS
-    assert np.array_equal(np.where(hidden, label, batches), np.tile(label, (500, 1)))
-    assert hidden.mean() == pytest.approx(0.3, abs=0.02)
-    assert np.abs(hidden.mean(0) - 0.3).max() < 0.1  # at every place of the batch
-    of_8000 = math.sqrt(0.3 * 0.7 / 8000)
-    assert hidden.sum(1).std() == pytest.approx(math.sqrt(16 * 0.3 * 0.7), abs=16 * 4 * of_8000)
-    assert len(np.unique(hidden, axis=0)) > 400
-    assert np.array_equal(drop_labels(config, label, 7), batches[7])
-    other = tiny_config(label_dropout=0.3, batch_size=16, seed=1)
-    assert not np.array_equal(drop_labels(other, label, 7), batches[7])
-    assert drop_labels(tiny_config(label_dropout=0), label, 7) is label
-    assert drop_labels(config, None, 7) is None
-
-
-def test_labels_are_hidden_in_training_alone():
-    trainer = Trainer(tiny_config(label_dropout=0.5, batch_size=32), tiny_data(60))
-    trained, held_out = calls_of(trainer.model), calls_of(trainer.ema)
-    trainer.update()
-    assert {-1, 0, 1} == set(trained[0][1])
-    assert not held_out
-    trained.clear()
-    loss = Watch(trainer).losses()
-    assert len(held_out) == 16  # held-out and training pictures at 8 times
-    assert not trained
-    truth = tiny_data(60)
-    assert held_out[0][1] == truth.labels[truth.held_out].tolist()
-    plain = Trainer(tiny_config(label_dropout=0, batch_size=32), tiny_data(60))
-    plain.load_state(trainer.state(), 1)
-    assert Watch(plain).losses() == loss
-    held_out.clear()
-    drawn = sample(trainer.ema, 40, steps=2)
-    assert sorted(label for _, labels in held_out[::2] for label in labels) == sorted(
-        [*drawn.labels.tolist(), *[0] * 8]  # seats that stayed empty
-    )
-    assert not any(-1 in labels for _, labels in held_out)
-
-
-@pytest.mark.parametrize("micro_batch", [1, 3])
-def test_accumulation_hides_the_same_labels(micro_batch):
-    whole = Trainer(tiny_config(label_dropout=0.3), tiny_data())
-    parts = Trainer(tiny_config(label_dropout=0.3, micro_batch=micro_batch), tiny_data())
-    seen = calls_of(whole.model), calls_of(parts.model)
-    for _ in range(3):
-        assert whole.update()["loss"] == pytest.approx(parts.update()["loss"], rel=1e-5 * ROUGH)
-    labels = [[label for _, batch in calls for label in batch] for calls in seen]
-    assert labels[0] == labels[1]
-    assert 2 < labels[0].count(-1) < 14
-    for a, b in zip(whole.parameters.values(), parts.parameters.values()):
-        torch.testing.assert_close(a, b, atol=3e-4 * ROUGH, rtol=0)
-
-
-def test_what_is_hidden_is_a_function_of_the_step():
-    """Also after going on from a checkpoint."""
-    a, b = (Trainer(tiny_config(label_dropout=0.5), tiny_data()) for _ in range(2))
-    a.update()
-    b.load_state(a.state(), 1)
-    calls = calls_of(a.model), calls_of(b.model)
-    assert a.update() == b.update()
-    assert calls[0] == calls[1]
-    assert -1 in calls[0][0][1]
-
-
-def test_the_share_travels_with_the_model(tmp_path):
-    for name, settings, expected in [
-        ("default", {}, 0.1),
-        ("set", {"label_dropout": 0.25}, 0.25),
-        ("none", {"label_dropout": 0.0}, 0.0),
-        ("no classes", {"network": {**NETWORK, "num_classes": 0}, "conditional": False}, 0.0),
-    ]:
-        list(Run(tmp_path / name, tiny_data(), tiny_config(images=8, **settings)).train())
-        assert load(tmp_path / name).label_dropout == expected
-    denoiser = model(label_dropout=0.4)
-    denoiser.save(tmp_path / "a.safetensors")
-    assert load(tmp_path / "a.safetensors").label_dropout == 0.4
-    facts = denoiser.facts()
-    del facts["label_dropout"], facts["plans"], facts["x0_mse"]  # a file from before there was guidance
-    older = from_facts(facts)
-    assert (older.label_dropout, older.plans, older.x0_mse) == (0.0, [], None)
+def test_what_is_given_is_told_nothing_unless_asked_or_guided(given):
+    draw = partial(sample, n=20, evaluations=1, **GIVEN[given])
+    assert draw(model()).told == {"class": [None] * 20}
+    assert draw(model(), cond={"class": 1}).told == {"class": [1] * 20}
+    for denoiser, guidance in [(model(), 2.0), (model(dropout=0), 1.0)]:
+        assert set(draw(denoiser, guidance=guidance).told["class"]) == {0, 1}
+    assert draw(model(classes=False)).told == {}
 
 
 # --- thresholding --------------------------------------------------------------------------------
@@ -580,7 +416,7 @@ def test_thresholding_by_hand():
 
 
 def test_thresholding_of_a_range_about_its_middle():
-    """-0.05..2.5, as of bytes that were normalised by 5 and 100: distances count from 1.225."""
+    """-0.05..2.5, as of bytes that were normalized by 5 and 100: distances count from 1.225."""
     middle, half = 1.225, 1.275
     x = rows([middle + 2.55, middle - 3.9, middle + 0.5, middle - 1.0, middle])
     found = threshold(-0.05, 2.5, 0.8)(x)
@@ -613,11 +449,11 @@ def test_a_share_outside_0_to_1_is_refused(share):
 
 
 def test_thresholding_takes_the_place_of_clipping_and_needs_bounds(ideal):
-    drawn = sample(model("eps"), 1, steps=1, label=0, sampler="ddim", threshold=0.9)
+    drawn = sample(model("eps"), 1, evaluations=1, cond={"class": 0}, sampler="ddim", threshold=0.9)
     assert (drawn.facts["clip"], drawn.facts["threshold"]) == (None, 0.9)
-    x_T = torch.from_numpy(sample_noise(0, 0, 0, SHAPE))
+    x_T = torch.from_numpy(rng.normal(0, "sample", 0, shape=SHAPE))
     with torch.no_grad():
-        x0_hat = model("eps")(x_T[None].repeat(16, 1, 1, 1), 100, torch.zeros(16, dtype=torch.int64))[:1]
+        x0_hat = model("eps")(x_T[None].repeat(16, 1, 1, 1), 100, told(*[0] * 16))[:1]
     np.testing.assert_allclose(drawn.images, threshold(-1, 1, 0.9)(x0_hat).numpy(), atol=1e-4)
     for flag in (True, False):
         with pytest.raises(ValueError, match="threshold or clip, not both"):

@@ -1,19 +1,29 @@
-"""Noise by (seed, index, step), the executor of plans, and what acts on x0_hat."""
+"""Slots on which plans are executed, what acts on x0_hat, and what is made of them: samples, edits, fits."""
 
-from .executor import Step, clip, p_sample, threshold, trajectory
+from .config import SampleConfig
+from .edit import encode, interpolate, restore, vary
+from .executor import Denoise, Step, clip, p_sample, threshold, trajectory
+from .fit import estimate_x0_mse, fit_sampler, store_plan
 from .guidance import Guidance, guided
-from .measurements import Known, Measurement, Operator, Separable, blurred, downscaled, grey
-from .pictures import encode, interpolate, restore
-from .sampler import Samples, choose_plan, sample
-from .tune import estimate_x0_mse, fit_plan, store_plan
+from .inverse import Known, Observation, Operator, Separable, blurred, downscaled, gray
+from .output import SampleWriter, write_samples, write_stream
+from .sampler import SampleStream, choose_plan, sample, stream_samples
+from .samples import Samples
+from .slots import Job, Slots
 
 __all__ = [
+    "Denoise",
     "Guidance",
+    "Job",
     "Known",
-    "Measurement",
+    "Observation",
     "Operator",
+    "SampleConfig",
+    "SampleStream",
+    "SampleWriter",
     "Samples",
     "Separable",
+    "Slots",
     "Step",
     "blurred",
     "choose_plan",
@@ -21,14 +31,18 @@ __all__ = [
     "downscaled",
     "encode",
     "estimate_x0_mse",
-    "fit_plan",
-    "grey",
+    "fit_sampler",
+    "gray",
     "guided",
     "interpolate",
     "p_sample",
     "restore",
     "sample",
     "store_plan",
+    "stream_samples",
     "threshold",
     "trajectory",
+    "vary",
+    "write_samples",
+    "write_stream",
 ]

@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..denoiser import Denoiser
+from ..model import Cond, Denoiser
+from ..model.conditions import cat
 from .executor import Denoise
-
-NO_CLASS = -1
 
 
 @dataclass(frozen=True)
 class Guidance:
     """x0_hat <- x0_bad + scale (x0_good - x0_bad).
 
-    x0_good is the model's, given the class. x0_bad is the same model's without the class
-    (classifier-free guidance, arXiv 2207.12598, whose w is scale - 1), or that of another, worse
-    model `by` for the same class (autoguidance, arXiv 2406.02507). As x0_hat, eps_hat and the score
+    x0_good is the model's, told its conditions. x0_bad is the same model's, told nothing that training hid at
+    times (classifier-free guidance, arXiv 2207.12598, whose w is scale - 1), or that of another, worse
+    model `by`, told the same (autoguidance, arXiv 2406.02507). As x0_hat, eps_hat and the score
     are the same up to what depends on x_t and t alone, it is the same formula in each of them.
 
     Attributes:
@@ -47,10 +47,11 @@ class Guidance:
         if self.scale == 1 and (self.interval or self.rescale or self.by is not None):
             raise ValueError("interval, rescale and another model act only where the guidance scale is not 1")
 
-    def acts_at(self, t: float) -> bool:
-        """Whether a second network is asked at time t."""
+    def acts_at(self, t: ArrayLike) -> np.ndarray:
+        """Whether a second network is asked at time t, or at each of several."""
         low, high = self.interval or (0.0, np.inf)
-        return self.scale != 1 and low < t <= high
+        t = np.asarray(t)
+        return (self.scale != 1) & (low < t) & (t <= high)
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""
@@ -60,55 +61,86 @@ class Guidance:
 
 
 def guided(denoiser: Denoiser, guidance: Guidance) -> Denoise:
-    """The model under guidance, as a function (x_t, t, label) → x0_hat for any plan."""
+    """The model under guidance, as a function (x_t, t, cond) → x0_hat for any plan."""
     if guidance.scale == 1:
         return denoiser
     other = guidance.by
     if other is None:
-        check_knows_no_class(denoiser, "guidance")
+        check_can_be_untold(denoiser, "guidance")
     else:
         _check_alike(denoiser, other)
         other = other.in_precision(denoiser.precision)
 
-    def x0_hat(x_t: Tensor, t: float, label: Tensor | None) -> Tensor:
-        if not guidance.acts_at(t):
-            return denoiser(x_t, t, label)
-        if other is not None:
-            if label is not None and bool((label < 0).any()):
-                check_knows_no_class(other, "label -1, no class,")
-            good, bad = denoiser(x_t, t, label), other(x_t, t, label)
-        else:  # both in one batch
-            assert label is not None
-            labels = torch.cat([label, torch.full_like(label, NO_CLASS)])
-            good, bad = denoiser(torch.cat([x_t, x_t]), t, labels).chunk(2)
-        out = bad + guidance.scale * (good - bad)
-        if guidance.rescale:
-            dims = tuple(range(1, out.ndim))
-            ratio = good.std(dims, keepdim=True) / out.std(dims, keepdim=True).clamp(min=1e-8)
-            out = out * (1 + guidance.rescale * (ratio - 1))
-        return out
+    def x0_hat(x_t: Tensor, t: ArrayLike, cond: Cond | None = None) -> Tensor:
+        acts = guidance.acts_at(t)
+        if not acts.any():
+            return denoiser(x_t, t, cond)
+        if other is None:
+            good, bad = _told_and_untold(denoiser, x_t, t, cond or {})
+        else:
+            good, bad = denoiser(x_t, t, cond), other(x_t, t, cond)
+        out = _combined(good, bad, guidance)
+        if acts.all():
+            return out
+        # those outside the interval get the bytes that they would get without those inside
+        acting = torch.from_numpy(acts).to(x_t.device).reshape(-1, *[1] * (x_t.ndim - 1))
+        return torch.where(acting, out, denoiser(x_t, t, cond))
 
     return x0_hat
 
 
-def check_knows_no_class(denoiser: Denoiser, what: str) -> None:
-    """Raise ValueError unless the model has classes and was also trained without them."""
-    if not denoiser.data.classes:
-        raise ValueError(f"{what} needs a model with classes, and this one has none")
-    if not denoiser.label_dropout:
+def droppable(denoiser: Denoiser) -> list[str]:
+    """The conditions that training hid at times, so that the model also knows what it is not told."""
+    return [name for name, condition in denoiser.conditions.items() if condition.dropout > 0]
+
+
+def _told_and_untold(denoiser: Denoiser, x_t: Tensor, t: ArrayLike, cond: Cond) -> tuple[Tensor, Tensor]:
+    """x0_hat with and without all that can be left untold, from one batch of both."""
+    hidden = droppable(denoiser)
+    untold = {name: torch.zeros_like(v) if name in hidden else v for name, v in cond.items()}
+    times = np.concatenate([t, t]) if np.ndim(t) else t
+    good, bad = denoiser(torch.cat([x_t, x_t]), times, cat(cond, untold)).chunk(2)
+    return good, bad
+
+
+def _combined(good: Tensor, bad: Tensor, guidance: Guidance) -> Tensor:
+    """bad + scale (good - bad), with its deviation brought back as far as asked."""
+    out = bad + guidance.scale * (good - bad)
+    if guidance.rescale:
+        dims = tuple(range(1, out.ndim))
+        ratio = good.std(dims, keepdim=True) / out.std(dims, keepdim=True).clamp(min=1e-8)
+        out = out * (1 + guidance.rescale * (ratio - 1))
+    return out
+
+
+def check_can_be_untold(denoiser: Denoiser, what: str) -> None:
+    """Raise ValueError unless the model has a condition that training hid at times."""
+    if not denoiser.conditions:
+        raise ValueError(f"{what} needs a model that is told something, such as a class, and this one is not")
+    if not droppable(denoiser):
+        names = " and ".join(denoiser.conditions)
         raise ValueError(
-            f"{what} needs a model that also knows no class: train one with label_dropout above 0 "
-            "(--set label_dropout=0.1), or guide by an earlier or smaller model"
+            f"{what} needs a model that was also trained without the {names}: train one with "
+            "condition_dropout above 0 (--set condition_dropout=0.1), or guide by an earlier or smaller model"
         )
 
 
 def _check_alike(good: Denoiser, bad: Denoiser) -> None:
     for what, a, b in (
-        ("shape of samples", good.data.shape, bad.data.shape),
-        ("normalisation", (good.data.offset, good.data.scale), (bad.data.offset, bad.data.scale)),
-        ("classes", good.data.classes, bad.data.classes),
+        ("shape of samples", good.space.shape, bad.space.shape),
+        ("normalization", good.codec.to_dict(), bad.codec.to_dict()),
+        ("conditions", _told_of(good), _told_of(bad)),
     ):
         if a != b:
             raise ValueError(f"the model to guide by has another {what}: {b}, not {a}")
     if not np.array_equal(good.schedule.alpha_bar, bad.schedule.alpha_bar):
         raise ValueError("the model to guide by has another schedule")
+
+
+def _told_of(denoiser: Denoiser) -> dict[str, Any]:
+    """What the conditions mean, whatever share was hidden, and of however many samples."""
+    ignored = ("dropout", "counts")
+    return {
+        name: {key: value for key, value in condition.to_dict().items() if key not in ignored}
+        for name, condition in denoiser.conditions.items()
+    }

@@ -1,82 +1,272 @@
-"""Samples as files that say how they were made."""
+"""Samples as files that say how they were made, written as they are drawn."""
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from ..data.spec import DataSpec
-from ..files import atomic, write_json
-from ..images import displayable, enlarged, save_animation, save_picture, tiled
+from ..data.conditions import condition_from
+from ..data.space import Space
+from ..files import write_json
+from ..images import save_animation, save_picture
 from ..version import __version__
-from .sampler import Samples
+from .rows import make_array, write_rows
+from .sampler import SampleStream
+from .samples import Samples
+from .sheets import sheet, strip
 
-STRIP_COLUMNS = 11
-STRIP_ROWS = 8
+UNFINISHED = "unfinished.jsonl"
+"""In a folder that is not finished: a line with its settings, and a line of numbers for each block done."""
+FRAMES = ".frames.npy"
+ON_SHEET = 1024  # pictures on a sheet at most, the first
+ON_FILM = 64  # samples whose way is shown
 
 
 def new_folder(path: str | Path) -> Path:
-    """Check that `path` is absent or an empty folder, so that nothing is overwritten."""
+    """Check that `path` is absent, an empty folder, or one that a writer left unfinished."""
     folder = Path(path).expanduser()
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; --out must be a folder")
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and any(folder.iterdir()) and not (folder / UNFINISHED).exists():
         raise ValueError(f"{folder} is not empty; choose a new folder (nothing was written)")
     return folder
 
 
-def write_samples(folder: Path, samples: Samples, spec: DataSpec, **more: Any) -> list[Path]:
-    """Write pictures, grid, array and facts into a new folder; return the files.
+def folder_for(stem: str | Path, stream: Samples | SampleStream, **more: Any) -> Path:
+    """The first free of STEM-001, STEM-002, …, made at once; or one left unfinished with these settings."""
+    stem = Path(stem).expanduser()
+    settings = as_json(settings_of(stream, more))
+    for i in itertools.count(1):
+        folder = stem.with_name(f"{stem.name}-{i:03d}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if folder.is_dir() and _left(folder) == settings:
+                return folder
+    raise AssertionError
 
-    000000.png … are named by the sample's number and carry the facts inside; samples.npy has the
-    data's own dtype, range and layout; samples.json says how to make any one again. With frames,
-    strip.png and trajectory.gif show the way from noise to sample.
+
+def write_samples(folder: str | Path, samples: Samples, **more: Any) -> list[Path]:
+    """Write samples into a new folder; return the files (see `SampleWriter`)."""
+    with SampleWriter(folder, samples, **more) as writer:
+        writer.write(samples)
+        return writer.finish()
+
+
+def write_stream(folder: str | Path, stream: SampleStream, **more: Any) -> list[Path]:
+    """Draw samples into a folder, or those that are still missing there; return the files."""
+    with SampleWriter(folder, stream, **more) as writer:
+        for block in stream.only(writer.missing):
+            writer.write(block)
+        return writer.finish()
+
+
+class SampleWriter:
+    """A folder of samples that is finished, or is marked as unfinished and can be gone on with.
+
+    000000.png … are named by the sample's number and carry the facts inside (pictures alone; of data
+    without bounds at the end, when the range is known); grid.png shows the first of them side by side;
+    samples.npy has the data's own dtype, range and layout; samples.json says how to make any one again.
+    With frames, strip.png and trajectory.gif show the way from noise to sample.
+
+    Args:
+        folder: new, empty, or left unfinished with the same settings: then only what is `missing` is to be
+            drawn.
+        head: what the samples are; its facts decide whether settings are the same.
+        more: facts to add.
     """
-    folder = new_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    shown = displayable(samples.images, spec.low, spec.high)
-    facts = {"alphabar": __version__, **samples.facts, **more}
-    written = []
-    for i, index in enumerate(samples.indices.tolist()):
-        own = {**facts, "index": index}
-        if samples.labels is not None:
-            own["class"] = spec.classes[samples.labels[i]] if samples.labels[i] >= 0 else None
-        written.append(folder / f"{index:06d}.png")
-        save_picture(written[-1], shown[i], own)
-    written.append(folder / "grid.png")
-    save_picture(written[-1], grid(shown), facts)
-    written.append(folder / "samples.npy")
-    with atomic(written[-1]) as temporary, open(temporary, "wb") as file:
-        np.save(file, spec.to_layout(samples.images))
-    if samples.frames is not None:
-        frames = displayable(samples.frames, spec.low, spec.high)
-        written += [folder / "strip.png", folder / "trajectory.gif"]
-        save_picture(written[-2], strip(frames), facts)
-        save_animation(written[-1], np.stack([grid(frame, 256) for frame in frames]))
-        facts["frame_times"] = samples.frame_times
-    written.append(folder / "samples.json")
-    listing = {
-        "indices": samples.indices.tolist(),
-        "labels": None if samples.labels is None else samples.labels.tolist(),
-        "classes": list(spec.classes),
-        "shape": list(samples.images.shape),
-        "dtype": spec.dtype,
-        "value_range": None if spec.low is None else [spec.low, spec.high],
-    }
-    write_json(written[-1], {**facts, **listing})
-    return written
+
+    def __init__(self, folder: str | Path, head: Samples | SampleStream, **more: Any) -> None:
+        self.folder, self.space = new_folder(folder), head.space
+        self.facts = {"alphabar": __version__, **head.facts, **more}
+        self.indices, self.told, self.frame_times = head.indices, head.told, head.frame_times
+        self.place = {int(index): i for i, index in enumerate(self.indices)}
+        self.done: set[int] = set()
+        settings = as_json(settings_of(head, more))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._log = _locked(self.folder / UNFINISHED)
+        try:
+            self._go_on(settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _go_on(self, settings: Any) -> None:
+        """Read what was done before with the same settings, and make the arrays if they are not there."""
+        lines = self._log.read().splitlines(keepends=True)
+        whole = [json.loads(line) for line in lines if line.endswith("\n")]
+        if whole and whole[0] != settings:
+            raise ValueError(
+                f"{self.folder} holds unfinished samples of other settings "
+                f"({_differences(whole[0], settings)}): give the same command to go on with them, "
+                "or choose a new folder"
+            )
+        made = make_array(self.folder / "samples.npy", self._rows())
+        if self.frame_times:
+            film = (min(len(self.indices), ON_FILM), len(self.frame_times), *self.space.shape)
+            made |= make_array(self.folder / FRAMES, np.broadcast_to(np.zeros((), self.space.dtype), film))
+        if not whole or made:
+            self._log.seek(0)
+            self._log.truncate()
+            self._record(settings)
+            return
+        self._log.truncate(sum(len(line.encode()) for line in lines if line.endswith("\n")))
+        self.done = {index for line in whole[1:] for index in line}
+
+    def _rows(self) -> np.ndarray:
+        """As many blank samples in the user's layout, without their memory."""
+        blank = np.broadcast_to(np.zeros((), self.space.dtype), (len(self.indices), *self.space.shape))
+        return self.space.to_layout(blank)
+
+    def _record(self, line: Any) -> None:
+        self._log.write(json.dumps(line) + "\n")
+        self._log.flush()
+        os.fsync(self._log.fileno())
+
+    @property
+    def missing(self) -> np.ndarray:
+        """The numbers of the samples that are not written yet."""
+        return np.array([i for i in self.indices.tolist() if i not in self.done], np.int64)
+
+    def write(self, block: Samples) -> None:
+        """Write some of the samples, whole: if it is interrupted, they count as missing."""
+        where = [self.place[index] for index in block.indices.tolist()]
+        write_rows(self.folder / "samples.npy", where, self.space.to_layout(block.images))
+        if block.frames is not None:
+            film = [(i, j) for j, i in enumerate(where) if i < ON_FILM]
+            frames = np.moveaxis(block.frames, 0, 1)[[j for _, j in film]]
+            write_rows(self.folder / FRAMES, [i for i, _ in film], frames)
+        if self.space.bounds is not None:
+            self._write_pictures(where, self.space.shown(block.images))
+        self.done |= set(block.indices.tolist())
+        self._record(block.indices.tolist())
+
+    def finish(self) -> list[Path]:
+        """Write what is made of all of them, and take the mark away; return the files."""
+        if len(self.missing):
+            raise ValueError(f"{len(self.missing)} of {len(self.indices)} samples are still missing")
+        space = self._shown_space()
+        if self.space.bounds is None:
+            for where, images in self._blocks():
+                self._write_pictures(where, space.shown(images))
+        _, first = next(self._blocks(ON_SHEET))
+        save_picture(self.folder / "grid.png", sheet(space.shown(first)), self.facts)
+        if self.frame_times:
+            self._write_film(space)
+        conditions = {"conditions": self.facts["conditions"], "told": self.told}
+        shape = [len(self.indices), *self.space.shape]
+        listing = {"indices": self.indices.tolist(), "shape": shape, "dtype": self.space.dtype, **conditions}
+        write_json(
+            self.folder / "samples.json", as_json({**self.facts, **listing, "space": self.space.to_dict()})
+        )
+        self.close()
+        (self.folder / UNFINISHED).unlink()
+        return sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
+
+    def _blocks(self, size: int = 256) -> Iterator[tuple[list[int], np.ndarray]]:
+        """(places, images (m, *shape)) of all that is written."""
+        rows = np.load(self.folder / "samples.npy", mmap_mode="r")
+        for first in range(0, len(rows), size):
+            yield (
+                list(range(first, min(first + size, len(rows)))),
+                self.space.from_layout(np.asarray(rows[first : first + size])),
+            )
+
+    def _shown_space(self) -> Space:
+        """The space with bounds to show samples by: its own, or the range of all that is written."""
+        if self.space.bounds is not None:
+            return self.space
+        ranges = np.array([(block.min(), block.max()) for _, block in self._blocks()], np.float64)
+        low, high = np.nanmin(ranges), np.nanmax(ranges)
+        return replace(self.space, low=(low,), high=(high if high > low else low + 1,))
+
+    @cached_property
+    def _conditions(self) -> dict[str, Any]:
+        return {name: condition_from(entry) for name, entry in self.facts["conditions"].items()}
+
+    def _write_pictures(self, where: list[int], shown: np.ndarray) -> None:
+        if self.space.kind != "picture":
+            return
+        for i, image in zip(where, shown, strict=True):
+            index = int(self.indices[i])
+            told = {name: self._conditions[name].title(values[i]) for name, values in self.told.items()}
+            save_picture(
+                self.folder / f"{index:06d}.png", image, {**self.facts, "index": index, "told": told}
+            )
+
+    def _write_film(self, space: Space) -> None:
+        """The way from noise to sample of the first ones."""
+        frames = np.moveaxis(np.load(self.folder / FRAMES), 0, 1)
+        shown = np.stack([space.shown(frame) for frame in frames])
+        save_picture(self.folder / "strip.png", strip(shown), self.facts)
+        save_animation(self.folder / "trajectory.gif", np.stack([sheet(frame, 256) for frame in shown]))
+        self.facts["frame_times"] = self.frame_times
+        (self.folder / FRAMES).unlink()
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self._log.close()
+
+    def __enter__(self) -> SampleWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def grid(images: np.ndarray, least: int = 512) -> np.ndarray:
-    """(N, C, H, W) uint8 → one sheet, enlarged to be looked at."""
-    return enlarged(tiled(images), least)
+def settings_of(head: Samples | SampleStream, more: dict[str, Any]) -> dict[str, Any]:
+    """All that decides what is written."""
+    return {
+        "alphabar": __version__, **head.facts, **more, "indices": head.indices.tolist(), "told": head.told,
+        "frame_times": head.frame_times, "space": head.space.to_dict(),
+    }  # fmt: skip
 
 
-def strip(frames: np.ndarray, least: int = 1000) -> np.ndarray:
-    """(F, n, C, H, W) uint8 → a row a sample and a column a time, from noise to sample."""
-    columns = np.unique(np.linspace(0, len(frames) - 1, STRIP_COLUMNS).round().astype(int))
-    chosen = frames[columns, :STRIP_ROWS]
-    rows = np.moveaxis(chosen, 0, 1).reshape(-1, *frames.shape[2:])
-    return enlarged(tiled(rows, columns=len(columns)), least)
+def as_json(value: Any) -> Any:
+    """The value as it comes back from JSON."""
+    return json.loads(json.dumps(value))
+
+
+def _differences(a: Any, b: dict[str, Any]) -> str:
+    """The names of the settings that differ."""
+    names = [name for name in b if not isinstance(a, dict) or a.get(name) != b[name]]
+    return ", ".join(names[:4]) or "of another version"
+
+
+def _left(folder: Path) -> Any:
+    """The settings of an unfinished folder that nobody is writing to; else None."""
+    if not (folder / UNFINISHED).exists():
+        return None
+    try:
+        with _locked(folder / UNFINISHED) as log:
+            first = log.readline()
+        return json.loads(first) if first.endswith("\n") else None
+    except ValueError:
+        return None
+
+
+def _locked(path: Path) -> IO[str]:
+    """The file at its beginning, opened to read and append, and locked as long as it is open."""
+    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ValueError(
+            f"another process is writing samples to {path.parent}; choose another folder"
+        ) from None
+    except (ImportError, OSError):  # no such locks on this system, or this file system
+        pass
+    file.seek(0)
+    return file

@@ -1,90 +1,205 @@
-"""Batches in which sample i is the same bytes however it is drawn."""
+"""A batch of fixed size in which every slot is at a row of its own plan.
+
+Sample i always sits at place i mod SIZE of a batch of SIZE: kernels may round differently at another size
+or place, so its bytes would depend on its company. It is what sampling, editing and serving run on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ..random import stream
+from .. import rng
+from ..model.batched import SIZE
 from ..theory.plans import Plan
-from .executor import Denoise, OnX0, trajectory
+from .executor import Denoise, OnX0, Row, advance, as_columns, ends_in_a_mixture, row_of, through
 
-SLOTS = 16
-"""The network always sees batches of this size, and sample i always sits at place i mod SLOTS of
-one: kernels may round differently at another batch size or place, so neither ever changes."""
-
-Start = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Progress = Callable[[int, int], None]
 
 
-def sample_noise(seed: int, index: int, step: int, shape: tuple[int, ...]) -> np.ndarray:
-    """The standard normal numbers of sample `index`: step 0 for the start, k + 1 for a plan's row k."""
-    return stream(seed, "sample", index, step).standard_normal(shape, np.float32)
+@dataclass(eq=False)
+class Job:
+    """One sample on its way.
+
+    Attributes:
+        plan: to follow.
+        index, seed: of the sample, and of its noise: normal numbers (seed, "sample", index, row + 1) where
+            row 0 … N - 1 adds noise, and (…, 0) for a start from pure noise.
+        cond: what it is told, each of one sample's shape.
+        x: the state at plan.times[0], in model space; pure noise unless given.
+        keep: which states, 0 … N, to keep.
+        kept: those that were, by row.
+        tag: for whoever made the job.
+    """
+
+    plan: Plan
+    index: int
+    seed: int = 0
+    cond: Mapping[str, Tensor] = field(default_factory=dict)
+    x: np.ndarray | None = None
+    keep: Sequence[int] = ()
+    kept: dict[int, np.ndarray] = field(default_factory=dict)
+    tag: Any = None
+    row: int = 0
+
+    @property
+    def place(self) -> int:
+        """Where in the batch it sits."""
+        return self.index % SIZE
+
+    @property
+    def time(self) -> float:
+        """Where x is now."""
+        return float(self.plan.times[self.row])
 
 
-def run_plan(
-    denoise: Denoise,
-    plan: Plan,
-    start: Start,
-    numbers: np.ndarray,
-    seed: int,
-    shape: tuple[int, ...],
-    labels: np.ndarray | None = None,
-    on_x0: Sequence[OnX0] = (),
-    rows: Sequence[int] = (),
-    progress: Callable[[int, int], None] | None = None,
-    device: torch.device | str = "cpu",
-) -> tuple[np.ndarray, np.ndarray]:
-    """Run a plan for the samples of these numbers, batch by batch of slots.
+class Slots:
+    """`put` jobs in, and `step`: the network is asked once, and every job moves by one row of its plan.
+
+    The bytes of a sample are the same whatever the others are: fewer, in another order, of other plans, told
+    other things, at other rows.
 
     Args:
-        denoise: (x_t, t, label) → x0_hat, as for `trajectory`.
-        plan: the plan.
-        start: (standard normal numbers (n, …), positions within `numbers`) → states at plan.times[0].
-        numbers: of the samples.
-        seed: of their noise.
+        denoise: (x_t, t, cond) → x0_hat.
         shape: of one sample.
-        labels: one a sample.
-        on_x0: functions on x0_hat.
-        rows: which states, 0 … N, to keep.
-        progress: called with (done, total) evaluations.
+        on_x0: functions on x0_hat, for all.
         device: where `denoise` wants its tensors.
-
-    Returns:
-        The last states (n, …), and those of `rows` (R, n, …); model space, float32.
     """
-    out = np.empty((len(numbers), *shape), dtype=np.float32)
-    kept = np.empty((len(rows), len(numbers), *shape), dtype=np.float32)
-    blocks = np.unique(numbers // SLOTS)
-    evaluations = plan.num_evaluations
-    for done, block in enumerate(blocks):
-        where = np.flatnonzero(numbers // SLOTS == block)
-        slots = numbers[where] % SLOTS
 
-        def seated(values: np.ndarray, slots: np.ndarray = slots) -> torch.Tensor:
-            """Values of the samples at their places; zeros where no sample sits."""
-            batch = np.zeros((SLOTS, *values.shape[1:]), values.dtype)
-            batch[slots] = values
-            return torch.from_numpy(batch).to(device)
+    def __init__(
+        self,
+        denoise: Denoise,
+        shape: tuple[int, ...],
+        on_x0: Sequence[OnX0] = (),
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.denoise, self.shape, self.on_x0, self.device = denoise, tuple(shape), tuple(on_x0), device
+        self.jobs: list[Job | None] = [None] * SIZE
+        self.x = torch.zeros(SIZE, *self.shape, device=device)
+        self.history: list[Tensor] = []  # what was remembered, the newest first
+        self.cond: dict[str, Tensor] = {}
 
-        def noise(step: int, where: np.ndarray = where) -> np.ndarray:
-            return np.stack([sample_noise(seed, i, step, shape) for i in numbers[where].tolist()])
+    @property
+    def live(self) -> list[Job]:
+        """The jobs under way."""
+        return [job for job in self.jobs if job is not None]
 
-        def keep(k: int, x: np.ndarray, where: np.ndarray = where) -> None:
-            if k in rows:
-                kept[list(rows).index(k), where] = x
+    def has_room(self, job: Job) -> bool:
+        """Whether the job's place is free."""
+        return self.jobs[job.place] is None
 
-        x = np.asarray(start(noise(0), where), dtype=np.float32)
-        keep(0, x)
-        label = None if labels is None else seated(labels[where])
-        steps = trajectory(
-            denoise, plan, seated(x), lambda k, noise=noise, seated=seated: seated(noise(k + 1)), label, on_x0
-        )
-        for k, step in enumerate(steps, 1):
-            x = step.x_s.cpu().numpy()[slots]
-            keep(k, x)
+    def put(self, *jobs: Job) -> None:
+        """Seat new jobs; ValueError where another sits."""
+        for job in jobs:
+            if not self.has_room(job):
+                raise ValueError(f"place {job.place} is taken: sample {job.index} must wait")
+            self.jobs[job.place] = job
+            for name, value in job.cond.items():
+                self.cond.setdefault(name, torch.zeros(SIZE, *value.shape, device=self.device))
+            for name, told in self.cond.items():
+                told[job.place] = job.cond[name].to(told) if name in job.cond else 0.0
+            if job.x is not None:
+                self.x[job.place] = torch.from_numpy(np.array(job.x, np.float32)).to(self.device)
+        fresh = [job for job in jobs if job.x is None]
+        if fresh:
+            self.x[[job.place for job in fresh]] = self._noise(fresh, start=True)
+        self._keep(jobs)
+
+    def step(self) -> list[tuple[Job, np.ndarray]]:
+        """Move every job by one row; the finished ones with their samples (float32, model space)."""
+        live = self.live
+        if not live:
+            return []
+        together = len({(id(job.plan), job.row) for job in live}) == 1
+        times = [live[0].time if job is None else job.time for job in self.jobs]
+        t = times[0] if len(set(times)) == 1 else np.array(times)
+        with torch.no_grad():
+            x0_hat = through(self.on_x0, self.denoise(self.x, t, self.cond))
+            row = row_of(live[0].plan, live[0].row) if together else self._columns()
+            _, x, h = advance(self.x, x0_hat, self.history, row, self._z(live))
+            mixed = [job.place for job in live if ends_in_a_mixture(job.plan, job.row)]
+            if mixed:
+                x[mixed] = through(self.on_x0, x)[mixed]
+        self.x = x
+        longest = max(job.plan.B.shape[1] for job in live)
+        self.history = [h, *self.history][: longest - 1]
+        for job in live:
+            job.row += 1
+        self._keep(live)
+        return self._finished(live)
+
+    def run(self, jobs: Iterable[Job], progress: Progress | None = None, total: int = 0) -> Iterator[
+        list[tuple[Job, np.ndarray]]
+    ]:  # fmt: skip
+        """Put jobs in as there is room, in their order, and yield those that finish, step by step.
+
+        Jobs are taken from the iterable no earlier than they are seated. `progress` is called with (steps
+        done, total).
+        """
+        waiting = iter(jobs)
+        after = next(waiting, None)
+        done = 0
+        while after is not None or self.live:
+            seated: dict[int, Job] = {}
+            while after is not None and self.has_room(after) and after.place not in seated:
+                seated[after.place] = after
+                after = next(waiting, None)
+            self.put(*seated.values())
+            finished = self.step()
+            done += 1
             if progress is not None:
-                progress(done * evaluations + k, len(blocks) * evaluations)
-        out[where] = x
-    return out, kept
+                progress(done, total)
+            if finished:
+                yield finished
+
+    # --- shared --------------------------------------------------------------------------------
+
+    def _columns(self) -> Row:
+        """The row that each job is at; nothing for empty places."""
+        return as_columns([None if job is None else row_of(job.plan, job.row) for job in self.jobs], self.x)
+
+    def _noise(self, jobs: Sequence[Job], start: bool = False) -> Tensor:
+        """The normal numbers of each job for its start, or for its row."""
+        seeds, indices = [job.seed for job in jobs], [job.index for job in jobs]
+        steps = [0 if start else job.row + 1 for job in jobs]
+        return rng.normal_tensor(seeds, "sample", indices, steps, shape=self.shape, device=self.device)
+
+    def _z(self, live: Sequence[Job]) -> Tensor | None:
+        """The noise of this step, zeros where none is added; None if none is anywhere."""
+        noisy = [job for job in live if job.plan.C[job.row]]
+        if not noisy:
+            return None
+        z = torch.zeros_like(self.x)
+        z[[job.place for job in noisy]] = self._noise(noisy)
+        return z
+
+    def _keep(self, jobs: Iterable[Job]) -> None:
+        """The states that are to be kept."""
+        for job in jobs:
+            if job.row in job.keep:
+                job.kept[job.row] = self.x[job.place].cpu().numpy().copy()
+
+    def _finished(self, live: Sequence[Job]) -> list[tuple[Job, np.ndarray]]:
+        """Take the jobs that are done off their places."""
+        done = [job for job in live if job.row == job.plan.num_evaluations]
+        if not done:
+            return []
+        x = self.x[[job.place for job in done]].cpu().numpy()
+        for job in done:
+            self.jobs[job.place] = None
+        return [(job, x[i]) for i, job in enumerate(done)]
+
+
+def steps_of(indices: Iterable[int], plan: Plan) -> int:
+    """How many steps `run` takes for jobs of one plan with these indices."""
+    batches, taken = 0, set(range(SIZE))
+    for index in indices:
+        if index % SIZE in taken:
+            batches, taken = batches + 1, set()
+        taken.add(index % SIZE)
+    return batches * plan.num_evaluations

@@ -1,0 +1,209 @@
+"""The settings of sampling as one value: flags, help, validation and samples.json follow from its fields."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from ..errors import check_whole, unknown
+from ..model import Denoiser, load
+from ..model.denoiser import PRECISIONS
+from ..rng import check_seed
+from ..theory.plans import DEFAULT_EVALUATIONS, DEFAULT_SAMPLER, SAMPLERS, SPACINGS, Plan, sampler_options
+from .guidance import Guidance
+
+
+def read_plan(given: Any) -> Plan | None:
+    """A plan: itself, its description, or the JSON file that holds one."""
+    if given is None or isinstance(given, Plan):
+        return given
+    if isinstance(given, dict):
+        return Plan.from_dict(given)
+    if not isinstance(given, str | Path):
+        raise ValueError(f"a plan is a Plan or the path of its JSON file, got {type(given).__name__}")
+    file = Path(given).expanduser()
+    if not file.is_file():
+        raise ValueError(f"no such file: {given} (a plan, as by alphabar show plan --out FILE)")
+    try:
+        return Plan.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{given} is no plan: {error}") from None
+
+
+def _guide(given: Any) -> Any:
+    if given is not None and not isinstance(given, str | Path | Denoiser):
+        raise ValueError(f"a model to guide by is a path or a Denoiser, got {type(given).__name__}")
+    return given
+
+
+def _written(given: Any) -> Any:
+    """A plan or a model as JSON."""
+    if isinstance(given, Plan):
+        return given.to_dict()
+    return given.digest if isinstance(given, Denoiser) else None if given is None else str(given)
+
+
+GivenPlan = Annotated[
+    Plan | None, PlainValidator(read_plan), PlainSerializer(_written), WithJsonSchema({"type": "string"})
+]
+Guide = Annotated[
+    str | Path | Denoiser | None,
+    PlainValidator(_guide),
+    PlainSerializer(_written),
+    WithJsonSchema({"type": "string"}),
+]
+
+
+GUIDANCE, SAMPLER, RANGE = "Guidance", "Sampler", "Range and precision"
+
+
+def _field(default: Any, description: str, group: str | None = None, **extra: Any) -> Any:
+    """A setting; the most used ones have no group. `extra` is for the command line, see `cli/flags.py`."""
+    extra |= {} if group is None else {"group": group}
+    return Field(default, description=description, json_schema_extra=extra)
+
+
+class SampleConfig(BaseModel):
+    """How to sample. A sampler's own options are in `options`; `of` takes them flat."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    evaluations: int | None = _field(
+        None, "network evaluations (NFE)", flag="--steps", metavar="N", shown=str(DEFAULT_EVALUATIONS)
+    )  # fmt: skip
+    sampler: str | None = _field(
+        None, "sampler", shown=f"the plan that fit-sampler made for these --steps, else {DEFAULT_SAMPLER}"
+    )
+    seed: int = _field(0, "random seed; sample i depends only on the seed and i, not on -n")
+    guidance: float = _field(1.0, "scale of classifier-free guidance; 1 is none", metavar="SCALE")
+    cond: dict[str, Any] = _field(
+        {}, "what to tell, by name: one value for all or one each; none is not told; drawn unless given"
+    )
+    start: float | None = _field(None, "the time to start from, for a given sample", metavar="T", shown="T")
+    guidance_interval: tuple[float, float] | None = _field(
+        None, "apply guidance only where LOW < t <= HIGH", GUIDANCE, shown="everywhere"
+    )
+    guidance_rescale: float = _field(
+        0.0, "undo the excess contrast from guidance: 0 not at all, 1 fully (as diffusers' guidance_rescale)",
+        GUIDANCE, metavar="SHARE",
+    )  # fmt: skip
+    guide: Guide = _field(
+        None,
+        "autoguidance: guide with this weaker model (smaller, or trained less) instead of the unconditional "
+        "one",
+        GUIDANCE,
+        metavar="MODEL",
+    )
+    spacing: str | None = _field(
+        None, "how the times are spaced", SAMPLER, shown="the sampler's own", glossed=True
+    )
+    plan: GivenPlan = _field(
+        None, "a plan to follow instead (alphabar show plan --out FILE)", SAMPLER, metavar="FILE"
+    )
+    options: dict[str, Any] = _field({}, "the sampler's own options")
+    clip: bool | None = _field(
+        None, "clip predicted x0 to the data's range", RANGE, shown="on if the data has one"
+    )
+    threshold: float | None = _field(
+        None, "dynamic thresholding (Imagen) at this quantile, such as 0.995, instead of --clip", RANGE,
+        metavar="SHARE",
+    )  # fmt: skip
+    precision: str | None = _field(
+        None, "precision of the network", RANGE, shown="as trained, if the device computes in it"
+    )
+
+    tables: ClassVar[dict[str, Any]] = {"sampler": SAMPLERS, "spacing": SPACINGS, "precision": PRECISIONS}
+    """Where the accepted values of a field come from."""
+
+    @classmethod
+    def of(cls, config: SampleConfig | None = None, settings: dict[str, Any] | None = None) -> SampleConfig:
+        """A configuration with some settings changed; those that are no field are the sampler's own options.
+
+        ValueError, in plain words, for what cannot be.
+        """
+        given = {} if config is None else {name: getattr(config, name) for name in config.model_fields_set}
+        settings = dict(settings or {})
+        own = {name: settings.pop(name) for name in list(settings) if name not in cls.model_fields}
+        for name in own:
+            if name not in (options := sampler_options()):
+                raise unknown("setting of sampling", name, [*cls.model_fields, *options])
+        given |= settings
+        if own:
+            given["options"] = {**given.get("options", {}), **own}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise ValueError("; ".join(_readable(entry) for entry in error.errors())) from None
+
+    @field_validator("evaluations")
+    @classmethod
+    def _evaluations(cls, given: int | None) -> int | None:
+        return None if given is None else check_whole("evaluations", given, 1)
+
+    @field_validator("sampler", "spacing", "precision")
+    @classmethod
+    def _known(cls, given: str | None, info: Any) -> str | None:
+        table = cls.tables[info.field_name]
+        if given is not None and given not in table:
+            raise unknown(info.field_name, given, table)
+        return given
+
+    @field_validator("cond", "options")
+    @classmethod
+    def _plain(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Arrays as lists, so that all is JSON."""
+        return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in given.items()}
+
+    @field_validator("seed")
+    @classmethod
+    def _seed(cls, seed: int) -> int:
+        check_seed(seed)
+        return seed
+
+    @model_validator(mode="after")
+    def _plan_alone(self) -> SampleConfig:
+        asked = [n for n in ("evaluations", "sampler", "spacing", "start") if getattr(self, n) is not None]
+        if self.plan is not None and (asked or self.options):
+            names = ", ".join([*asked, *self.options])
+            raise ValueError(f"a plan has its own {names}: give it alone")
+        if self.threshold is not None and self.clip is not None:
+            raise ValueError("thresholding takes the place of clipping: give threshold or clip, not both")
+        self.rule(None)  # raises if it makes no sense
+        return self
+
+    def rule(self, guide: Denoiser | None) -> Guidance:
+        """The guidance, by a model that was loaded."""
+        if guide is None and self.guide is not None and self.guidance == 1:
+            raise ValueError("a model to guide by acts only where the guidance scale is not 1")
+        return Guidance(self.guidance, self.guidance_interval, self.guidance_rescale, guide)
+
+    def rule_for(self, denoiser: Denoiser) -> Guidance:
+        """The guidance, with the model to guide by loaded to where `denoiser` is."""
+        guide = self.guide
+        if isinstance(guide, str | Path):
+            guide = load(guide, str(denoiser.device))
+        return self.rule(guide)
+
+    def asked(self) -> dict[str, Any]:
+        """As JSON, what was asked for beyond the defaults."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def _readable(entry: Any) -> str:
+    """One complaint of pydantic, in the words of this project."""
+    name = ".".join(str(part) for part in entry["loc"])
+    message = entry["msg"].removeprefix("Value error, ")
+    return message if entry["type"] == "value_error" else f"{name}: {message}, got {entry['input']!r}"

@@ -1,0 +1,49 @@
+"""Samples with what they are told, and how they were made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..data.space import Space
+from .told import Told
+
+
+@dataclass
+class Samples:
+    """What `sample` returns.
+
+    Attributes:
+        images: (n, *shape) in data space, the data's own dtype and range.
+        indices: the number of each sample; with `facts` it says how to make that one again.
+        told: name of the condition → the value of each, None where it was not told.
+        facts: the settings, times, and the model's digest, as JSON.
+        space: what one sample is.
+        frames: (F, n, *shape), x_t in data space along the way, if asked for.
+        frame_times: t of each frame.
+    """
+
+    images: np.ndarray
+    indices: np.ndarray
+    told: Told
+    facts: dict[str, Any]
+    space: Space
+    frames: np.ndarray | None = None
+    frame_times: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def _repr_png_(self) -> bytes:
+        """A sheet of them, for notebooks."""
+        from .sheets import png_of
+
+        return png_of(self)
+
+    def _repr_html_(self) -> str:
+        """The same with a line of facts, for notebooks."""
+        from .sheets import html_of
+
+        return html_of(self)

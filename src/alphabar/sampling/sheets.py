@@ -1,0 +1,46 @@
+"""Samples to look at: sheets and strips."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+
+import numpy as np
+
+from ..images import enlarged, picture, tiled
+from .samples import Samples
+
+STRIP_COLUMNS = 11
+STRIP_ROWS = 8
+IN_NOTEBOOK = 64
+
+
+def sheet(images: np.ndarray, least: int = 512) -> np.ndarray:
+    """(N, C, H, W) uint8 → one sheet, enlarged to be looked at."""
+    return enlarged(tiled(images), least)
+
+
+def strip(frames: np.ndarray, least: int = 1000) -> np.ndarray:
+    """(F, n, C, H, W) uint8 → a row a sample and a column a time, from noise to sample."""
+    columns = np.unique(np.linspace(0, len(frames) - 1, STRIP_COLUMNS).round().astype(int))
+    chosen = frames[columns, :STRIP_ROWS]
+    rows = np.moveaxis(chosen, 0, 1).reshape(-1, *frames.shape[2:])
+    return enlarged(tiled(rows, columns=len(columns)), least)
+
+
+def png_of(samples: Samples) -> bytes:
+    """A sheet of the first samples, as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    picture(sheet(samples.space.shown(samples.images[:IN_NOTEBOOK]))).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def html_of(samples: Samples) -> str:
+    """The sheet with a line of facts."""
+    image = base64.b64encode(png_of(samples)).decode()
+    facts, n = samples.facts, len(samples.images)
+    what = f"{n} sample{'s' * (n != 1)}, seed {facts['seed']}, {facts['evaluations']} evaluations"
+    what += f"; the first {IN_NOTEBOOK} are shown" * (n > IN_NOTEBOOK)
+    shown = f'<img src="data:image/png;base64,{image}">'
+    return f"<figure>{shown}<figcaption>{html.escape(what)}</figcaption></figure>"

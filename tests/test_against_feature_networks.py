@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from absent import torchvision_or_names
-from alphabar import Dataset, DataSpec
+from alphabar.data import Dataset, Space
 from alphabar.evaluation import compare, open_features
 from tiny import tiny_data
 
@@ -21,7 +21,7 @@ RNG = np.random.default_rng
 
 def photos(n, size=24, channels=3):
     images = RNG(0).integers(0, 256, (n, channels, size // 4, size // 4)).astype(np.uint8)
-    return Dataset(images.repeat(4, 2).repeat(4, 3), None, DataSpec((channels, size, size)))
+    return Dataset(images.repeat(4, 2).repeat(4, 3), Space((channels, size, size)))
 
 
 # --- timm ----------------------------------------------------------------------------------------

@@ -8,64 +8,76 @@ import numpy as np
 import pytest
 import torch
 
-from alphabar import DataSpec, Schedule, bound_terms, posterior
+from alphabar.data import ClassCondition, Space
+from alphabar.evaluation.bound import variational_bound
 from alphabar.evaluation.likelihood import ode_likelihood
-from alphabar.evaluation.variational import bound
+from alphabar.model import Codec, Denoiser, fit_codec
+from alphabar.theory.gaussian import posterior
+from alphabar.theory.losses import bound_terms
+from alphabar.theory.schedule import Schedule
 from tiny import tiny_data, tiny_denoiser
 
 NOISY = Schedule.linear(1000, 1e-4, 0.05)  # alpha_bar_T = 1e-11: x_T is N(0, I) to all the digits tested
 SCALE, OFFSET = 3.0, 0.5
-FLOATS = DataSpec((1, 2, 2), "float64", None, None, OFFSET, SCALE)
+FLOATS = Codec(Space((1, 2, 2), "float64", None, None), (OFFSET,), (SCALE,))
+BYTES = fit_codec(Space((1, 2, 2)))
 MEAN = np.array([0.3, -0.2, 0.1, 0.0])
 ROOT = np.array([[0.6, 0, 0, 0], [0.3, 0.4, 0, 0], [-0.2, 0.1, 0.3, 0], [0.1, 0.2, 0.1, 0.2]])
 COV = ROOT @ ROOT.T
 
 
-class Ideal:
-    """x0_hat(x_t, t, label) in closed form, worked out in float64; keeps what it was called with."""
+def affine(shape, dtype="float64", low=None, high=None, offset=OFFSET, scale=SCALE):
+    return Codec(Space(shape, dtype, low, high), offset, scale)
 
-    device = torch.device("cpu")
 
-    def __init__(self, schedule, data, x0_hat):
-        self.schedule, self.data, self.x0_hat = schedule, data, x0_hat
-        self.calls = []
+class Nothing(torch.nn.Module):
+    def forward(self, x, c_noise, cond):
+        raise AssertionError("the ideal denoiser needs no network")
 
-    def __call__(self, x_t, t, label=None):
+
+class Ideal(Denoiser):
+    """x0_hat(y, sigma, cond) in closed form, worked out in float64; keeps what it was called with."""
+
+    def __init__(self, schedule, codec, x0_hat, conditions=None):
+        super().__init__(Nothing(), schedule, "x0", codec, conditions)
+        self.x0_hat, self.calls = x0_hat, []
+
+    def forward(self, x_t, t, cond=None):
         assert x_t.dtype == torch.float32
         assert len(x_t) == 16
-        self.calls.append((x_t.detach(), np.asarray(t), label))
+        self.calls.append((x_t.detach(), np.asarray(t), cond))
         bar = torch.tensor(np.broadcast_to(self.schedule.alpha_bar_at(t), len(x_t)).copy())[:, None]
         y = x_t.double().flatten(1) / bar.sqrt()
-        return self.x0_hat(y, ((1 - bar) / bar).sqrt(), label).reshape(x_t.shape).float()
+        return self.x0_hat(y, ((1 - bar) / bar).sqrt(), cond).reshape(x_t.shape).float()
 
 
-def gaussian(schedule=NOISY, data=FLOATS, mean=MEAN, cov=COV):
+def gaussian(schedule=NOISY, codec=FLOATS, mean=MEAN, cov=COV):
     """For data N(mean, cov) in model space: x0_hat = mean + cov (cov + sigma^2)^-1 (y - mean)."""
     values, vectors = np.linalg.eigh(cov)
     values, vectors, mean = (torch.from_numpy(a) for a in (values, vectors, np.asarray(mean)))
 
-    def x0_hat(y, sigma, label):
+    def x0_hat(y, sigma, cond):
         return mean + ((y - mean) @ vectors * (values / (values + sigma**2))) @ vectors.T
 
-    return Ideal(schedule, data, x0_hat)
+    return Ideal(schedule, codec, x0_hat)
 
 
-def mixture(centres, widths, schedule=NOISY, data=FLOATS):
-    """For an even mixture of N(centre, width^2 I): each component's mean, weighed by its posterior."""
-    centres, widths = torch.tensor(centres).double(), torch.tensor(widths).double()
+def mixture(centers, widths, schedule=NOISY, codec=FLOATS):
+    """For an even mixture of N(center, width^2 I): each component's mean, weighed by its posterior."""
+    centers, widths = torch.tensor(centers).double(), torch.tensor(widths).double()
 
-    def x0_hat(y, sigma, label):
+    def x0_hat(y, sigma, cond):
         v = widths**2 + sigma**2  # (B, K)
-        away = y[:, None] - centres
+        away = y[:, None] - centers
         share = torch.softmax(-away.square().sum(2) / (2 * v) - y.shape[1] / 2 * v.log(), 1)
-        means = centres + (widths**2 / v)[..., None] * away
+        means = centers + (widths**2 / v)[..., None] * away
         return (share[..., None] * means).sum(1)
 
-    return Ideal(schedule, data, x0_hat)
+    return Ideal(schedule, codec, x0_hat)
 
 
-def to_images(x_0, spec=FLOATS):
-    return (SCALE * x_0 + OFFSET).reshape(-1, *spec.shape)
+def to_images(x_0, codec=FLOATS):
+    return (SCALE * x_0 + OFFSET).reshape(-1, *codec.space.shape)
 
 
 def gaussian_images(n, seed=0):
@@ -103,7 +115,7 @@ def gaussian_terms(schedule, variance):
 @pytest.mark.parametrize("variance", ["posterior", "beta"])
 def test_every_term_of_the_bound_of_a_gaussian_is_the_exact_one(variance):
     schedule = Schedule.cosine(20)
-    found = bound(gaussian(schedule), gaussian_images(3000), draws=400, variance=variance)
+    found = variational_bound(gaussian(schedule), gaussian_images(3000), draws=400, variance=variance)
     exact = gaussian_terms(schedule, variance)
     assert abs(found.bits_per_dim - exact.sum()) < 3 * found.error < 0.06 * exact.sum()
     assert np.abs(found.terms - exact).max() < 3 * found.error
@@ -119,21 +131,23 @@ def test_every_term_of_the_bound_of_a_gaussian_is_the_exact_one(variance):
 def test_the_better_variance_is_taken_unless_one_is_given():
     schedule = Schedule.linear(20)
     images = gaussian_images(100)
-    best, *both = (bound(gaussian(schedule), images, variance=v) for v in (None, "posterior", "beta"))
+    best, *both = (
+        variational_bound(gaussian(schedule), images, variance=v) for v in (None, "posterior", "beta")
+    )
     lower, higher = sorted(both, key=lambda b: b.bits_per_dim)
     assert (best.bits_per_dim, best.variance) == (lower.bits_per_dim, lower.variance)
     assert lower.bits_per_dim < higher.bits_per_dim
 
 
 def test_the_bound_is_above_the_entropy_and_comes_down_to_it():
-    spec = DataSpec((1, 64, 64), "float64", None, None, OFFSET, SCALE)
+    codec = affine((1, 64, 64))
     x_0 = 0.5 * np.random.default_rng(0).standard_normal((200, 64 * 64))
     entropy = math.log2(2 * math.pi * math.e * 0.5**2) / 2 + math.log2(SCALE)
     gaps = []
     for T in (10, 40, 160):
         schedule = Schedule.cosine(T)
-        ideal = Ideal(schedule, spec, lambda y, sigma, label: 0.25 / (0.25 + sigma**2) * y)
-        found = bound(ideal, to_images(x_0, spec), draws=3200 // T, variance="beta")
+        ideal = Ideal(schedule, codec, lambda y, sigma, cond: 0.25 / (0.25 + sigma**2) * y)
+        found = variational_bound(ideal, to_images(x_0, codec), draws=3200 // T, variance="beta")
         bar = schedule.alpha_bar[1:]
         exact = bound_terms(schedule, 0.25, 0.25 * (1 - bar) / (0.25 * bar + 1 - bar)).sum() / math.log(2)
         gaps.append(found.bits_per_dim - entropy)
@@ -146,9 +160,13 @@ def test_with_errors_that_are_known_every_term_is_exact_and_has_no_error():
     schedule, a = Schedule.cosine(30), 0.25
     delta = 0.2 * schedule.alpha_bar[::-1]
     ideal = Ideal(schedule, FLOATS, None)
-    ideal.x0_hat = lambda y, sigma, label: a + torch.from_numpy(delta[ideal.calls[-1][1]])[:, None] + 0 * y
+    ideal.x0_hat = lambda y, sigma, cond: (
+        a + torch.from_numpy(delta[ideal.calls[-1][1].astype(int)])[:, None] + 0 * y
+    )
     for variance in ("posterior", "beta"):
-        found = bound(ideal, np.full((5, 1, 2, 2), SCALE * a + OFFSET), draws=2, variance=variance)
+        found = variational_bound(
+            ideal, np.full((5, 1, 2, 2), SCALE * a + OFFSET), draws=2, variance=variance
+        )
         exact = bound_terms(schedule, a**2, delta[1:] ** 2, variance) / math.log(2)
         exact[0] += math.log2(SCALE)
         np.testing.assert_allclose(found.terms, exact, rtol=1e-5, atol=1e-6)
@@ -160,14 +178,14 @@ def test_with_errors_that_are_known_every_term_is_exact_and_has_no_error():
 )
 def test_the_error_of_the_bound_is_as_large_as_it_says(n, draws, dtype):
     """Over new images and noises; half of the images are far easier than the others, at all times."""
-    spec = DataSpec((1, 1, 1), dtype, -90, 90, OFFSET, SCALE)
-    ideal = mixture([[-3.0], [3.0]], [1.0, 0.05], Schedule.linear(20), spec)
+    codec = affine((1, 1, 1), dtype, -90, 90)
+    ideal = mixture([[-3.0], [3.0]], [1.0, 0.05], Schedule.linear(20), codec)
     rng = np.random.default_rng(1)
     found = []
     for seed in range(60):
         easy = rng.random((n, 1, 1, 1)) < 0.5
         x_0 = np.where(easy, 3, -3) + np.where(easy, 0.05, 1) * rng.standard_normal((n, 1, 1, 1))
-        found.append(bound(ideal, spec.to_data(x_0), draws=draws, variance="beta", seed=seed))
+        found.append(variational_bound(ideal, codec.decode(x_0), draws=draws, variance="beta", seed=seed))
     spread = np.std([b.bits_per_dim for b in found], ddof=1)
     ratio = np.sqrt(np.mean([b.error**2 for b in found])) / spread
     assert 0.75 < ratio < 1.35
@@ -176,11 +194,13 @@ def test_the_error_of_the_bound_is_as_large_as_it_says(n, draws, dtype):
 def test_the_error_knows_of_the_priors_term():
     """A perfect denoiser on two images of different size: L_T alone differs, where x_T keeps half of x_0."""
     schedule = Schedule.from_alpha_bar([1.0, 0.9, 0.5])
-    spec = DataSpec((1, 2, 2), "float64", None, None, OFFSET, SCALE, classes=("small", "large"))
     size = torch.tensor([0.1, 2.0], dtype=torch.float64)
-    ideal = Ideal(schedule, spec, lambda y, sigma, label: size[label][:, None] + 0 * y)
+    conditions = {"class": ClassCondition(names=("small", "large"))}
+    ideal = Ideal(
+        schedule, FLOATS, lambda y, _, cond: cond["class"].double() @ size[:, None] + 0 * y, conditions
+    )
     labels = np.arange(20) % 2
-    found = bound(ideal, to_images(np.repeat(size.numpy()[labels], 4)), labels)
+    found = variational_bound(ideal, to_images(np.repeat(size.numpy()[labels], 4)), {"class": labels})
     squares = size.numpy()[labels] ** 2
     error = 0.5 / 2 * squares.std(ddof=1) / math.sqrt(20) / math.log(2)
     assert found.error == pytest.approx(error, rel=1e-3)
@@ -188,56 +208,55 @@ def test_the_error_knows_of_the_priors_term():
 
 def test_the_error_knows_of_the_decoders_bins():
     """T = 1 and images of one size: L_0 alone differs, as a guess of 10 is nearer to 20 than to -20."""
-    spec, schedule = DataSpec((1, 1, 1), "int16", -50, 50, 0.0, 25.0), Schedule.from_alpha_bar([1.0, 0.5])
-    ideal = Ideal(schedule, spec, lambda y, sigma, label: 10 / 25 + 0 * y)
+    codec, schedule = affine((1, 1, 1), "int16", -50, 50, 0.0, 25.0), Schedule.from_alpha_bar([1.0, 0.5])
+    ideal = Ideal(schedule, codec, lambda y, sigma, cond: 10 / 25 + 0 * y)
     images = np.resize([20, -20], (20, 1, 1, 1)).astype(np.int16)
     std = math.sqrt(0.5) * 25
     bits = [
         -math.log2(normal_cdf((v + 0.5 - 10) / std) - normal_cdf((v - 0.5 - 10) / std)) for v in (20, -20)
     ]
-    found = bound(ideal, images, draws=40)  # each image twice
+    found = variational_bound(ideal, images, draws=40)  # each image twice
     assert found.decoder == pytest.approx(np.mean(bits), rel=1e-5)
     assert found.error == pytest.approx(
         (bits[1] - bits[0]) / 2 / math.sqrt(19) * math.sqrt(40 / 39), rel=1e-4
     )
 
 
-def pixel(value, spec, guess, schedule):
+def pixel(value, codec, guess, schedule):
     """L_0 of one pixel's value in bits, by a denoiser that says `guess` whatever it sees."""
-    ideal = Ideal(schedule, spec, lambda y, sigma, label: (guess - spec.offset) / spec.scale + 0 * y)
-    found = bound(ideal, np.full((2, 1, 1, 1), value, spec.dtype), draws=2)
+    ideal = Ideal(schedule, codec, lambda y, sigma, cond: (guess - codec.offset[0]) / codec.scale[0] + 0 * y)
+    found = variational_bound(ideal, np.full((2, 1, 1, 1), value, codec.space.dtype), draws=2)
     assert found.what == "probability mass of whole numbers"
     return found.decoder
 
 
 @pytest.mark.parametrize(
-    ("spec", "values", "guess"),
+    ("codec", "values", "guess"),
     [
-        (DataSpec((1, 1, 1)), range(256), 252.5),
-        (DataSpec((1, 1, 1), "int16", -3, 6, 0.0, 2.0), range(-3, 7), 2.4),
-        (DataSpec((1, 1, 1), "int16", None, None, 0.0, 10.0), range(-60, 61), 3.0),
+        (fit_codec(Space((1, 1, 1))), range(256), 252.5),
+        (affine((1, 1, 1), "int16", -3, 6, 0.0, 2.0), range(-3, 7), 2.4),
+        (affine((1, 1, 1), "int16", None, None, 0.0, 10.0), range(-60, 61), 3.0),
     ],
     ids=["bytes", "another range", "no range"],
 )
-def test_the_decoders_probabilities_of_all_numbers_sum_to_one(spec, values, guess):
+def test_the_decoders_probabilities_of_all_numbers_sum_to_one(codec, values, guess):
     schedule = Schedule.cosine(2)
-    std = sigma_1(schedule) * spec.scale
-    bits = [pixel(value, spec, guess, schedule) for value in values]
+    std = sigma_1(schedule) * codec.scale[0]
+    bits = [pixel(value, codec, guess, schedule) for value in values]
     assert np.exp2(-np.array(bits)).sum() == pytest.approx(1, abs=1e-6)
     i = len(values) // 2
     mass = [normal_cdf((values[i] + side - guess) / std) for side in (-0.5, 0.5)]
     assert bits[i] == pytest.approx(-math.log2(mass[1] - mass[0]), rel=1e-4)
-    if spec.high is not None:
-        assert bits[-1] == pytest.approx(
-            -math.log2(1 - normal_cdf((spec.high - 0.5 - guess) / std)), rel=1e-4
-        )
+    if codec.space.high is not None:
+        highest = -math.log2(1 - normal_cdf((codec.space.high[0] - 0.5 - guess) / std))
+        assert bits[-1] == pytest.approx(highest, rel=1e-4)
 
 
 def test_bytes_of_one_known_image_cost_the_decoders_bin_alone():
     """A perfect denoiser: L_0 is the mass within half a byte, L_1 … L_{T-1} are 0, L_T its closed form."""
-    schedule, spec = Schedule.linear(100), DataSpec((1, 2, 2))
-    ideal = Ideal(schedule, spec, lambda y, sigma, label: (100 - 127.5) / 127.5 + 0 * y)
-    found = bound(ideal, np.full((3, 1, 2, 2), 100, np.uint8))
+    schedule = Schedule.linear(100)
+    ideal = Ideal(schedule, BYTES, lambda y, sigma, cond: (100 - 127.5) / 127.5 + 0 * y)
+    found = variational_bound(ideal, np.full((3, 1, 2, 2), 100, np.uint8))
     half_a_byte = 0.5 / (127.5 * sigma_1(schedule))
     assert found.decoder == pytest.approx(-math.log2(math.erf(half_a_byte / math.sqrt(2))), rel=1e-5)
     assert found.between == pytest.approx(0, abs=1e-6)
@@ -292,17 +311,17 @@ def test_hutchinsons_trace_is_right_on_average():
 
 
 def test_the_ode_gives_the_density_of_a_mixture_with_order_4():
-    centres, widths = [[-1.0, 0.2], [0.8, 0.5], [0.3, -0.9]], [0.3, 0.2, 0.4]
-    spec = DataSpec((1, 1, 2), "float32", None, None, OFFSET, SCALE)
+    centers, widths = [[-1.0, 0.2], [0.8, 0.5], [0.3, -0.9]], [0.3, 0.2, 0.4]
+    codec = affine((1, 1, 2), "float32")
     x_0 = np.random.default_rng(0).uniform(-1.2, 1.2, (16, 2))
     v = np.square(widths) + float(np.exp(-2 * NOISY.lam_at(1)))
-    squares = np.square(x_0[:, None] - np.array(centres)).sum(2)
+    squares = np.square(x_0[:, None] - np.array(centers)).sum(2)
     nats = -np.log((np.exp(-squares / (2 * v)) / (2 * math.pi * v)).mean(1))
     exact = nats / (2 * math.log(2)) + math.log2(SCALE)
     errors, told = [], []
     for steps in (16, 32, 64):
         found = ode_likelihood(
-            mixture(centres, widths, data=spec), to_images(x_0, spec), steps=steps, exact=True
+            mixture(centers, widths, codec=codec), to_images(x_0, codec), steps=steps, exact=True
         )
         errors.append(np.abs(found.per_image - exact).mean())
         told.append(found.integration_error)
@@ -315,25 +334,25 @@ def test_the_ode_gives_the_density_of_a_mixture_with_order_4():
 
 def test_even_bytes_cost_eight_bits():
     """Uniform on 0..255, made continuous, is uniform on [-1/2, 255 1/2): 8 bits away from the ends."""
-    spec, edge = DataSpec((1, 2, 2)), 128 / 127.5
+    edge = 128 / 127.5
 
-    def x0_hat(y, sigma, label):
+    def x0_hat(y, sigma, cond):
         low, high = (-edge - y) / sigma, (edge - y) / sigma
         density = (torch.exp(-(low**2) / 2) - torch.exp(-(high**2) / 2)) / math.sqrt(2 * math.pi)
         return y + sigma * density / (torch.special.ndtr(high) - torch.special.ndtr(low))
 
     images = np.random.default_rng(0).integers(40, 216, (16, 1, 2, 2)).astype(np.uint8)
-    found = ode_likelihood(Ideal(NOISY, spec, x0_hat), images, steps=64, exact=True)
+    found = ode_likelihood(Ideal(NOISY, BYTES, x0_hat), images, steps=64, exact=True)
     np.testing.assert_allclose(found.per_image, 8, atol=1e-3)
     assert found.what == "density of whole numbers + uniform noise in [-1/2, 1/2)"
 
 
 def test_whole_numbers_get_uniform_noise_and_floats_none():
-    spec = DataSpec((1, 2, 2), "int16", -50, 50, OFFSET, SCALE)
+    codec = affine((1, 2, 2), "int16", -50, 50)
     images = np.rint(gaussian_images(40, seed=1)).astype(np.int16)
     noise = {}
     for seed in (0, 1):
-        ideal = gaussian(data=spec)
+        ideal = gaussian(codec=codec)
         found = ode_likelihood(ideal, images, steps=48, exact=True, seed=seed)
         firsts = [x for x, t, _ in ideal.calls if t == pytest.approx(1)]
         assert len(firsts) == 6  # 3 batches, whole and half the steps
@@ -355,47 +374,61 @@ def test_whole_numbers_get_uniform_noise_and_floats_none():
 # --- both ----------------------------------------------------------------------------------------
 
 
-def test_each_image_goes_with_its_label():
-    """Class c is N(m_c, 0.1^2) far from the others: right labels cost least, and no label is one too."""
-    spec = DataSpec((1, 2, 2), "float64", None, None, OFFSET, SCALE, classes=("a", "b", "c"))
-    means = torch.tensor([-2.0, 0.0, 2.0, 5.0], dtype=torch.float64)  # the last is label -1's
+def test_each_image_goes_with_what_it_is_told():
+    """Class c is N(m_c, 0.1^2) far from the others: right ones cost least, and telling none is one too."""
+    names = {"class": ClassCondition(names=("a", "b", "c"))}
+    means = torch.tensor([-2.0, 0.0, 2.0], dtype=torch.float64)
 
-    def x0_hat(y, sigma, label):
-        m = means[label][:, None]
+    def x0_hat(y, sigma, cond):
+        told = cond["class"].double()
+        m = told @ means[:, None] + 5 * (1 - told.sum(1, keepdim=True))  # 5 for whoever is not told
         return m + 0.01 / (0.01 + sigma**2) * (y - m)
 
     labels = np.arange(40) % 3
     x_0 = means.numpy()[labels][:, None] + 0.1 * np.random.default_rng(0).standard_normal((40, 4))
-    ideal = Ideal(NOISY, spec, x0_hat)
+    ideal = Ideal(NOISY, FLOATS, x0_hat, names)
     exact = 0.5 * math.log2(2 * math.pi * 0.01) + math.log2(SCALE)
     exact += 0.5 / math.log(2)
-    for of in (lambda y: bound(ideal, to_images(x_0), y), lambda y: ode_likelihood(ideal, to_images(x_0), y)):
+    for measure in (variational_bound, ode_likelihood):
+
+        def of(values, measure=measure, ideal=ideal):
+            return measure(ideal, to_images(x_0), {"class": values})
+
         assert of(labels).bits_per_dim == pytest.approx(exact, abs=0.3)
         assert of((labels + 1) % 3).bits_per_dim > 50
-        with pytest.raises(ValueError, match=r"whole numbers within 0\.\.2; got int64 of shape \(40,\)"):
+        with pytest.raises(ValueError, match=r"whole number within 0\.\.2, one a sample, got \[-1, 0, 1"):
             of(labels - 1)
-    ideal.label_dropout = 0.1
-    assert ode_likelihood(ideal, to_images(x_0), labels * 0 - 1).bits_per_dim > 50
+        with pytest.raises(ValueError, match="always needs to be told the class"):
+            of([None] * 40)
+    hidden = Ideal(NOISY, FLOATS, x0_hat, {"class": ClassCondition(names=("a", "b", "c"), dropout=0.1)})
+    assert ode_likelihood(hidden, to_images(x_0), {"class": [None] * 40}).bits_per_dim > 50
+    assert ode_likelihood(hidden, to_images(x_0)).bits_per_dim > 50
 
 
 def test_an_image_is_the_same_in_any_batch():
     data, denoiser = tiny_data(20), tiny_denoiser("v")
-    images, labels = data.images[:20], np.asarray(data.labels[:20])
-    whole = ode_likelihood(denoiser, images, labels, steps=2).per_image
+    images, labels = data.images[:20], np.asarray(data.values["class"][:20])
+
+    def bits(n, **how):
+        return ode_likelihood(denoiser, images[:n], {"class": labels[:n]}, steps=2, **how).per_image
+
+    whole = bits(20)
     for n in (2, 5, 18):
-        assert np.array_equal(ode_likelihood(denoiser, images[:n], labels[:n], steps=2).per_image, whole[:n])
-    assert not np.any(ode_likelihood(denoiser, images, labels, steps=2, seed=1).per_image == whole)
-    a, b, c = (bound(denoiser, images, labels, draws=2, seed=seed) for seed in (0, 0, 1))
+        assert np.array_equal(bits(n), whole[:n])
+    assert not np.any(bits(20, seed=1) == whole)
+    a, b, c = (
+        variational_bound(denoiser, images, {"class": labels}, draws=2, seed=seed) for seed in (0, 0, 1)
+    )
     assert np.array_equal(a.terms, b.terms)
     assert not np.any(a.terms[:-1] == c.terms[:-1])
 
 
 def test_a_networks_exact_trace_is_what_probes_say_on_average():
     data, denoiser = tiny_data(16, size=4), tiny_denoiser("v")
-    denoiser.data = data.spec
+    denoiser.codec = fit_codec(data.space)
     with torch.no_grad():  # the weights are frozen and the caller wants no gradients
         of = [
-            ode_likelihood(denoiser, data.images[:16], data.labels[:16], steps=2, **how).per_image
+            ode_likelihood(denoiser, data.images[:16], data.values, steps=2, **how).per_image
             for how in ({"exact": True}, {"probes": 8})
         ]
     off = of[1] - of[0]
@@ -403,8 +436,79 @@ def test_a_networks_exact_trace_is_what_probes_say_on_average():
     assert all(p.grad is None for p in denoiser.parameters())
 
 
+SHAPES = [(5,), (2, 64), (1, 4, 8, 8)]
+
+
+def a_channel(shape, dtype="float64"):
+    """A codec with another scale and offset for each channel."""
+    return affine(
+        shape, dtype, offset=tuple(range(shape[0])), scale=tuple(0.5 * 3**c for c in range(shape[0]))
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_samples_of_any_rank_have_their_densitys_bits(shape):
+    """For N(0, 1) in model space, each channel scaled in its own way; exactly the closed form's."""
+    codec, D = a_channel(shape), math.prod(shape)
+    ideal = Ideal(NOISY, codec, lambda y, sigma, cond: y / (1 + sigma**2))
+    x_0 = np.random.default_rng(0).standard_normal((20, *shape))
+    images = codec.decode(x_0)
+    found = ode_likelihood(ideal, images, steps=16)
+    variance = 1 + float(np.exp(-2 * NOISY.lam_at(1)))
+    nats = (np.square(x_0).reshape(20, -1).mean(1) / variance + math.log(2 * math.pi * variance)) / 2
+    np.testing.assert_allclose(found.per_image, nats / math.log(2) + codec.log2_scale, atol=1e-3)
+    sigma = np.exp(-NOISY.lam_at(1)) * np.array(codec.scale)
+    np.testing.assert_allclose(found.sigma, sigma if len(set(codec.scale)) > 1 else sigma[0])
+    bound = variational_bound(ideal, images, draws=3)
+    assert found.bits_per_dim - 0.05 < bound.bits_per_dim < found.bits_per_dim + 0.3 + 5 / D
+    assert len(bound.terms) == NOISY.T + 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_whole_numbers_of_any_rank_cost_their_bins_mass(shape):
+    """With a denoiser that knows them, and channels of other scales: L_0 is the mean of the closed form's."""
+    codec, schedule = a_channel(shape, "int32"), Schedule.cosine(2)
+    guess = torch.from_numpy(codec.encode(np.zeros((1, *shape))).astype(np.float64)).flatten(1)
+    ideal = Ideal(schedule, codec, lambda y, sigma, cond: guess + 0 * y)
+    found = variational_bound(ideal, np.zeros((3, *shape), np.int32), draws=2)
+    std = sigma_1(schedule) * np.array(codec.scale)
+    bits = [-math.log2(math.erf(0.5 / one / math.sqrt(2))) for one in std]
+    assert found.decoder == pytest.approx(np.mean(bits), rel=1e-4)
+
+
+def test_two_conditions_at_once_each_say_their_part():
+    """The mean of a sample is the sum of what both say; without one of them it costs much more."""
+    names = {
+        "place": ClassCondition(names=("a", "b"), dropout=0.1),
+        "time": ClassCondition(names=("x", "y", "z"), dropout=0.1),
+    }
+    means = {"place": torch.tensor([-1.0, 1.0]).double(), "time": torch.tensor([-3.0, 0.0, 3.0]).double()}
+
+    def x0_hat(y, sigma, cond):
+        m = sum(cond[name].double() @ means[name][:, None] for name in means)
+        return m + 0.01 / (0.01 + sigma**2) * (y - m)
+
+    ideal, rng = Ideal(NOISY, FLOATS, x0_hat, names), np.random.default_rng(0)
+    values = {"place": rng.integers(0, 2, 36), "time": rng.integers(0, 3, 36)}
+    x_0 = sum(means[name].numpy()[values[name]] for name in means)[:, None] + 0.1 * rng.standard_normal(
+        (36, 4)
+    )
+    entropy = 0.5 * math.log2(2 * math.pi * math.e * 0.01) + math.log2(SCALE)
+    for measure in (variational_bound, ode_likelihood):
+        assert measure(ideal, to_images(x_0), values).bits_per_dim == pytest.approx(entropy, abs=0.3)
+        for name in names:
+            assert measure(ideal, to_images(x_0), {**values, name: [None] * 36}).bits_per_dim > 20
+
+
+def test_the_likelihood_says_what_its_bits_compare_with():
+    images = gaussian_images(2)
+    found = ode_likelihood(gaussian(), images, steps=2)
+    assert f"standard deviation {found.sigma:.3g} in the data's units" in found.note
+    assert "only between models of one schedule" in found.note
+
+
 def test_progress_counts_to_the_end():
-    for measure in (bound, ode_likelihood):
+    for measure in (variational_bound, ode_likelihood):
         seen = []
         measure(gaussian(Schedule.linear(20)), gaussian_images(18), progress=lambda *at: seen.append(at))
         total = len(seen)
@@ -412,12 +516,9 @@ def test_progress_counts_to_the_end():
         assert total > 2
 
 
-BYTES = DataSpec((1, 2, 2))
-
-
-@pytest.mark.parametrize("measure", [bound, ode_likelihood])
+@pytest.mark.parametrize("measure", [variational_bound, ode_likelihood])
 @pytest.mark.parametrize(
-    ("spec", "images", "message"),
+    ("codec", "images", "message"),
     [
         (
             FLOATS,
@@ -430,25 +531,25 @@ BYTES = DataSpec((1, 2, 2))
         (
             BYTES,
             np.full((2, 1, 2, 2), 0.5),
-            r"whole numbers within 0\.\.255, got numbers from 0.5 to 0.5; give",
+            r"whole numbers within 0 to 255, got numbers from 0.5 to 0.5; give",
         ),
         (BYTES, np.full((2, 1, 2, 2), -1), "got numbers from -1 to -1"),
         (BYTES, np.full((2, 1, 2, 2), 256), "got numbers from 256 to 256"),
     ],
 )
-def test_images_that_are_not_the_models_are_refused(measure, spec, images, message):
+def test_images_that_are_not_the_models_are_refused(measure, codec, images, message):
     with pytest.raises(ValueError, match=message):
-        measure(gaussian(data=spec), images)
+        measure(gaussian(codec=codec), images)
 
 
 @pytest.mark.parametrize(
     ("measure", "arguments", "message"),
     [
-        (bound, {"draws": 1}, "draws must be a whole number of at least 2, got 1"),
-        (bound, {"variance": "big"}, "known: posterior, beta"),
-        (bound, {"seed": -1}, "seed must be"),
-        (bound, {"labels": [0, 1]}, "no classes: leave out the labels"),
-        (ode_likelihood, {"labels": [0, 1]}, "no classes: leave out the labels"),
+        (variational_bound, {"draws": 1}, "draws must be a whole number of at least 2, got 1"),
+        (variational_bound, {"variance": "big"}, "known: posterior, beta"),
+        (variational_bound, {"seed": -1}, "seed must be"),
+        (variational_bound, {"values": {"class": [0, 1]}}, "unknown condition 'class'; known: none"),
+        (ode_likelihood, {"values": {"class": [0, 1]}}, "unknown condition 'class'; known: none"),
         (ode_likelihood, {"seed": 0.5, "exact": True}, "seed must be"),
         (ode_likelihood, {"steps": 1}, "steps must be a whole number of at least 2, got 1"),
         (ode_likelihood, {"steps": True}, "steps must be"),
@@ -466,8 +567,12 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(measure, arguments,
     assert not ideal.calls
 
 
-def test_a_model_with_classes_wants_labels():
+def test_a_model_that_is_always_told_the_class_wants_it():
     denoiser, images = tiny_denoiser(), tiny_data().images
-    for labels, got in ((None, "none"), ([0], r"int64 of shape \(1,\)"), (np.full(40, 0.0), "float64 of")):
-        with pytest.raises(ValueError, match=rf"a label for each of the 40 images, .*0\.\.1; got {got}"):
-            bound(denoiser, images, labels)
+    for values, message in (
+        (None, "always needs to be told the class"),
+        ({"class": [0]}, "class needs a value for each of 40 samples, got 1"),
+        ({"class": np.full(40, 0.0)}, r"whole number within 0\.\.1, one a sample, got \[0\.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            variational_bound(denoiser, images, values)

@@ -142,7 +142,7 @@ def test_kid_is_unbiased_and_its_interval_covers():
         assert 0.85 < ratio < 1.3 if shift else 1.2 < ratio < 1.7
 
 
-# --- neighbours ----------------------------------------------------------------------------------
+# --- neighbors ----------------------------------------------------------------------------------
 
 
 def plain_prdc(a, b, k=3, k_density=5):
@@ -165,7 +165,7 @@ def plain_prdc(a, b, k=3, k_density=5):
 
 
 @pytest.mark.parametrize("k", [{}, {"k": 1, "k_density": 2}, {"k": 6, "k_density": 4}])
-def test_neighbours_are_those_of_plain_loops(small_blocks, k):
+def test_neighbors_are_those_of_plain_loops(small_blocks, k):
     a, b = normal(31, 3, 0.7), normal(43, 3)
     assert prdc(a, b, **k) == pytest.approx(plain_prdc(a, b, **k), rel=1e-12)
 
@@ -178,7 +178,7 @@ def test_ties_and_duplicates_are_those_of_exact_arithmetic(small_blocks):
         assert prdc(a / 8, b / 8) == pytest.approx(plain_prdc(a, b), rel=1e-12)
 
 
-def test_a_row_is_not_its_own_neighbour_and_its_duplicates_are():
+def test_a_row_is_not_its_own_neighbor_and_its_duplicates_are():
     places = np.arange(6.0)[:, None] * 10
     twice = np.repeat(places, 2, axis=0)
     beside = places + 0.1

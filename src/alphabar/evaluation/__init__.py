@@ -1,12 +1,13 @@
-"""Is it good, and what is wrong with it."""
+"""Is it good? Scores, the error by noise level, likelihoods, and checks of what was learned."""
 
-from .card import Comparison, card, compare
-from .diagnose import Diagnosis, Finding, diagnose
-from .features import Features, open_features
-from .levels import Levels, levels
+from .baselines import EmpiricalDenoiser, GaussianDenoiser
+from .bound import Bound, variational_bound
+from .comparison import Comparison, compare
+from .conditioning import Conditioning, check_conditioning
+from .features import FEATURES, Features, open_features
 from .likelihood import Likelihood, ode_likelihood
-from .memorisation import Memorisation, memorisation
-from .probe import Probe, condition_probe
+from .memorization import Memorization, check_memorization
+from .noise_levels import NoiseLevels, error_by_noise_level, same_conditions
 from .scores import (
     classifier_two_sample,
     frechet_distance,
@@ -15,31 +16,30 @@ from .scores import (
     sliced_wasserstein,
 )
 from .table import SCORES
-from .variational import Bound, bound
 
 __all__ = [
+    "FEATURES",
     "SCORES",
     "Bound",
     "Comparison",
-    "Diagnosis",
+    "Conditioning",
+    "EmpiricalDenoiser",
     "Features",
-    "Finding",
-    "Levels",
+    "GaussianDenoiser",
     "Likelihood",
-    "Memorisation",
-    "Probe",
-    "bound",
-    "card",
+    "Memorization",
+    "NoiseLevels",
+    "check_conditioning",
+    "check_memorization",
     "classifier_two_sample",
     "compare",
-    "condition_probe",
-    "diagnose",
+    "error_by_noise_level",
     "frechet_distance",
     "kid",
-    "levels",
-    "memorisation",
     "ode_likelihood",
     "open_features",
     "prdc",
+    "same_conditions",
     "sliced_wasserstein",
+    "variational_bound",
 ]

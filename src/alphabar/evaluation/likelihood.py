@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..data.spec import DataSpec
-from ..denoiser import Denoiser
+from .. import rng
 from ..errors import check_whole
-from ..random import check_seed, stream
-from ..sampling.slots import SLOTS
+from ..model import Cond, Denoiser
+from ..model.batched import SIZE, Progress, batches
+from ..model.conditions import take
 from ..theory.schedule import Schedule
+from .keys import DEQUANTIZATION, PROBE
 
 DENSITY = "density"
-DEQUANTISED = "density of whole numbers + uniform noise in [-1/2, 1/2)"
-ORDER, NOISE, DEQUANTISATION, PROBE = range(2**32, 2**32 + 4)  # streams beyond those of other measures
+DEQUANTIZED = "density of whole numbers + uniform noise in [-1/2, 1/2)"
 
-Progress = Callable[[int, int], None]
 Traced = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
 
@@ -30,14 +30,14 @@ class Likelihood:
 
     Attributes:
         bits_per_dim: the mean of `per_image`.
-        error: its standard error, over images, dequantisation and probes.
+        error: its standard error, over images, dequantization and probes.
         per_image: -log2 p(image) / D, shape (n,).
         integration_error: the mean of |per_image - that with half the steps|, which is more than what
             `per_image` itself is off by: 3 times as much for a digits model at 32 steps, and 15 times
             where x0_hat is smooth in lambda (a network's is not, between the whole times it knows).
         what: the bits are of the images, or of whole numbers made continuous.
         start, sigma: p is the law of the data with the noise of time `start`, of standard deviation
-            sigma in units of data space.
+            sigma in units of data space: one number, or one a channel where channels are scaled apart.
         steps: of the integration.
         probes: of each image's trace; None if it is exact.
         n: images.
@@ -49,16 +49,27 @@ class Likelihood:
     integration_error: float
     what: str
     start: float
-    sigma: float
+    sigma: float | tuple[float, ...]
     steps: int
     probes: int | None
     n: int
+
+    @property
+    def note(self) -> str:
+        """What the bits can't be compared with."""
+        widths = self.sigma if isinstance(self.sigma, tuple) else (self.sigma,)
+        some = ", ".join(f"{sigma:.3g}" for sigma in widths[:5]) + (" …" if len(widths) > 5 else "")
+        return (
+            f"the likelihood is that of the data with the noise of t = {self.start:g}, of standard deviation "
+            f"{some} in the data's units: a perfect model's bits can't fall below that noise's, so compare "
+            "them only between models of one schedule"
+        )
 
 
 def ode_likelihood(
     denoiser: Denoiser,
     images: np.ndarray,
-    labels: np.ndarray | None = None,
+    values: Mapping[str, Any] | None = None,
     *,
     steps: int = 32,
     start: float = 1.0,
@@ -81,21 +92,52 @@ def ode_likelihood(
 
     Args:
         denoiser: the model, differentiable in x_t.
-        images: (n, C, H, W) in data space, such as held-out ones; 2 or more.
-        labels: (n,) their classes, if the model has some; -1 for none, if it was trained with that.
+        images: (n, *shape) in data space, such as held-out ones; 2 or more.
+        values: what they are told, as for `Denoiser.told`.
         steps: of the classical Runge-Kutta method of order 4, even in lambda; 2 or more. A step takes 4
             evaluations, and half the steps are done again for `integration_error`.
         start: time within (0, T] that the image stands for; below 1 is less noise than any that a
             network was trained on.
         exact: take the trace by D vector-Jacobian products, for few dimensions.
         probes: Rademacher vectors for the trace of each image otherwise (Hutchinson's estimate).
-        seed: of probes and dequantisation; image i has its own, whatever the others are.
+        seed: of probes and dequantization; image i has its own, whatever the others are.
         progress: called with (done, total) batches of 16 evaluations of x0_hat.
     """
+    _check(denoiser.schedule, steps, start, exact, probes)
+    rng.check_seed(seed)
+    codec, schedule = denoiser.codec, denoiser.schedule
+    x_0, cond = prepared(denoiser, images, values)
+    n, D = len(x_0), math.prod(codec.space.shape)
+    if codec.space.is_whole:
+        noise = rng.uniform(seed, "evaluation", np.arange(n), DEQUANTIZATION, shape=codec.space.shape)
+        x_0 = codec.encode(np.asarray(images) + noise - 0.5)
+    runs = (steps, steps // 2)
+    count = _counter(progress, 4 * sum(runs) * math.ceil(n / SIZE))
+    log_p = np.empty((2, n))
+    for k, seats in batches(n):
+        vectors = _vectors(seed, seats, codec.space.shape, None if exact else probes)
+        traced = _traced(denoiser, take(cond, seats), vectors, count)
+        for run, found in zip(runs, log_p, strict=True):
+            found[k] = _log_p(traced, schedule, x_0[seats], start, run)[: len(k)]
+    bits = codec.log2_scale - log_p / (D * math.log(2))
+    sigma = tuple(float(np.exp(-schedule.lam_at(start)) * scale) for scale in codec.scale)
+    return Likelihood(
+        bits_per_dim=float(bits[0].mean()),
+        error=float(bits[0].std(ddof=1) / math.sqrt(n)),
+        per_image=bits[0],
+        integration_error=float(np.abs(bits[0] - bits[1]).mean()),
+        what=DEQUANTIZED if codec.space.is_whole else DENSITY,
+        start=float(start),
+        sigma=sigma[0] if len(set(sigma)) == 1 else sigma,
+        steps=steps,
+        probes=None if exact else probes,
+        n=n,
+    )
+
+
+def _check(schedule: Schedule, steps: int, start: float, exact: bool, probes: int) -> None:
     check_whole("steps", steps, 2)
     check_whole("probes", probes, 1)
-    check_seed(seed)
-    spec, schedule = denoiser.data, denoiser.schedule
     if not 0 < start <= schedule.T:
         raise ValueError(
             f"start must be a time above 0 and at most T = {schedule.T}, got {start}; "
@@ -103,14 +145,11 @@ def ode_likelihood(
         )
     if exact and probes != 1:
         raise ValueError(f"an exact trace takes no probes, got probes = {probes}: give one or the other")
-    x_0, label = prepared(denoiser, images, labels)
-    n, D = len(x_0), math.prod(spec.shape)
-    if is_whole(spec):
-        noise = [stream(seed, "evaluation", i, DEQUANTISATION).random(spec.shape) - 0.5 for i in range(n)]
-        x_0 = spec.to_model(np.asarray(images) + np.stack(noise))
-    runs = (steps, steps // 2)
-    done, total = 0, 4 * sum(runs) * math.ceil(n / SLOTS)
-    log_p = np.empty((2, n))
+
+
+def _counter(progress: Progress | None, total: int) -> Callable[[], None]:
+    """A function to call once a batch."""
+    done = 0
 
     def count() -> None:
         nonlocal done
@@ -118,43 +157,28 @@ def ode_likelihood(
         if progress is not None:
             progress(done, total)
 
-    for k, seats in batches(n):
-        if exact:
-            vectors = np.eye(D).reshape(D, 1, *spec.shape)
-        else:
-            drawn = [stream(seed, "evaluation", i, PROBE).random((probes, *spec.shape)) < 0.5 for i in seats]
-            vectors = np.where(np.stack(drawn, 1), 1, -1) / math.sqrt(probes)
-        traced = _traced(denoiser, None if label is None else label[seats], vectors, count)
-        for run, found in zip(runs, log_p, strict=True):
-            found[k] = _log_p(traced, schedule, x_0[seats], start, run)[: len(k)]
-    bits = math.log2(spec.scale) - log_p / (D * math.log(2))
-    return Likelihood(
-        bits_per_dim=float(bits[0].mean()),
-        error=float(bits[0].std(ddof=1) / math.sqrt(n)),
-        per_image=bits[0],
-        integration_error=float(np.abs(bits[0] - bits[1]).mean()),
-        what=DEQUANTISED if is_whole(spec) else DENSITY,
-        start=float(start),
-        sigma=float(np.exp(-schedule.lam_at(start)) * spec.scale),
-        steps=steps,
-        probes=None if exact else probes,
-        n=n,
-    )
+    return count
 
 
-def _traced(
-    denoiser: Denoiser, label: np.ndarray | None, vectors: np.ndarray, count: Callable[[], None]
-) -> Traced:
-    """(x_t, lambda) → x0_hat and sum_v v · (dx0_hat/dx_t) v, over the vectors (K, B or 1, C, H, W)."""
+def _vectors(seed: int, seats: np.ndarray, shape: tuple[int, ...], probes: int | None) -> np.ndarray:
+    """The vectors v of sum_v v · J v, (K, B or 1, *shape): Rademacher's over sqrt(K), or all unit vectors."""
+    if probes is None:
+        D = math.prod(shape)
+        return np.eye(D).reshape(D, 1, *shape)
+    u = rng.uniform(seed, "evaluation", seats, PROBE, shape=(probes, *shape))
+    return np.where(u < 0.5, 1, -1).swapaxes(0, 1) / math.sqrt(probes)
+
+
+def _traced(denoiser: Denoiser, cond: Cond, vectors: np.ndarray, count: Callable[[], None]) -> Traced:
+    """(x_t, lambda) → x0_hat and sum_v v · (dx0_hat/dx_t) v, over the vectors (K, B or 1, *shape)."""
     v = torch.from_numpy(vectors.astype(np.float32)).to(denoiser.device)
-    classes = None if label is None else torch.from_numpy(label).to(denoiser.device)
 
     def traced(x_t: np.ndarray, lam: float) -> tuple[np.ndarray, np.ndarray]:
         t = min(float(denoiser.schedule.time_at(lam)), float(denoiser.schedule.T))
         x = torch.from_numpy(x_t.astype(np.float32)).to(denoiser.device).requires_grad_()
         trace = np.zeros(len(x_t))
         with torch.enable_grad():
-            x0_hat = denoiser(x, t, classes)
+            x0_hat = denoiser(x, t, cond)
             for i, one in enumerate(v):
                 one = one.expand_as(x)
                 (product,) = torch.autograd.grad(x0_hat, x, one, retain_graph=i < len(v) - 1)
@@ -198,50 +222,21 @@ def _log_p(traced: Traced, schedule: Schedule, x_0: np.ndarray, start: float, st
 
 
 def prepared(
-    denoiser: Denoiser, images: np.ndarray, labels: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """(x_0, labels) as float32 and int64, or ValueError unless they are data of this model."""
-    spec, images = denoiser.data, np.asarray(images)
-    if images.shape[1:] != spec.shape or len(images) < 2:
-        raise ValueError(f"give 2 images or more of shape {spec.shape}, in one array, got {images.shape}")
+    denoiser: Denoiser, images: np.ndarray, values: Mapping[str, Any] | None
+) -> tuple[np.ndarray, Cond]:
+    """(x_0, what the network is told of it), or ValueError unless they are data of this model."""
+    space, images = denoiser.space, np.asarray(images)
+    if images.shape[1:] != space.shape or len(images) < 2:
+        raise ValueError(f"give 2 images or more of shape {space.shape}, in one array, got {images.shape}")
     if images.dtype.kind not in "uif":
         raise ValueError(f"images must be whole or floating-point numbers, got {images.dtype}")
     if not np.all(np.isfinite(images)):
         raise ValueError(f"images must be finite, got {np.sum(~np.isfinite(images))} numbers that are not")
-    if is_whole(spec):
-        low, high = (-np.inf, np.inf) if spec.low is None or spec.high is None else (spec.low, spec.high)
-        if np.any(images != np.rint(images)) or images.min() < low or images.max() > high:
+    if space.is_whole:
+        low, high = space.bounds or (-np.inf, np.inf)
+        if np.any(images != np.rint(images)) or np.any(images < low) or np.any(images > high):
             raise ValueError(
-                f"this model's data are whole numbers within {low:g}..{high:g}, got numbers from "
+                f"this model's data are whole numbers within {space.shown_range()}, got numbers from "
                 f"{images.min():g} to {images.max():g}; give images as the data has them, not scaled"
             )
-    return spec.to_model(images), _classes(denoiser, len(images), labels)
-
-
-def _classes(denoiser: Denoiser, n: int, labels: np.ndarray | None) -> np.ndarray | None:
-    k = len(denoiser.data.classes)
-    if not k:
-        if labels is not None:
-            raise ValueError("this model has no classes: leave out the labels")
-        return None
-    least = -1 if getattr(denoiser, "label_dropout", 0.0) else 0
-    given = np.asarray(-2 if labels is None else labels)
-    if given.shape != (n,) or given.dtype.kind not in "iu" or given.min() < least or given.max() >= k:
-        got = "none" if labels is None else f"{given.dtype} of shape {given.shape}"
-        none = ", -1 for none" if least else ""
-        raise ValueError(
-            f"give a label for each of the {n} images, whole numbers within {least}..{k - 1}{none}; got {got}"
-        )
-    return given.astype(np.int64)
-
-
-def batches(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(k, seats): the numbers 0 … n - 1 batch by batch, and the same with some again to make SLOTS."""
-    for first in range(0, n, SLOTS):
-        k = np.arange(first, min(first + SLOTS, n))
-        yield k, np.resize(k, SLOTS)
-
-
-def is_whole(spec: DataSpec) -> bool:
-    """Whether the data are whole numbers."""
-    return np.dtype(spec.dtype).kind in "iu"
+    return denoiser.codec.encode(images), denoiser.told(values, len(images))

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import rng
 from ..errors import check_whole
-from ..random import stream
+from .keys import DIRECTIONS, FOLDS, HALVES
 
 BLOCK = 2**22  # numbers of a matrix of pairs in memory at once: 32 MiB
 ROUNDING = 1e-12  # of a squared distance got by matrix products, in squared norms
-DIRECTIONS, FOLDS, HALVES = range(2**32, 2**32 + 3)  # streams beyond those of samples
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Prdc(NamedTuple):
 def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
     """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^1/2), of means and unbiased covariances (arXiv 1706.08500).
 
-    With S = R^T R (R of shape (min(n, d), d), by QR of the centred rows), S_a S_b has the eigenvalues of
+    With S = R^T R (R of shape (min(n, d), d), by QR of the centered rows), S_a S_b has the eigenvalues of
     (R_a R_b^T)^T (R_a R_b^T), so that tr (S_a S_b)^1/2 is the sum of the singular values of R_a R_b^T.
     No root of a singular S is taken, and it is as exact for n <= d; but it is biased upwards, for
     a = b = N(0, I_d) in law by (1/n + 1/m) (d + d (d + 1) / 4) when n, m >> d. Compare it at equal n
@@ -97,7 +97,7 @@ def prdc(a: ArrayLike, b: ArrayLike, k: int = 3, k_density: int = 5) -> Prdc:
     """Precision and recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797); n, m > k, k_density.
 
     With B_k(x) the closed ball around x out to the k-th nearest other row of its own set (a duplicate
-    is another row, at distance 0), and for density and coverage with k_density neighbours:
+    is another row, at distance 0), and for density and coverage with k_density neighbors:
 
         precision  share of a within any B(b_j)              recall    share of b within any B(a_i)
         density    mean over a of #{j: a_i in B(b_j)} / k    coverage  share of b_j with any a in B(b_j)
@@ -106,8 +106,8 @@ def prdc(a: ArrayLike, b: ArrayLike, k: int = 3, k_density: int = 5) -> Prdc:
     """
     most = max(check_whole("k", k, 1), check_whole("k_density", k_density, 1))
     x, y = _features(a, b, most + 1)
-    centre = y.mean(0)  # distances stay, and rounding shrinks with the norms
-    x, y = x - centre, y - centre
+    center = y.mean(0)  # distances stay, and rounding shrinks with the norms
+    x, y = x - center, y - center
     (radius_x,), (radius_y, radius_density) = _radii(x, k), _radii(y, k, k_density)
     precise, inside, recalled, covered = 0, 0, np.zeros(len(y), bool), np.zeros(len(y), bool)
     for part in _parts(len(x), len(y)):
@@ -130,7 +130,7 @@ def sliced_wasserstein(a: ArrayLike, b: ArrayLike, projections: int = 256, seed:
     x, y = _features(a, b)
     n, m = len(x), len(y)
     shape = check_whole("projections", projections, 1), x.shape[1]
-    directions = stream(seed, "evaluation", DIRECTIONS).standard_normal(shape)
+    directions = rng.normal(seed, "evaluation", 0, DIRECTIONS, shape=shape).astype(np.float64)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     # The quantiles of a jump at i / n, those of b at j / m: in whole numbers of 1 / (n m), so exactly.
     jumps = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)
@@ -143,7 +143,7 @@ def sliced_wasserstein(a: ArrayLike, b: ArrayLike, projections: int = 256, seed:
 def classifier_two_sample(a: ArrayLike, b: ArrayLike, seed: int = 0, folds: int = 5) -> TwoSample:
     """How often a linear classifier tells samples from data it hasn't seen (arXiv 1610.06545).
 
-    Logistic regression on standardised features with penalty d |w|^2 / 2 (under that prior a logit has
+    Logistic regression on standardized features with penalty d |w|^2 / 2 (under that prior a logit has
     variance 1), trained on all folds but one and asked about that one. The larger set is cut at random
     to the size of the smaller. 0.5 is chance (and less where a repeats rows of b), or laws that differ
     in other things than their means. The paper's one test set gives N independent answers; here two rows
@@ -153,8 +153,8 @@ def classifier_two_sample(a: ArrayLike, b: ArrayLike, seed: int = 0, folds: int 
     """
     check_whole("folds", folds, 2)
     x, y = _features(a, b, folds)
-    rng, size = stream(seed, "evaluation", FOLDS), min(len(x), len(y))
-    rows = np.concatenate([z[rng.permutation(len(z))[:size]] for z in (x, y)])
+    draws, size = rng.stream(seed, "evaluation", FOLDS), min(len(x), len(y))
+    rows = np.concatenate([z[draws.permutation(len(z))[:size]] for z in (x, y)])
     rows -= rows.mean(0)  # over both sets, and knowing no labels: it gives nothing away
     deviation = rows.std(0)
     rows /= np.where(deviation > 0, deviation, 1)
@@ -185,8 +185,8 @@ def error_of(
     x, y = _features(a, b, 4)
     squares = []
     for draw in range(check_whole("draws", draws, 1)):
-        rng = stream(seed, "evaluation", HALVES, draw)
-        halves = [np.split(z[rng.permutation(len(z))[: len(z) // 2 * 2]], 2) for z in (x, y)]
+        order = rng.stream(seed, "evaluation", HALVES, draw)
+        halves = [np.split(z[order.permutation(len(z))[: len(z) // 2 * 2]], 2) for z in (x, y)]
         first, second = (np.asarray(score(*pair), np.float64) for pair in zip(*halves, strict=True))
         squares.append((first - second) ** 2)
     return np.sqrt(np.mean(squares, axis=0)) / 2

@@ -1,4 +1,4 @@
-"""A function from pictures to vectors, and the plainest one."""
+"""A function from samples to vectors, and the plainest one."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...data import Dataset, DataSpec
-from ...data.prepare import cache_folder
+from ...data import Dataset, Space, spread
+from ...data.preparation import cache_folder
 from ...files import DamagedFile, load_tensors, save_tensors
-from ..levels import spread
+from ...model import Codec, fit_codec
 
 BLOCK = 250
 SOME = 2000
-SIDE = 32  # features of our own see pictures shrunk by whole factors, to less than twice this a side
-SHRUNK = f"model space, shrunk to less than {2 * SIDE} pixels a side"
+SIDE = 32  # features of our own see samples shrunk by whole factors, to less than twice this a side
+SHRUNK = f"model space, shrunk to less than {2 * SIDE} a side"
 
 
 @dataclass
 class Features:
-    """A function from pictures to vectors, with its provenance.
+    """A function from samples to vectors, with its provenance.
 
     Attributes:
         name: for people.
         digest: of the weights.
-        preprocessing: what happens to a picture first, in words.
+        preprocessing: what happens to a sample first, in words.
+        embed: (n, *shape) in data space → (n, d).
         about: how it was made, as JSON.
-        embed: (n, C, H, W) in data space → (n, d).
+        kept: whether those of a data set are worth keeping on disk.
     """
 
     name: str
@@ -42,9 +42,10 @@ class Features:
     preprocessing: str
     embed: Callable[[np.ndarray], np.ndarray]
     about: dict[str, Any] = field(default_factory=dict)
+    kept: bool = True
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """(n, C, H, W) in data space → (n, d), float64."""
+        """(n, *shape) in data space → (n, d), float64."""
         return self.raw(images).astype(np.float64)
 
     def raw(self, images: np.ndarray) -> np.ndarray:
@@ -53,38 +54,61 @@ class Features:
         return np.concatenate(blocks)
 
     def of_dataset(self, data: Dataset) -> np.ndarray:
-        """The features of every picture of a data set, kept on disk by fingerprint and digest."""
+        """The features of every sample of a data set, kept on disk by fingerprint and digest."""
+        if not (self.kept and data.fingerprint):
+            return self.raw(data.images)
         key = hashlib.sha256(f"{data.fingerprint} {self.digest} {self.preprocessing}".encode()).hexdigest()
         path = cache_folder() / "features" / f"{key[:20]}.safetensors"
-        if data.fingerprint and path.exists():
+        if path.exists():
             with contextlib.suppress(DamagedFile):
                 return load_tensors(path)[0]["features"].numpy()
-        found = self(data.images)
-        if data.fingerprint:
-            save_tensors(path, {"features": torch.from_numpy(found)}, {"features": self.digest})
+        found = self.raw(data.images)
+        save_tensors(path, {"features": torch.from_numpy(found)}, {"features": self.digest})
         return found
 
 
-def pixels(spec: DataSpec) -> Features:
-    """The values themselves, in model space; of large pictures the means over squares."""
+def pixel_features(data: Dataset) -> Features:
+    """The values themselves in model space, of large samples the means over squares."""
+    codec = codec_of(data)
     return Features(
-        "pixels",
+        "pixels" if data.space.kind == "picture" else "values",
         "pixels",
         f"{SHRUNK}, flattened",
-        lambda images: shrunk(torch.from_numpy(spec.to_model(images))).flatten(1).numpy(),
+        lambda images: shrunk(torch.from_numpy(codec.encode(images))).flatten(1).numpy(),
+        kept=False,
     )
 
 
+def codec_of(data: Dataset) -> Codec:
+    """The way to model space that features take: fitted to up to 2,000 training samples of the data."""
+    return fit_codec(data.space, data.images[spread(data.training, SOME)])
+
+
 def shrunk(x_0: Tensor) -> Tensor:
-    """Pictures of less than 64 pixels a side, by means over squares; small ones as they are."""
-    factors = [max(1, side // SIDE) for side in x_0.shape[-2:]]
-    return F.avg_pool2d(x_0, factors) if max(factors) > 1 else x_0
+    """(n, C, *sides) with less than 64 a side, by means over blocks; small ones, and (n, D), as they are."""
+    for axis in range(2, x_0.ndim):
+        factor = max(1, x_0.shape[axis] // SIDE)
+        if factor > 1:
+            whole = x_0.shape[axis] // factor
+            x_0 = x_0.narrow(axis, 0, whole * factor).unflatten(axis, (whole, factor)).mean(axis + 1)
+    return x_0
 
 
-def standardised(features: Features, data: Dataset) -> Features:
-    """The same ones, less their mean and over their mean standard deviation among training pictures.
+def sides(space: Space) -> int:
+    """The number of dimensions that convolutions have on such samples, 0 for vectors; ValueError above 3."""
+    found = len(space.shape) - 1
+    if found > 3:
+        raise ValueError(
+            f"networks of ours take samples of up to 3 sides and these have {found} (shape {space.shape}); "
+            "use features pixels"
+        )
+    return found
 
-    For features that have no scale of their own; up to 2,000 pictures tell.
+
+def standardized(features: Features, data: Dataset) -> Features:
+    """The same ones, less their mean and over their mean standard deviation among training samples.
+
+    For features that have no scale of their own; up to 2,000 samples tell.
     """
     real = features(data.images[spread(data.training, SOME)])
     mean, unit = real.mean(0), math.sqrt(real.var(0).mean()) or 1.0
@@ -92,7 +116,7 @@ def standardised(features: Features, data: Dataset) -> Features:
     return replace(
         features,
         digest=hashlib.sha256(features.digest.encode() + made_on).hexdigest(),
-        preprocessing=f"{features.preprocessing}; then centred and scaled as of the data",
+        preprocessing=f"{features.preprocessing}; then centered and scaled as of the data",
         embed=lambda images: (features.embed(images) - mean) / unit,
     )
 

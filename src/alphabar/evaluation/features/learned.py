@@ -13,62 +13,76 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...data import Dataset
-from ...data.prepare import cache_folder
+from ...data import Batch, ClassCondition, Dataset
+from ...data.preparation import cache_folder
 from ...files import DamagedFile, load_tensors, save_tensors
-from .base import SHRUNK, Features, digest, shrunk, standardised
+from ...model import Codec
+from .base import SHRUNK, Features, codec_of, digest, shrunk, sides, standardized
 
 WIDTH = 64
 IMAGES_SEEN = 150_000
 BATCH = 100
+LAYERS = {
+    0: (nn.Linear, nn.BatchNorm1d),
+    1: (nn.Conv1d, nn.BatchNorm1d),
+    2: (nn.Conv2d, nn.BatchNorm2d),
+    3: (nn.Conv3d, nn.BatchNorm3d),
+}
 
 
 class SmallNet(nn.Module):
-    """Four convolutions, the mean over places, 64 features; a linear layer for classes or for pairs."""
+    """Four convolutions, the mean over places, 64 features; a linear layer for classes or for pairs.
 
-    def __init__(self, channels: int, outputs: int) -> None:
+    Of vectors (no dimensions) four linear layers.
+    """
+
+    def __init__(self, dimensions: int, channels: int, outputs: int) -> None:
         super().__init__()
         widths = [channels, 32, 64, 128, 128]
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=1 if i == 0 else 2, padding=1)
-            for i, (a, b) in enumerate(itertools.pairwise(widths))
+        layer, norm = LAYERS[dimensions]
+        settings = [{"kernel_size": 3, "stride": 1 if i == 0 else 2, "padding": 1} for i in range(4)]
+        self.layers = nn.ModuleList(
+            layer(a, b, **(how if dimensions else {}))
+            for how, (a, b) in zip(settings, itertools.pairwise(widths), strict=True)
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths[1:])
+        self.norms = nn.ModuleList(norm(width) for width in widths[1:])
         self.features = nn.Linear(2 * widths[-1], WIDTH)
         self.head = nn.Linear(WIDTH, outputs)
 
     def embed(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, 64)."""
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm(conv(x)))
-        return self.features(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
+        """(B, C, *sides) → (B, 64)."""
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = F.relu(norm(layer(x)))
+        x = x.reshape(*x.shape[:2], -1)  # places of a vector: one
+        return self.features(torch.cat([x.mean(2), x.amax(2)], 1))
 
 
-def learned(
+def learned_features(
     data: Dataset,
     images_seen: int = IMAGES_SEEN,
     seed: int = 0,
     say: Callable[[str], None] = lambda message: None,
 ) -> Features:
-    """Features learned on the training part of `data`, once: by telling its classes, or its pictures, apart.
+    """Features learned on the training part of the data, once, by telling its classes, or its samples, apart.
 
-    With classes a small network is trained to name them. Without, to recognise which two of a batch's
-    200 pictures are the same one, each moved, scaled, dimmed and noised at random (SimCLR,
+    With classes a small network is trained to name them. Without, to recognize which two of a batch's
+    200 samples are the same one, each moved, scaled, dimmed and noised at random (SimCLR,
     arXiv 2002.05709). The 64 numbers before the last layer are the features. Kept by the data's
     fingerprint, so that they are the same ones every time.
     """
-    spec, supervised = data.spec, len(data.spec.classes) > 1
+    dimensions, codec, classes = sides(data.space), codec_of(data), _classes(data)
+    outputs = data.conditions[classes].shape[0] if classes else WIDTH
     made = {
-        "how": "classes" if supervised else "pairs",
+        "how": "classes" if classes else "pairs",
         "data": data.fingerprint,
         "holdout": data.holdout,
         "images_seen": images_seen,
         "seed": seed,
-        "version": 2,
+        "version": 3,
     }
     key = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:20]
     path = cache_folder() / "features" / f"learned-{key}.safetensors"
-    net, about = SmallNet(spec.shape[0], len(spec.classes) if supervised else WIDTH), {}
+    net, about = SmallNet(dimensions, data.space.channels, outputs), {}
     if data.fingerprint and path.exists():
         with contextlib.suppress(DamagedFile):
             tensors, about, _ = load_tensors(path)
@@ -78,40 +92,60 @@ def learned(
         say("learning features on the data, once …")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = SmallNet(spec.shape[0], len(spec.classes) if supervised else WIDTH)
-            _fit(net, data, images_seen, seed, supervised)
-            about = made | _held_out_accuracy(net, data, supervised)
+            net = SmallNet(dimensions, data.space.channels, outputs)
+            source = Source(data, codec, classes)
+            _fit(net, source, images_seen, seed)
+            about = made | _held_out_accuracy(net, source)
         if data.fingerprint:
             save_tensors(path, net.state_dict(), about)
     net.requires_grad_(False)
 
     def embed(images: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(spec.to_model(images))
-        return net.embed(shrunk(x)).numpy()
+        return net.embed(shrunk(torch.from_numpy(codec.encode(images)))).numpy()
 
-    by = f"classes, {about['accuracy']:.1%} right" if supervised else f"pairs, {about['accuracy']:.1%} found"
-    among = f"{about['pictures']:,} {'held-out' if len(data.held_out) else 'training'} pictures"
-    found = Features(
-        f"learned on the data (by its {by}, of {among})",
-        digest(net),
-        SHRUNK,
-        embed,
-        about,
-    )
-    return standardised(found, data)
+    by = f"classes, {about['accuracy']:.1%} right" if classes else f"pairs, {about['accuracy']:.1%} found"
+    among = f"{about['samples']:,} {'held-out' if len(data.held_out) else 'training'} samples"
+    name = f"learned on the data (by its {by}, of {among})"
+    return standardized(Features(name, digest(net), SHRUNK, embed, about), data)
 
 
-def _fit(net: SmallNet, data: Dataset, images_seen: int, seed: int, supervised: bool) -> None:
+class Source:
+    """What `learned_features` learns from.
+
+    Attributes:
+        data: the samples.
+        codec: their way to model space.
+        classes: the condition whose names are to be told, or "" where pairs are.
+    """
+
+    def __init__(self, data: Dataset, codec: Codec, classes: str) -> None:
+        self.data, self.codec, self.classes = data, codec, classes
+
+    def tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(samples in model space, shrunk; their classes, or nothing)."""
+        label = batch.values[self.classes] if self.classes else np.zeros(0)
+        x_0 = torch.from_numpy(self.codec.encode(batch.images))
+        return shrunk(x_0), torch.from_numpy(label.astype(np.int64))
+
+
+def _classes(data: Dataset) -> str:
+    """The first condition that is a class of several, "" if there is none that all samples are told."""
+    for name, condition in data.conditions.items():
+        told = not any(value is None for value in data.values[name])
+        if isinstance(condition, ClassCondition) and len(condition.names) > 1 and told:
+            return name
+    return ""
+
+
+def _fit(net: SmallNet, source: Source, images_seen: int, seed: int) -> None:
     steps = max(1, images_seen // BATCH)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.01)
     rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
     net.train()
     for k in range(steps):
-        batch = data.batch(seed, k, BATCH)
-        x = shrunk(torch.from_numpy(batch.x_0))
-        if supervised:
-            assert batch.label is not None
-            loss = F.cross_entropy(net.head(net.embed(jittered(x, moves=0.1))), torch.from_numpy(batch.label))
+        x, label = source.tensors(source.data.batch(seed, k, BATCH))
+        if source.classes:
+            loss = F.cross_entropy(net.head(net.embed(jittered(x, moves=0.1))), label)
         else:
             loss = pair_loss(net.head(F.relu(net.embed(torch.cat([jittered(x), jittered(x)])))))
         optimizer.zero_grad(set_to_none=True)
@@ -122,16 +156,21 @@ def _fit(net: SmallNet, data: Dataset, images_seen: int, seed: int, supervised: 
 
 
 def jittered(x: Tensor, moves: float = 0.25) -> Tensor:
-    """Pictures moved and scaled by up to `moves`, dimmed, and with a little noise, at random."""
-    n = len(x)
-    theta = torch.zeros(n, 2, 3)
-    scale = 1 + moves * (2 * torch.rand(n) - 1)
-    theta[:, 0, 0] = theta[:, 1, 1] = scale
-    theta[:, :, 2] = moves * (2 * torch.rand(n, 2) - 1)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    x = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    gain = 1 + moves * (2 * torch.rand(n, 1, 1, 1) - 1)
-    return gain * x + moves * (2 * torch.rand(n, 1, 1, 1) - 1) + 0.2 * moves * torch.randn_like(x)
+    """Samples moved and scaled by up to `moves`, dimmed, and with a little noise, at random.
+
+    Vectors have no places to move to, and the same noise, dimming and brightening.
+    """
+    n, one = len(x), [len(x)] + [1] * (x.ndim - 1)
+    if x.ndim > 2:
+        row = x.unsqueeze(2) if x.ndim == 3 else x  # a line moves as a picture of one row
+        dimensions = row.ndim - 2
+        scale = 1 + moves * (2 * torch.rand(n) - 1)
+        theta = torch.diag_embed(scale[:, None].expand(n, dimensions))
+        theta = torch.cat([theta, moves * (2 * torch.rand(n, dimensions, 1) - 1)], 2)
+        grid = F.affine_grid(theta, list(row.shape), align_corners=False)
+        x = F.grid_sample(row, grid, padding_mode="border", align_corners=False).reshape(x.shape)
+    gain = 1 + moves * (2 * torch.rand(one) - 1)
+    return gain * x + moves * (2 * torch.rand(one) - 1) + 0.2 * moves * torch.randn_like(x)
 
 
 def pair_loss(z: Tensor, temperature: float = 0.2) -> Tensor:
@@ -142,20 +181,19 @@ def pair_loss(z: Tensor, temperature: float = 0.2) -> Tensor:
     return F.cross_entropy(similar, torch.arange(2 * n).roll(n))
 
 
-def _held_out_accuracy(net: SmallNet, data: Dataset, supervised: bool) -> dict[str, float]:
-    """On up to 2,000 held-out pictures: the share of classes named, or of pairs found among up to 100."""
+def _held_out_accuracy(net: SmallNet, source: Source) -> dict[str, float]:
+    """On up to 2,000 held-out samples: the share of classes named, or of pairs found among up to 100."""
+    data = source.data
     indices = data.held_out if len(data.held_out) else data.training[:BATCH]
     right = total = 0
     with torch.no_grad():
         for i in range(0, len(indices), BATCH):
-            batch = data.take(indices[i : i + BATCH])
-            x = shrunk(torch.from_numpy(batch.x_0))
-            if supervised:
-                assert batch.label is not None
-                found, wanted = net.head(net.embed(x)).argmax(1), torch.from_numpy(batch.label)
+            x, wanted = source.tensors(data.take(indices[i : i + BATCH]))
+            if source.classes:
+                found = net.head(net.embed(x)).argmax(1)
             else:
                 a, b = (F.normalize(net.head(F.relu(net.embed(v))), dim=1) for v in (x, jittered(x)))
                 found, wanted = (b @ a.T).argmax(1), torch.arange(len(x))
             right += int((found == wanted).sum())
             total += len(x)
-    return {"accuracy": right / total, "pictures": total}
+    return {"accuracy": right / total, "samples": total}

@@ -12,19 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...data import DataSpec
-from ...images import displayable
-from .base import Features, digest
+from ...data import Dataset
+from ...model import Codec
+from .base import Features, codec_of, digest
 
 CONFIG = "config.json"  # of a timm network's folder
 
 
-def inception(spec: DataSpec) -> Features:
+def inception_features(data: Dataset) -> Features:
     """The standard Inception network's 2,048 pool features, by torch-fidelity, as papers use them.
 
     The library fetches the weights once. ValueError if it isn't installed or can't fetch them.
     """
-    _check_channels(spec)
+    codec = _picture_codec(data)
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import (  # pyright: ignore[reportMissingImports]
             FeatureExtractorInceptionV3,
@@ -41,7 +41,7 @@ def inception(spec: DataSpec) -> Features:
 
     def embed(images: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return net(_bytes(images, spec))[0].numpy()
+            return net(_bytes(images, codec))[0].numpy()
 
     return Features(
         "Inception v3, pool3 (torch-fidelity)",
@@ -51,7 +51,7 @@ def inception(spec: DataSpec) -> Features:
     )
 
 
-def torchscript(path: Path, spec: DataSpec) -> Features:
+def torchscript_features(path: Path, data: Dataset) -> Features:
     """A TorchScript network: float32 (n, 3, H, W) within 0..1 → (n, …)."""
     try:
         with warnings.catch_warnings():
@@ -61,10 +61,10 @@ def torchscript(path: Path, spec: DataSpec) -> Features:
         raise ValueError(
             f"{path} is no TorchScript network; one is made by torch.jit.trace(net, x).save(PATH)"
         ) from None
-    return _network(path, spec, net, _file_digest(path))
+    return _network(path, data, net, _file_digest(path))
 
 
-def onnx(path: Path, spec: DataSpec) -> Features:
+def onnx_features(path: Path, data: Dataset) -> Features:
     """An ONNX network of one input: float32 (n, 3, H, W) within 0..1, resized if its size is fixed."""
     try:
         import onnxruntime  # pyright: ignore[reportMissingImports]
@@ -80,13 +80,13 @@ def onnx(path: Path, spec: DataSpec) -> Features:
     def run(x: Tensor) -> Tensor:
         return torch.from_numpy(opened.run(None, {entry.name: x.numpy()})[0])
 
-    return _network(path, spec, run, _file_digest(path), size if len(size) == 2 else None)
+    return _network(path, data, run, _file_digest(path), size if len(size) == 2 else None)
 
 
-def timm(folder: Path, spec: DataSpec) -> Features:
+def timm_features(folder: Path, data: Dataset) -> Features:
     """A network of timm in a folder as Hugging Face has it (config.json and weights), without its last layer.
 
-    Pictures are resized to its input size, whole, and normalised as its config.json says.
+    Pictures are resized to its input size, whole, and normalized as its config.json says.
     """
     try:
         import timm.data  # pyright: ignore[reportMissingImports]
@@ -102,7 +102,7 @@ def timm(folder: Path, spec: DataSpec) -> Features:
         raise ValueError(f"the network in {folder} takes {channels} channels, and pictures are given with 3")
     mode = how["interpolation"] if how["interpolation"] in ("bilinear", "bicubic") else "bicubic"
     known = hashlib.sha256((digest(net) + _file_digest(folder / CONFIG)).encode()).hexdigest()
-    return _network(folder, spec, net, known, tuple(size), mode, how["mean"], how["std"])
+    return _network(folder, data, net, known, tuple(size), mode, how["mean"], how["std"])
 
 
 # --- what they share -----------------------------------------------------------------------------
@@ -110,7 +110,7 @@ def timm(folder: Path, spec: DataSpec) -> Features:
 
 def _network(
     path: Path,
-    spec: DataSpec,
+    data: Dataset,
     run: Callable[[Tensor], Tensor],
     digest: str,
     size: tuple[int, ...] | None = None,
@@ -118,11 +118,11 @@ def _network(
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
 ) -> Features:
-    """`run` on pictures with 3 channels within 0..1, resized to `size` and normalised if that is given."""
-    _check_channels(spec)
+    """`run` on pictures with 3 channels within 0..1, resized to `size` and normalized if that is given."""
+    codec = _picture_codec(data)
 
     def embed(images: np.ndarray) -> np.ndarray:
-        x = _bytes(images, spec).float() / 255
+        x = _bytes(images, codec).float() / 255
         if size and tuple(x.shape[2:]) != size:
             x = F.interpolate(x, size, mode=mode, antialias=True, align_corners=False)
         if mean:
@@ -149,24 +149,31 @@ def _network(
     return Features(path.name, digest, f"3 channels, values within 0..1{text}", embed)
 
 
-def _bytes(images: np.ndarray, spec: DataSpec) -> Tensor:
-    """Data space → uint8 with 3 channels; grey is repeated, and a fourth channel left out.
+def _bytes(images: np.ndarray, codec: Codec) -> Tensor:
+    """Data space → uint8 with 3 channels; gray is repeated, and a fourth channel left out.
 
     Of data without bounds, offset -+ 3 scale becomes 0..255.
     """
-    low = spec.offset - 3 * spec.scale if spec.low is None else spec.low
-    high = spec.offset + 3 * spec.scale if spec.high is None else spec.high
-    shown = displayable(images, low, high)
-    shown = shown.repeat(3, 1) if shown.shape[1] == 1 else shown[:, :3]
-    return torch.from_numpy(np.array(shown))  # a copy, for the data may be read-only
+    low, high = codec.bounds or (-3.0, 3.0)
+    unit = (codec.encode(images).astype(np.float64) - low) / (high - low)
+    shown = np.rint(255 * np.clip(np.nan_to_num(unit), 0, 1)).astype(np.uint8)
+    return torch.from_numpy(shown.repeat(3, 1) if shown.shape[1] == 1 else np.ascontiguousarray(shown[:, :3]))
 
 
-def _check_channels(spec: DataSpec) -> None:
-    if spec.shape[0] not in (1, 3, 4):
+def _picture_codec(data: Dataset) -> Codec:
+    """The data's way to model space, if networks for pictures can take them."""
+    shape = data.space.shape
+    if len(shape) != 3:
         raise ValueError(
-            f"networks for pictures take 1, 3 or 4 channels and the data have {spec.shape[0]}; "
+            f"networks for pictures take samples of shape (C, H, W) and these have {shape}; "
             "use learned features, or pixels"
         )
+    if shape[0] not in (1, 3, 4):
+        raise ValueError(
+            f"networks for pictures take 1, 3 or 4 channels and the data have {shape[0]}; "
+            "use learned features, or pixels"
+        )
+    return codec_of(data)
 
 
 def _needs(what: str, package: str, install: str = "") -> ValueError:

@@ -1,4 +1,4 @@
-"""Features that nobody learned: convolutions with random weights."""
+"""Features that nobody learned: layers with random weights."""
 
 from __future__ import annotations
 
@@ -9,30 +9,43 @@ import numpy as np
 import torch
 from torch import nn
 
+from ... import rng
 from ...data import Dataset
-from ...random import stream
-from .base import SHRUNK, Features, digest, shrunk, standardised
+from ..keys import WEIGHTS
+from .base import SHRUNK, Features, codec_of, digest, shrunk, sides, standardized
 
 WIDTHS = (32, 64, 64)
-WEIGHTS = 2**34  # a stream of its own
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
-def untrained(data: Dataset) -> Features:
-    """The means over places of three convolutions with ReLU and random weights: 64 numbers, at no cost.
+def untrained_features(data: Dataset) -> Features:
+    """The means over places of three convolutions with ReLU and random weights, 64 numbers at no cost.
 
-    Weights are N(0, 2 / (9 inputs)) (arXiv 1502.01852), the same ones for everybody; the second and the
-    third layer halve the sides. Made for a look at few samples: docs/evaluation.md has figures.
+    Weights are N(0, 2 / inputs) (arXiv 1502.01852), the same ones for everybody; the second and the
+    third layer halve the sides. Vectors have linear layers in their place. Made for a look at few samples:
+    docs/evaluation.md has figures.
     """
-    spec = data.spec
+    codec, dimensions = codec_of(data), sides(data.space)
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(itertools.pairwise((spec.shape[0], *WIDTHS))):
-        conv = nn.Conv2d(a, b, 3, stride=1 if i == 0 else 2, padding=1, bias=False).requires_grad_(False)
-        drawn = stream(0, "evaluation", WEIGHTS, i).standard_normal((b, a, 3, 3), np.float32)
-        conv.weight.copy_(torch.from_numpy(drawn * np.float32(math.sqrt(2 / (9 * a)))))
-        layers += [conv, nn.ReLU()]
+    for i, (a, b) in enumerate(itertools.pairwise((data.space.channels, *WIDTHS))):
+        layer = _layer(dimensions, a, b, stride=1 if i == 0 else 2).requires_grad_(False)
+        shape = tuple(layer.weight.shape)
+        drawn = rng.normal(0, "evaluation", i, WEIGHTS, shape=shape)
+        layer.weight.copy_(torch.from_numpy(drawn * np.float32(math.sqrt(2 / math.prod(shape[1:])))))
+        layers += [layer, nn.ReLU()]
     net = nn.Sequential(*layers)
 
     def embed(images: np.ndarray) -> np.ndarray:
-        return net(shrunk(torch.from_numpy(spec.to_model(images)))).mean((2, 3)).numpy()
+        return net(shrunk(torch.from_numpy(codec.encode(images)))).flatten(2).mean(2).numpy()
 
-    return standardised(Features("an untrained network's", digest(net), SHRUNK, embed), data)
+    def embed_vectors(images: np.ndarray) -> np.ndarray:
+        return net(torch.from_numpy(codec.encode(images))).numpy()
+
+    chosen = embed if dimensions else embed_vectors
+    return standardized(Features("an untrained network's", digest(net), SHRUNK, chosen), data)
+
+
+def _layer(dimensions: int, a: int, b: int, stride: int) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear:
+    if not dimensions:
+        return nn.Linear(a, b, bias=False)
+    return CONVOLUTIONS[dimensions](a, b, 3, stride=stride, padding=1, bias=False)

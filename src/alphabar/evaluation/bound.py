@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 
-from ..data.spec import DataSpec
-from ..denoiser import Denoiser
+from .. import rng
 from ..errors import check_whole, unknown
-from ..random import stream
-from ..sampling.slots import SLOTS
-from ..theory.gaussian import q_sample
-from ..theory.losses import VARIANCES, bound_terms, discretised_nll, step_variance
+from ..model import SIZE, Batched, Codec, Denoiser
+from ..model.batched import Progress
+from ..theory.gaussian import VARIANCES, q_sample, step_variance
+from ..theory.losses import bound_terms, discretized_nll
 from ..theory.schedule import Schedule
-from .likelihood import DENSITY, NOISE, ORDER, Progress, batches, is_whole, prepared
+from .keys import BOUND_NOISE, BOUND_ORDER
+from .likelihood import DENSITY, prepared
 
+AT_ONCE = 16 * SIZE  # pairs in memory
 MASS = "probability mass of whole numbers"
 
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """What `bound` found, in bits per dimension.
+    """What `variational_bound` found, in bits per dimension.
 
     Attributes:
         bits_per_dim: the sum of `terms`.
@@ -48,10 +50,10 @@ class Bound:
     draws: float
 
 
-def bound(
+def variational_bound(
     denoiser: Denoiser,
     images: np.ndarray,
-    labels: np.ndarray | None = None,
+    values: Mapping[str, Any] | None = None,
     *,
     draws: int = 4,
     variance: str | None = None,
@@ -71,8 +73,8 @@ def bound(
 
     Args:
         denoiser: the model.
-        images: (n, C, H, W) in data space, such as held-out ones; 2 or more.
-        labels: (n,) their classes, if the model has some; -1 for none, if it was trained with that.
+        images: (n, *shape) in data space, such as held-out ones; 2 or more.
+        values: what they are told, as for `Denoiser.told`.
         draws: pairs a time, on average; 2 or more.
         variance: sigma_t^2 of the model's steps, `posterior` or `beta`; the better one unless given.
         seed: of the noise and of the order of the images.
@@ -81,8 +83,9 @@ def bound(
     check_whole("draws", draws, 2)
     if variance is not None and variance not in VARIANCES:
         raise unknown("variance", variance, VARIANCES)
-    x_0, label = prepared(denoiser, images, labels)
-    pairs = _measure(denoiser, x_0, label, draws, seed, progress)
+    rng.check_seed(seed)
+    x_0, _ = prepared(denoiser, images, values)
+    pairs = _measure(denoiser, x_0, values or {}, draws, seed, progress)
     names = VARIANCES if variance is None else (variance,)
     return min((_summed(denoiser, x_0, pairs, name) for name in names), key=lambda b: b.bits_per_dim)
 
@@ -100,50 +103,55 @@ class _Pairs:
 def _measure(
     denoiser: Denoiser,
     x_0: np.ndarray,
-    label: np.ndarray | None,
+    values: Mapping[str, Any],
     draws: int,
     seed: int,
     progress: Progress | None,
 ) -> _Pairs:
-    spec, schedule, n = denoiser.data, denoiser.schedule, len(x_0)
+    schedule, n = denoiser.schedule, len(x_0)
     # About as large as the terms of data N(0, 1); lambda's fall is infinite at t = 1.
     share = np.minimum(-np.diff(schedule.lam), 1.0) * schedule.alpha_bar[1:]
     counts = 2 + np.rint((draws - 2) * schedule.T * share / share.sum()).astype(np.int64)
     time = np.repeat(np.arange(1, schedule.T + 1), counts)
     rounds = range(math.ceil(len(time) / n))
-    image = np.concatenate([stream(seed, "evaluation", r, ORDER).permutation(n) for r in rounds])
-    image = image[: len(time)]
-    mse, decoder_nll = np.empty(len(time)), np.empty(counts[0])
-    for k, seats in batches(len(time)):
-        eps = [stream(seed, "evaluation", i, NOISE).standard_normal(spec.shape, np.float32) for i in seats]
-        clean, t = x_0[image[seats]], time[seats]
-        x_t = torch.from_numpy(q_sample(schedule, clean, t, np.stack(eps)))
-        with torch.no_grad():
-            classes = None if label is None else torch.from_numpy(label[image[seats]]).to(denoiser.device)
-            x0_hat = denoiser(x_t.to(denoiser.device), t, classes).cpu().numpy().astype(np.float64)
-        clean, x0_hat = clean[: len(k)], x0_hat[: len(k)]
+    orders = [rng.stream(seed, "evaluation", BOUND_ORDER, r).permutation(n) for r in rounds]
+    image = np.concatenate(orders)[: len(time)]
+    mse, decoder_nll, done = np.empty(len(time)), np.empty(counts[0]), 0
+
+    def count(_: int, __: int) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, math.ceil(len(time) / SIZE))
+
+    batched = Batched(denoiser, progress=count)
+    for start in range(0, len(time), AT_ONCE):
+        k = np.arange(start, min(start + AT_ONCE, len(time)))
+        clean, t = x_0[image[k]], time[k]
+        told = {name: [given[i] for i in image[k]] for name, given in values.items()}
+        eps = rng.normal(seed, "evaluation", k, BOUND_NOISE, shape=x_0.shape[1:])
+        x0_hat = batched(q_sample(schedule, clean, t, eps), t, told).astype(np.float64)
         mse[k] = np.square(x0_hat - clean).reshape(len(k), -1).mean(1)
         first = k[k < counts[0]]  # those at t = 1
-        decoder_nll[first] = _decoder_nll(spec, schedule, clean[: len(first)], x0_hat[: len(first)])
-        if progress is not None:
-            progress(int(k[-1]) // SLOTS + 1, math.ceil(len(time) / SLOTS))
+        decoder_nll[first] = _decoder_nll(denoiser.codec, schedule, clean[: len(first)], x0_hat[: len(first)])
     return _Pairs(time, image, mse, decoder_nll)
 
 
-def _decoder_nll(spec: DataSpec, schedule: Schedule, x_0: np.ndarray, x0_hat: np.ndarray) -> np.ndarray:
-    """L_0 of each image, in nats per dimension of data space: of a mass or of a density (see `bound`)."""
-    if not is_whole(spec):
+def _decoder_nll(codec: Codec, schedule: Schedule, x_0: np.ndarray, x0_hat: np.ndarray) -> np.ndarray:
+    """L_0 of each image, in nats per dimension of data space (see `variational_bound`)."""
+    if not codec.space.is_whole:
         std = math.sqrt(schedule.beta[1])
-        nll = (x_0 - x0_hat) ** 2 / (2 * std**2) + math.log(math.sqrt(2 * math.pi) * std * spec.scale)
-    else:
-        std = math.sqrt(step_variance(schedule, 2, 1, "posterior") if schedule.T > 1 else schedule.beta[1])
-        # `discretised_nll` has its outermost bins at -1 and 1. Numbers without bounds have none: their
-        # range is taken one bin wider than these numbers.
-        bin_width = 1 / spec.scale
-        low, high = spec.clip_range or (x_0.min(initial=0) - bin_width, x_0.max(initial=0) + bin_width)
-        middle, half = (low + high) / 2, (high - low) / 2
-        nll = discretised_nll((x_0 - middle) / half, (x0_hat - middle) / half, std / half, bin_width / half)
-    return nll.reshape(len(nll), math.prod(spec.shape)).mean(1)
+        nll = (x_0 - x0_hat) ** 2 / (2 * std**2) + math.log(math.sqrt(2 * math.pi) * std)
+        return nll.reshape(len(nll), math.prod(x_0.shape[1:])).mean(1) + codec.log2_scale * math.log(2)
+    std = math.sqrt(step_variance(schedule, 2, 1, "posterior") if schedule.T > 1 else schedule.beta[1])
+    # `discretized_nll` has its outermost bins at -1 and 1. Numbers without bounds have none: their
+    # range is taken one bin wider than these numbers.
+    width = 1 / codec.space.column(codec.scale)
+    low, high = codec.bounds or (x_0.min(initial=0) - width, x_0.max(initial=0) + width)
+    middle: Any = (low + high) / 2  # a number, or one a channel
+    half: Any = (high - low) / 2
+    nll = discretized_nll((x_0 - middle) / half, (x0_hat - middle) / half, std / half, width / half)
+    return nll.reshape(len(nll), math.prod(x_0.shape[1:])).mean(1)
 
 
 def _summed(denoiser: Denoiser, x_0: np.ndarray, pairs: _Pairs, variance: str) -> Bound:
@@ -173,7 +181,7 @@ def _summed(denoiser: Denoiser, x_0: np.ndarray, pairs: _Pairs, variance: str) -
         between=float(found[1:-1].sum()),
         decoder=float(found[0]),
         variance=variance,
-        what=MASS if is_whole(denoiser.data) else DENSITY,
+        what=MASS if denoiser.space.is_whole else DENSITY,
         n=n,
         draws=len(pairs.time) / schedule.T,
     )

@@ -1,0 +1,213 @@
+"""Every score of samples against data, with its error and its floor: what real samples get."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import rng
+from ..data import KINDS, Dataset, Space
+from .features import Features
+from .keys import SPLIT, SUBSET
+from .scores import Estimate, error_of
+from .table import SCORES
+
+FEWEST = 12  # samples that scores need
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One score: its value for the samples, its standard error, and what real samples get (the floor)."""
+
+    value: float
+    error: float
+    floor: float
+    floor_error: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        scores: by the names of `SCORES`.
+        n: samples compared, and those of the floor.
+        reference: samples of the data that both are compared with.
+        trained_on: how many of those the model was trained on (if they are its run's).
+        features: name, digest, preprocessing and number.
+        seconds: by score, for the samples, without errors and floor.
+        notes: what the numbers can't mean.
+    """
+
+    scores: dict[str, Scored]
+    n: int
+    reference: int
+    trained_on: int
+    features: dict[str, Any]
+    seconds: dict[str, float]
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Samples and a whole data set as features, (n, d) and (N, d)."""
+
+    features: Features
+    samples: np.ndarray
+    data: np.ndarray
+
+
+def embed(images: np.ndarray, data: Dataset, features: Features) -> Embedded:
+    """The features of samples (n, *shape), in the data's space, and of the data."""
+    check_alike(images, data.space)
+    return Embedded(features, features.raw(images), features.of_dataset(data))
+
+
+def compare(
+    images: np.ndarray,
+    data: Dataset,
+    features: Features,
+    trained_on: str = "",
+    errors: int = 4,
+    say: Callable[[str], None] = lambda message: None,
+) -> Comparison:
+    """Score samples against a data set, and as many of its own samples in their place.
+
+    The data are split: n samples, the held-out ones first, stand for perfect ones; the rest is the
+    reference. So samples and floor meet the same reference, and as much of it, and a sample is as good as
+    one that is new to the reference. n is the number of samples, but at most half of the data.
+
+    Args:
+        images: samples (n, *shape), in the data's space.
+        data: the data.
+        features: what to compare by.
+        trained_on: fingerprint of the data that the model was trained on, if known.
+        errors: draws of halves for the standard errors (`error_of`).
+        say: told what is being done.
+    """
+    check_alike(images, data.space)
+    _check_number(len(images), data)
+    say(f"features of {len(images)} samples and {len(data.images)} of the data …")
+    return compare_embedded(embed(images, data, features), data, trained_on, errors, say)
+
+
+def compare_embedded(
+    embedded: Embedded,
+    data: Dataset,
+    trained_on: str = "",
+    errors: int = 4,
+    say: Callable[[str], None] = lambda message: None,
+) -> Comparison:
+    """`compare` of what `embed` made of samples and data."""
+    given = len(embedded.samples)
+    n = _check_number(given, data)
+    say("scores …")
+    chosen = np.sort(rng.stream(0, "evaluation", SUBSET).permutation(given)[:n])
+    perfect, reference = split(data, n)
+    a, floor, b = embedded.samples[chosen], embedded.data[perfect], embedded.data[reference]
+    scores, seconds = {}, {}
+    for function in dict.fromkeys(score.function for score in SCORES.values()):
+        names = [name for name, score in SCORES.items() if score.function is function]
+        start = time.perf_counter()
+        found = function(a, b)
+        seconds |= dict.fromkeys(names, time.perf_counter() - start)
+        real_ones = function(floor, b)
+        error = _errors(function, names, found, a, b, errors)
+        floor_error = _errors(function, names, real_ones, floor, b, errors)
+        for name in names:
+            of = SCORES[name].of
+            scores[name] = Scored(of(found), error[name], of(real_ones), floor_error[name])
+    known = len(np.intersect1d(reference, data.training)) if trained_on == data.fingerprint else 0
+    features = embedded.features
+    about = {
+        "name": features.name,
+        "digest": features.digest,
+        "preprocessing": features.preprocessing,
+        "number": a.shape[1],
+    }
+    return Comparison(scores, n, len(reference), known, about, seconds, _notes(given, n, data))
+
+
+def _check_number(given: int, data: Dataset) -> int:
+    """How many samples are compared; ValueError for too few."""
+    n, noun = min(given, len(data.images) // 2), KINDS[data.space.kind].noun
+    if n < FEWEST:
+        raise ValueError(
+            f"scores need {FEWEST} samples or more, and {2 * FEWEST} {noun} or more in the data, got "
+            f"{given} and {len(data.images)}; ask for more samples, or give more data"
+        )
+    return n
+
+
+def _errors(
+    function: Callable[..., Any], names: list[str], found: Any, a: np.ndarray, b: np.ndarray, draws: int
+) -> dict[str, float]:
+    """The standard error of each: the function's own, or from halves."""
+    if isinstance(found, Estimate):
+        return dict.fromkeys(names, found.error)
+    if not draws:
+        return dict.fromkeys(names, math.nan)
+
+    def numbers(x: np.ndarray, y: np.ndarray) -> list[float]:
+        half = function(x, y)
+        return [SCORES[name].of(half) for name in names]
+
+    return dict(zip(names, error_of(numbers, a, b, draws).tolist(), strict=True))
+
+
+def split(data: Dataset, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n samples, held-out ones first; all others): disjoint, and the same for everybody."""
+    draws = rng.stream(0, "evaluation", SPLIT)
+    order = np.concatenate([draws.permutation(data.held_out), draws.permutation(data.training)])
+    return np.sort(order[:n]), np.sort(order[n:])
+
+
+def check_alike(images: np.ndarray, space: Space) -> None:
+    """ValueError unless samples have the shape and, as far as can be seen, the range of the data."""
+    if images.shape[1:] != space.shape:
+        raise ValueError(
+            f"samples have the shape {images.shape[1:]} and the data {space.shape} "
+            f"({KINDS[space.kind].axes(len(space.shape))}): give data prepared as the samples are, or "
+            "samples of the data's size"
+        )
+    if not np.all(np.isfinite(images)):
+        raise ValueError("some samples hold values that are not finite")
+    if space.low is None or space.high is None or not len(images):
+        return
+    axes = (0, *range(2, images.ndim))
+    low, high = (np.asarray(bound(images, axis=axes), np.float64) for bound in (np.min, np.max))
+    least, most = np.array(space.low), np.array(space.high)
+    width = most - least
+    # scaled to -1 to 1 or 0 to 1, most likely
+    unit = bool(np.all(width > 50) and low.min() < high.max() <= 1 and low.min() >= -1)
+    if unit or np.any(low < least - 0.05 * width) or np.any(high > most + 0.05 * width):
+        raise ValueError(
+            f"samples reach from {low.min():g} to {high.max():g} and the data from {space.shown_range()}: "
+            "they are not of one range; scale one to the other"
+        )
+
+
+def _notes(given: int, n: int, data: Dataset) -> list[str]:
+    noun, notes = KINDS[data.space.kind].noun, []
+    if n < given:
+        notes.append(
+            f"{n} of the {given} samples are used: half of the {len(data.images)} {noun} stand beside them"
+        )
+    few = [f"{score.title} ({score.least})" for score in SCORES.values() if n < score.least]
+    if few:
+        notes.append(f"{n} samples are few for {', '.join(few)}: read them beside their floors only")
+    if len(data.held_out) < n:
+        notes.append(
+            f"the floor's {noun} are {len(data.held_out)} held-out ones and "
+            f"{n - len(data.held_out)} of the training part"
+        )
+    return notes

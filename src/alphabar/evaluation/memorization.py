@@ -1,0 +1,265 @@
+"""Does the model repeat its training samples? Tests that need no threshold of likeness."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+NEIGHBORS = 10
+BLOCK = 500
+SURE, PLAIN = 1e-3, 0.75
+LEAST_COPIES = 0.005  # more than this share beyond what is expected
+EXACT = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Memorization:
+    """What `check_memorization` found in one space.
+
+    Attributes:
+        space: pixels, or the features' name.
+        n, held_out, training: how many samples of each kind were compared.
+        closeness: of each sample: its distance to the nearest training sample over its mean distance
+            to the ten next ones. Near 0 for a copy; about 1 where nothing stands out.
+        usual: the same of the held-out samples.
+        likelihood_closer: the probability that a sample is closer, in this sense, than a held-out one
+            (1/2 for a model that draws as the data do; ties count half).
+        p: of at least this under that hypothesis (Mann-Whitney, one-sided).
+        copies: the share of samples closer than every held-out one.
+        copies_expected: what it is on average under that hypothesis, 1 / (held_out + 1).
+        copies_p: of at least this share under it.
+        equal: the share of samples equal to a training sample in every number.
+        equal_expected: the share of training samples that are equal to another one.
+        equal_p: of at least this share if samples were as seldom equal to another as those are.
+        nearest: for each sample, the number of the nearest training sample.
+        memorizes: p < 0.001 and likelihood_closer > 0.75, or one of the shares is more than 0.005 beyond
+            what is expected, with a probability below 0.001.
+    """
+
+    space: str
+    n: int
+    held_out: int
+    training: int
+    closeness: np.ndarray
+    usual: np.ndarray
+    likelihood_closer: float
+    p: float
+    copies: float
+    copies_expected: float
+    copies_p: float
+    equal: float
+    equal_expected: float
+    equal_p: float
+    nearest: np.ndarray
+
+    @property
+    def reasons(self) -> list[str]:
+        """What speaks for copying, in words; none where nothing does."""
+        found = []
+        if self.equal_p < SURE and self.equal > self.equal_expected + LEAST_COPIES:
+            found.append(
+                f"{self.equal:.1%} of the samples equal a training sample in every number "
+                f"({self.equal_expected:.1%} expected, p = {self.equal_p:.1g})"
+            )
+        if self.copies_p < SURE and self.copies > self.copies_expected + LEAST_COPIES:
+            found.append(
+                f"{self.copies:.1%} are closer to one than every held-out sample is "
+                f"({self.copies_expected:.1%} expected, p = {self.copies_p:.1g})"
+            )
+        if self.p < SURE and self.likelihood_closer > PLAIN:
+            found.append(
+                "a sample is closer to one than a held-out sample is with probability "
+                f"{self.likelihood_closer:.2f} (p = {self.p:.1g})"
+            )
+        return found
+
+    @property
+    def memorizes(self) -> bool:
+        """Whether the model plainly repeats training samples."""
+        return bool(self.reasons)
+
+    @property
+    def verdict(self) -> str:
+        """One line for a person."""
+        if self.memorizes:
+            return "it repeats training samples: " + "; ".join(self.reasons)
+        return (
+            f"no sign: {self.copies:.1%} of the samples are closer to a training sample than every held-out "
+            f"one is ({self.copies_expected:.1%} expected, p = {self.copies_p:.2g}), and one is closer than "
+            f"a held-out one with probability {self.likelihood_closer:.2f} (p = {self.p:.2g})"
+        )
+
+    def pairs(self, most: int = 12) -> list[tuple[int, int]]:
+        """(sample, training sample) of those that stand out most, to look at."""
+        order = np.argsort(self.closeness, kind="stable")[:most]
+        return [(int(i), int(self.nearest[i])) for i in order]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, without what is said of each sample."""
+        facts = asdict(self)
+        for name in ("closeness", "usual", "nearest"):
+            del facts[name]
+        return facts | {
+            "median_closeness": float(np.median(self.closeness)),
+            "median_usual": float(np.median(self.usual)),
+            "memorizes": self.memorizes,
+            "verdict": self.verdict,
+        }
+
+
+def check_memorization(
+    samples: np.ndarray, training: np.ndarray, held_out: np.ndarray, space: str
+) -> Memorization:
+    """Compare how near samples and how near held-out ones come to the training samples.
+
+    Each argument is (n, d). A held-out sample is what an honest one would be: fresh, and from the same
+    source. So the two sets of closeness are draws of one law, whatever the space, their number and the
+    doubles among them; a model that repeats what it saw gives smaller values. Closeness is a ratio, so
+    that samples that are merely blurred, or too alike, and near to everything for it, don't count.
+
+    Three tests: of the two laws as a whole (Mann-Whitney), which sees a tendency in most samples; of the
+    share that is closer than every held-out one (`share_p`), which sees a part that are copies; and of the
+    share that is equal to a training sample in every number, beside that of the training samples that have
+    a double. The last sees a few copies even where few samples are held out, but only perfect ones. Where
+    the training samples have doubles, equal ones are left to it alone: held-out samples of a `Dataset` never
+    equal a training sample.
+
+    ValueError without held-out samples, or with fewer than 12 training samples.
+    """
+    if len(held_out) < 2:
+        raise ValueError(
+            f"telling memorizing from luck takes 2 held-out samples or more, got {len(held_out)}"
+        )
+    if len(training) < NEIGHBORS + 2:
+        raise ValueError(f"the test needs {NEIGHBORS + 2} training samples or more, got {len(training)}")
+    closeness, nearest = close(samples, training)
+    usual, _ = close(held_out, training)
+    equal, doubles = find_equal(samples, training)
+    n, m = len(samples), len(held_out)
+    counted = closeness[~equal] if doubles else closeness
+    auc, p = mann_whitney(counted, usual) if len(counted) else (1.0, 1.0)
+    return Memorization(
+        space=space,
+        n=n,
+        held_out=m,
+        training=len(training),
+        closeness=closeness,
+        usual=usual,
+        likelihood_closer=auc,
+        p=p,
+        copies=float((closeness < usual.min()).mean()),
+        copies_expected=1 / (m + 1) + doubles / len(training),
+        copies_p=share_p(len(counted), m, int((counted < usual.min()).sum())),
+        equal=float(equal.mean()),
+        equal_expected=doubles / len(training),
+        # doubles come in pairs: as many facts as half of them
+        equal_p=hits_p(n, len(training) // 2, int(equal.sum()), -(-doubles // 2)),
+        nearest=nearest,
+    )
+
+
+def share_p(n: int, m: int, k: int) -> float:
+    """P(at least k of n are below the least of m) for n + m draws of one law: the k least are all of the n.
+
+    The product over i < k of (n - i) / (n + m - i); ties can only make it less.
+
+    >>> round(share_p(2, 2, 1), 6), round(share_p(2, 2, 2), 6)
+    (0.5, 0.166667)
+    """
+    i = np.arange(k)
+    return float(np.exp(np.sum(np.log(n - i) - np.log(n + m - i))))
+
+
+def hits_p(n: int, m: int, k: int, others: int) -> float:
+    """P(at least k of k + others hits are among n) if each of n + m draws is one as likely (Fisher's test).
+
+    >>> round(hits_p(2, 2, 2, 0), 6), hits_p(5, 5, 0, 3)
+    (0.166667, 1.0)
+    """
+    hits = k + others
+    counts = np.arange(k, min(hits, n) + 1)
+    counts = counts[hits - counts <= m]
+    logs = [_log_choose(n, int(c)) + _log_choose(m, hits - int(c)) for c in counts]
+    return min(1.0, math.fsum(math.exp(value - _log_choose(n + m, hits)) for value in logs))
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def find_equal(samples: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, int]:
+    """(which samples equal a training sample in every number, how many training samples equal another)."""
+    dtype = np.result_type(samples, training)
+
+    def key(row: np.ndarray) -> bytes:
+        return (row.astype(dtype) + 0).tobytes()  # + 0: -0 is 0
+
+    known = Counter(key(row) for row in training)
+    return np.array([key(row) in known for row in samples]), sum(c for c in known.values() if c > 1)
+
+
+def close(queries: np.ndarray, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(distance to the nearest over the mean distance to the ten next, number of the nearest)."""
+    ratio, nearest = np.empty(len(queries)), np.empty(len(queries), np.int64)
+    norms = np.concatenate([(part.astype(np.float64) ** 2).sum(1) for part in parts(pictures)])
+    for i in range(0, len(queries), BLOCK):
+        x = np.asarray(queries[i : i + BLOCK], np.float64)
+        products = np.concatenate([x @ part.T.astype(np.float64) for part in parts(pictures)], 1)
+        squared = (x**2).sum(1)[:, None] - 2 * products + norms
+        first = np.argpartition(squared, NEIGHBORS + 1, 1)[:, : NEIGHBORS + 1]
+        # anew for those few, without the cancellation of the line above
+        exact = np.sqrt(((x[:, None] - pictures[first]) ** 2).sum(2))
+        order = np.argsort(exact, 1)
+        sorted_ = np.take_along_axis(exact, order, 1)
+        rest = sorted_[:, 1:].mean(1)
+        ratio[i : i + BLOCK] = np.where(rest > 0, sorted_[:, 0] / np.where(rest > 0, rest, 1), 1.0)
+        nearest[i : i + BLOCK] = np.take_along_axis(first, order[:, :1], 1)[:, 0]
+    return ratio, nearest
+
+
+def parts(pictures: np.ndarray) -> list[np.ndarray]:
+    """In blocks, so that no second copy of all is made."""
+    return [pictures[i : i + 20 * BLOCK] for i in range(0, len(pictures), 20 * BLOCK)]
+
+
+def mann_whitney(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """P(a < b) + P(a = b)/2, and the one-sided p-value of that much or more if a and b are of one law.
+
+    Exact where one side has 20 or fewer, with ties counted against; else by the normal approximation with
+    its correction for ties.
+    """
+    n, m = len(a), len(b)
+    both = np.concatenate([a, b])
+    _, where, counts = np.unique(both, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    ranks = (ends - (counts - 1) / 2)[where]
+    u = n * m + n * (n + 1) / 2 - ranks[:n].sum()
+    ties = (counts**3 - counts).sum() / ((n + m) * (n + m - 1))
+    variance = n * m / 12 * (n + m + 1 - ties)
+    if min(n, m) <= EXACT:
+        p = exact_p(n, m, int(np.searchsorted(np.sort(a), b).sum()))
+    else:
+        z = (u - n * m / 2) / math.sqrt(variance) if variance > 0 else 0.0
+        p = 0.5 * math.erfc(z / math.sqrt(2))
+    return float(u / (n * m)), p
+
+
+def exact_p(n: int, m: int, u: int) -> float:
+    """P(at least u of the n m pairs have a < b) for n + m draws of one law without ties.
+
+    The number of orders with n m - k such pairs is the coefficient of q^k in the Gaussian binomial,
+    the product over i = 1..m of (1 - q^(n + i)) / (1 - q^i) (Mann and Whitney 1947).
+    """
+    large, small, most = max(n, m), min(n, m), n * m - u
+    ways = np.zeros(most + 1, object)
+    ways[0] = 1
+    for i in range(1, small + 1):
+        for start in range(min(i, most + 1)):
+            ways[start::i] = np.cumsum(ways[start::i])
+        if large + i <= most:
+            ways[large + i :] = ways[large + i :] - ways[: -(large + i)]
+    return int(ways.sum()) / math.comb(n + m, m)

@@ -5,91 +5,99 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 import victim
-from alphabar import Run, load
-from alphabar.files import DamagedFile, load_tensors
-from alphabar.training.checkpoints import checkpoint_files
-from tiny import tiny_config, tiny_data
+from alphabar import load
+from alphabar.files import DamagedFile, is_temporary, load_tensors
+from alphabar.runs import Run, RunFolder, fork, train
+from alphabar.runs.checkpoints import checkpoint_files
+from tiny import EXECUTION, NETWORK, tiny_config, tiny_data
 
 STEPS = 25
 
 
+@contextmanager
+def original_in(folder):
+    """What victims make unbroken, once a module."""
+    victim.finish(folder)
+    yield folder
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unbroken") / "run"
-    process = victim.start(folder)
-    process.join()
-    assert process.exitcode == 0
-    return folder
+    with original_in(tmp_path_factory.mktemp("unbroken") / "run") as folder:
+        yield folder
 
 
-def assert_same_bytes(a, b):
-    last = "checkpoints/step-000000025.safetensors"
-    for name in ("metrics.jsonl", "model.safetensors", "best.safetensors", last):
+def assert_same_bytes(a, b, last=STEPS):
+    checkpoint = f"checkpoints/step-{last:09d}.safetensors"
+    for name in ("metrics.jsonl", "model.safetensors", "best.safetensors", checkpoint):
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
-    tensors, facts, _ = load_tensors(a / "checkpoints/step-000000025.safetensors")
-    assert facts["step"] == STEPS
+    tensors, metadata, _ = load_tensors(a / checkpoint)
+    assert metadata["checkpoint"]["step"] == last
     assert {name.split(".")[0] for name in tensors} == {"net", "ema", "adam", "muon"}
+    assert not [path for path in a.rglob("*") if is_temporary(path)]
 
 
-def finish(folder):
-    process = victim.start(folder)
-    process.join()
-    assert process.exitcode == 0
-
-
-def test_killed_at_random_moments(unbroken, tmp_path):
-    """Each time after it got a step further; every step saves, so many of the kills fall into a save."""
-    folder, clock = tmp_path / "run", random.Random(0)
-    kills = 0
+def kill_at_random(folder, moments=0.2, **what):
+    """Start, kill, start again …: each time after it got an update further. How often it was killed."""
+    clock, kills = random.Random(0), 0
     while True:
         before = checkpoint_files(folder / "checkpoints")[-1:]
-        process = victim.start(folder)
+        process = victim.start(folder, **what)
         while process.is_alive() and checkpoint_files(folder / "checkpoints")[-1:] == before:
             time.sleep(0.002)
-        process.join(timeout=clock.uniform(0, 0.2))
+        process.join(timeout=clock.uniform(0, moments))
         process.kill()  # does nothing to one that has ended
         process.join()
         if process.exitcode == 0:
-            break
+            return kills
         assert process.exitcode == -9
         kills += 1
-    assert kills >= 2
-    assert_same_bytes(folder, unbroken)
 
 
-@pytest.mark.parametrize("call", range(1, 26, 4))
-def test_killed_at_every_boundary_of_a_save(unbroken, tmp_path, call):
-    """Die at the n-th call that flushes, renames or deletes a file, from the start or after some steps."""
-    folder = tmp_path / "run"
-    for die_at in (call, call + 13):
-        process = victim.start(folder, die_at)
+def kill_at(folder, calls, **what):
+    """Die at the n-th call that flushes, renames or deletes a file, for each n in turn; then to the end."""
+    for die_at in calls:
+        process = victim.start(folder, die_at, **what)
         process.join()
-        assert process.exitcode == -9
-    finish(folder)
-    assert_same_bytes(folder, unbroken)
-    assert not list(folder.rglob("*.tmp"))
+        assert process.exitcode in (-9, 0)
+    victim.finish(folder, **what)
+
+
+# --- resume --------------------------------------------------------------------------------------
+
+
+def test_killed_at_random_moments(unbroken, tmp_path):
+    assert kill_at_random(tmp_path / "run") >= 2
+    assert_same_bytes(tmp_path / "run", unbroken)
+
+
+@pytest.mark.parametrize("call", range(1, 38, 4))
+def test_killed_at_every_boundary_of_a_save(unbroken, tmp_path, call):
+    kill_at(tmp_path / "run", (call, call + 13))
+    assert_same_bytes(tmp_path / "run", unbroken)
 
 
 def test_left_early_it_saves_and_resumes(unbroken, tmp_path):
     """Leaving the loop saves, also when no save was due."""
-    slow = victim.config().model_copy(update={"save_minutes": 60.0})
+    slow = victim.config(save_minutes=60.0)
     folder = tmp_path / "run"
     run = Run(folder, tiny_data(), slow)
     for row in run.train():
         if row["step"] == 10:
             break
-    assert [path.name for path in checkpoint_files(folder / "checkpoints")][
-        -1
-    ] == "step-000000010.safetensors"
-    assert load(folder).about["steps"] == 10
+    assert checkpoint_files(folder / "checkpoints")[-1].name == "step-000000010.safetensors"
+    assert load(folder).about["updates"] == 10
     again = Run(folder, tiny_data(), slow)
     rows = list(again.train())
+    assert again.resumed_from is not None
     assert again.resumed_from.name == "step-000000010.safetensors"
     assert [row["step"] for row in rows] == list(range(11, STEPS + 1))
     assert (folder / "metrics.jsonl").read_bytes() == (unbroken / "metrics.jsonl").read_bytes()
@@ -100,16 +108,18 @@ def test_left_early_it_saves_and_resumes(unbroken, tmp_path):
 def test_a_finished_run_stays_as_it_is(unbroken, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(unbroken, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert list(Run(folder, tiny_data(), victim.config()).train()) == []
-    assert_same_bytes(folder, unbroken)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_lost_model_file_is_written_again(unbroken, tmp_path):
-    folder = tmp_path / "run"
+def test_what_a_kill_after_the_last_save_lost_is_made_at_the_next_start(unbroken, tmp_path):
+    folder = RunFolder(tmp_path / "run")
     shutil.copytree(unbroken, folder)
-    (folder / "model.safetensors").unlink()
-    list(Run(folder, tiny_data(), victim.config()).train())
-    assert (folder / "model.safetensors").exists()
+    folder.model.unlink()
+    assert list(Run(folder, tiny_data(), victim.config(previews=True)).train()) == []
+    assert folder.model.read_bytes() == (unbroken / "model.safetensors").read_bytes()
+    assert [path.name for path in folder.preview_files()] == ["000000200.png"]
 
 
 def test_the_last_two_and_the_quarters_are_kept(unbroken):
@@ -135,6 +145,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_used(unbroken, tmp_p
     said = []
     run = Run(folder, tiny_data(), victim.config(), say=said.append)
     rows = list(run.train())
+    assert run.resumed_from is not None
     assert run.resumed_from.name == "step-000000024.safetensors"
     assert len(said) == 1
     assert "refused" in said[0]
@@ -155,6 +166,184 @@ def test_if_every_checkpoint_is_damaged_nothing_is_started_anew(unbroken, tmp_pa
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
+def test_lost_lines_of_metrics_are_said_and_a_torn_one_is_cut_off(unbroken, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(unbroken, folder)
+    lines = folder.metrics_file.read_bytes().splitlines(keepends=True)
+    folder.metrics_file.write_bytes(b"".join(lines[:20]) + lines[20][:30])
+    said = []
+    list(Run(folder, tiny_data(), victim.config(), say=said.append).train())
+    assert folder.metrics_file.read_bytes() == b"".join(lines[:20])
+    assert "lacks 5 of 25 lines" in said[0]
+
+
+# --- longer --------------------------------------------------------------------------------------
+
+LONGER = {"images": 320}
+
+
+@pytest.fixture(scope="module")
+def longer(unbroken, tmp_path_factory):
+    """The unbroken run made longer after its end, unbroken."""
+    folder = tmp_path_factory.mktemp("longer") / "run"
+    shutil.copytree(unbroken, folder)
+    victim.finish(folder, settings=LONGER)
+    return folder
+
+
+def test_a_longer_run_goes_on_and_its_rate_is_planned_again(unbroken, longer):
+    before, after = (RunFolder(folder).metrics() for folder in (unbroken, longer))
+    assert after[:STEPS] == before
+    assert [row["step"] for row in after] == list(range(1, 41))
+    rates = [row["lr"] for row in after]
+    assert rates[STEPS - 1] < rates[STEPS] < rates[STEPS + 2]  # from where it is, over the warm-up
+    assert rates[-1] < 0.1 * max(rates)  # and down again to the new end
+    config = victim.config(**LONGER)
+    decided = [(0, 200), (200, 320)]
+    assert rates == [config.learning_rate(row["images"] - 8, decided) for row in after]
+    history = [(row["what"], row["images"]) for row in RunFolder(longer).entry()["history"]]
+    assert history == [("total", 0), ("budget", 200), ("total", 200)]
+
+
+def test_longer_killed_at_random_moments(unbroken, longer, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    kill_at_random(folder, 0.5, settings=LONGER)
+    assert_same_bytes(folder, longer, 40)
+
+
+@pytest.mark.parametrize("call", range(1, 14, 4))
+def test_longer_killed_at_boundaries(unbroken, longer, tmp_path, call):
+    folder = tmp_path / "run"
+    shutil.copytree(unbroken, folder)
+    kill_at(folder, (call, call + 9), settings=LONGER)
+    assert_same_bytes(folder, longer, 40)
+
+
+def test_a_running_run_is_made_longer_where_it_is_and_a_shorter_one_has_enough(unbroken, tmp_path):
+    folder = tmp_path / "run"
+    rows = Run(folder, tiny_data(), victim.config()).train()
+    before = [next(rows) for _ in range(10)]
+    rows.close()
+    after = list(Run(folder, tiny_data(), victim.config(**LONGER)).train())
+    decided = [(0, 200), (80, 320)]
+    rates = [victim.config().learning_rate(row["images"] - 8, decided) for row in before + after]
+    assert [row["lr"] for row in before + after] == rates
+    assert after[-1]["step"] == 40
+    said, entry = [], RunFolder(folder).entry()
+    assert list(Run(folder, tiny_data(), victim.config(images=240), say=said.append).train()) == []
+    assert "has 320 images already" in said[0]
+    assert RunFolder(folder).entry() == entry
+
+
+# --- from a model, and forks ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["from", "fork"])
+def test_a_run_that_begins_with_weights_killed_at_every_boundary(unbroken, tmp_path, kind):
+    """Their source is another folder, which may be gone as soon as the run has begun."""
+    source = tmp_path / "source"
+    shutil.copytree(unbroken, source)
+    what = {"settings": {"init_from": str(source), "images": 80}}
+    if kind == "fork":
+        what = {"fork_of": str(source / "checkpoints/step-000000018.safetensors"), "settings": {"lr": 1e-3}}
+    last = {"from": 10, "fork": 25}[kind]
+    (tmp_path / "whole").mkdir()
+    whole = tmp_path / "whole/run"
+    victim.finish(whole, **what)
+    for call in (2, 5, 8):
+        folder = tmp_path / f"killed-{call}/run"
+        kill_at(folder, (call, call + 1, call + 2, 20), **what)
+        assert_same_bytes(folder, whole, last)
+    folder = tmp_path / "random/run"
+    kill_at_random(folder, 1.0, **what)
+    assert_same_bytes(folder, whole, last)
+    assert load_tensors(source / "model.safetensors")[2] == load_tensors(unbroken / "model.safetensors")[2]
+
+
+def test_a_fork_goes_on_from_the_checkpoint_with_other_settings(unbroken, tmp_path):
+    run = fork(unbroken, tmp_path / "fork", tiny_data(), lr=1e-3, images=240, device="cpu")
+    rows = list(run.train())
+    assert [row["step"] for row in rows] == list(range(26, 31))
+    assert run.differences == ["lr (0.002 → 0.001)", "images (200 → 240)"]
+    assert [row["lr"] for row in rows] == [run.config.learning_rate(8 * k, 240) for k in range(25, 30)]
+    entry = RunFolder(tmp_path / "fork").entry()
+    assert entry["history"][0]["what"] == "fork"
+    assert entry["history"][0]["after"] == run.differences
+    assert entry["identity"]["start"]["step"] == 25
+    assert list(Run(tmp_path / "fork", tiny_data(), run.asked).train()) == []  # it is a run like others
+
+
+def test_a_fork_with_the_same_settings_is_the_same_run(unbroken, tmp_path):
+    run = fork(
+        unbroken / "checkpoints/step-000000018.safetensors", tmp_path / "run", tiny_data(), device="cpu"
+    )
+    list(run.train())
+    a, b = (
+        load_tensors(f / "checkpoints/step-000000025.safetensors")[0] for f in (tmp_path / "run", unbroken)
+    )
+    assert run.differences == []
+    assert all(torch.equal(a[name], b[name]) for name in b)
+
+
+def test_a_fork_may_have_another_batch_or_optimizer_and_not_another_network(unbroken, tmp_path):
+    run = fork(
+        unbroken, tmp_path / "a", tiny_data(), batch_size=16, optimizer="adamw", images=260, device="cpu"
+    )
+    assert [row["images"] for row in run.train()] == [208, 224, 240, 256, 272]
+    with pytest.raises(ValueError, match="fork goes on with the same one"):
+        list(fork(unbroken, tmp_path / "b", tiny_data(), network={"channels": 16}, images=260).train())
+    with pytest.raises(ValueError, match="has 200 images already, and the fork is to have 200"):
+        list(fork(unbroken, tmp_path / "c", tiny_data(), lr=1e-3).train())
+    assert not (tmp_path / "c" / "run.json").exists()
+
+
+# --- habits, and what is refused ------------------------------------------------------------------
+
+
+def test_habits_change_at_once_and_leave_every_number_as_it_is(unbroken, tmp_path):
+    folder = tmp_path / "run"
+    rows = Run(folder, tiny_data(), victim.config(save_minutes=60.0)).train()
+    for _ in range(5):
+        next(rows)
+    rows.close()
+    said = []
+    rows = Run(folder, tiny_data(), victim.config(save_minutes=0.5, previews=True), say=said.append).train()
+    next(rows)
+    rows.close()
+    assert said == ["from here on: save_minutes (60.0 → 0.5), previews (False → True)"]
+    kill_at_random(folder, 1.0)
+    assert_same_bytes(folder, unbroken)
+    history = RunFolder(folder).entry()["history"]
+    assert [(r["what"], r["after"], r["images"]) for r in history if r["what"] == "save_minutes"] == [
+        ("save_minutes", 0.5, 40),
+        ("save_minutes", 0.0, 48),
+    ]
+
+
+def test_other_settings_or_data_are_refused_by_name(unbroken):
+    for config, data, words in [
+        (tiny_config(images=200), tiny_data(), ["network.dropout", "--fork NEW_RUN"]),
+        (victim.config(lr=1.0), tiny_data(), ["lr (0.002 → 1.0)"]),
+        (victim.config(), tiny_data(classes=False), ["data.fingerprint (classes → plain)"]),
+        (victim.config(init_from=str(unbroken)), tiny_data(), ["weights to start from (none →"]),
+    ]:
+        with pytest.raises(ValueError, match="other settings") as caught:
+            Run(unbroken, data, config)
+        assert all(word in str(caught.value) for word in words)
+
+
+def test_data_that_have_moved_are_found_where_they_are(unbroken, tmp_path):
+    shutil.copytree(unbroken, tmp_path / "run")
+    Run(tmp_path / "run", tiny_data(), victim.config(), source="elsewhere").train().close()
+    list(Run(tmp_path / "run", tiny_data(), victim.config(images=208), source="elsewhere").train())
+    assert RunFolder(tmp_path / "run").entry()["data"]["source"] == "elsewhere"
+    assert load(tmp_path / "run").about["source"] == "elsewhere"
+
+
+# --- one process at a time -------------------------------------------------------------------------
+
+
 def test_one_process_at_a_time(tmp_path):
     first = Run(tmp_path / "run", tiny_data(), tiny_config()).train()
     next(first)
@@ -163,31 +352,142 @@ def test_one_process_at_a_time(tmp_path):
     first.close()
 
 
-def test_other_settings_or_data_are_refused_by_name(unbroken):
-    for config, data, words in [
-        (tiny_config(images=200), tiny_data(), ["save_minutes", "network.dropout"]),
-        (victim.config().model_copy(update={"lr": 1.0}), tiny_data(), ["lr (0.002 → 1.0)"]),
-        (victim.config(), tiny_data(classes=False), ["data.fingerprint (classes → plain)"]),
-    ]:
-        with pytest.raises(ValueError, match="other settings") as caught:
-            Run(unbroken, data, config)
-        assert all(word in str(caught.value) for word in words)
+def test_a_run_that_was_begun_meanwhile_is_read_again_under_the_lock(tmp_path):
+    """Its settings are compared then, and nothing of the other's is overwritten."""
+    late = Run(tmp_path / "run", tiny_data(), tiny_config(lr=1.0))
+    list(Run(tmp_path / "run", tiny_data(), tiny_config()).train())
+    before = RunFolder(tmp_path / "run").entry()
+    with pytest.raises(ValueError, match=r"other settings: lr \(0.002 → 1.0\)"):
+        next(late.train())
+    assert RunFolder(tmp_path / "run").entry() == before
+    same = Run(tmp_path / "other", tiny_data(), tiny_config())
+    assert same.trainer.step == 0
+    list(Run(tmp_path / "other", tiny_data(), tiny_config()).train())
+    assert list(same.train()) == []
 
 
-def test_minutes_are_measured_once(tmp_path):
-    config = tiny_config(images=None, minutes=1 / 20, save_minutes=60.0)
-    run = Run(tmp_path / "run", tiny_data(), config)
-    for _ in run.train():
-        if run.total is not None:
-            break
-    total = run.total
-    again = Run(tmp_path / "run", tiny_data(), config)
-    assert again.total == total
-    assert list(again.train())[-1]["images"] >= total
+def test_of_two_processes_one_trains(unbroken, tmp_path):
+    folder = tmp_path / "run"
+    first, second = victim.start(folder), victim.start(folder)
+    first.join(), second.join()
+    assert sorted([first.exitcode, second.exitcode])[0] == 0
+    victim.finish(folder)
+    assert_same_bytes(folder, unbroken)
+
+
+def test_a_fitted_plan_stays_with_its_weights_and_no_older_model_replaces_a_newer(tmp_path):
+    from alphabar.files import save_tensors
+
+    folder = RunFolder(tmp_path / "run")
+    rows = Run(folder, tiny_data(), victim.config()).train()
+    next(rows)
+    tensors, metadata, digest = load_tensors(folder.model)
+    next(rows)  # saves another model
+    with pytest.raises(ValueError, match="has changed since it was read"):
+        save_tensors(folder.model, tensors, metadata, replacing=digest)
+    tensors, metadata, digest = load_tensors(folder.model)
+    save_tensors(folder.model, tensors, metadata | {"x0_mse": [[1.0], [0.5]]}, replacing=digest)
+    rows.close()
+    assert load(folder.path).x0_mse == [[1.0], [0.5]]
+    said = []
+    list(Run(folder, tiny_data(), victim.config(), say=said.append).train())
+    assert load(folder.path).x0_mse is None
+    assert any("what was fitted to those before is dropped" in line for line in said)
+
+
+# --- ways to leave ---------------------------------------------------------------------------------
+
+
+def steps_saved(folder):
+    return RunFolder(folder).progress()["step"]
+
+
+def settings():
+    return dict(network=NETWORK, batch_size=8, images=800, save_minutes=60.0, previews=False, **EXECUTION)
+
+
+def test_an_exception_in_the_loop_saves(tmp_path):
+    def loop():
+        for row in train(tiny_data(), tmp_path / "run", device="cpu", **settings()):
+            if row["step"] == 7:
+                raise OSError("in the loop")
+
+    with pytest.raises(OSError, match="in the loop"):
+        loop()
+    assert steps_saved(tmp_path / "run") == 7
+
+
+@pytest.mark.parametrize("when", ["in the loop's body", "within an update"])
+def test_ctrl_c_saves_and_the_same_call_goes_on(tmp_path, when):
+    """Also where the loop stays alive, as in a notebook, which keeps the last error and its frames."""
+    import signal
+
+    kept, thread = [], None
+
+    def cell():
+        nonlocal thread
+        rows = train(tiny_data(), tmp_path / "run", device="cpu", **settings())
+        kept.append(rows)
+        for row in rows:
+            if row["step"] == 5:
+                if when == "in the loop's body":
+                    signal.raise_signal(signal.SIGINT)
+                elif thread is None:
+                    thread = threading.Timer(0.05, lambda: signal.raise_signal(signal.SIGINT))
+                    thread.start()
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        cell()
+    assert signal.getsignal(signal.SIGINT) is handler
+    saved = steps_saved(tmp_path / "run")
+    assert saved == 5 if when == "in the loop's body" else 5 < saved < 100
+    rows = train(tiny_data(), tmp_path / "run", device="cpu", **settings())
+    assert next(rows)["step"] == saved + 1
+    rows.close()
+
+
+def test_a_loop_that_failed_in_a_notebook_gives_its_run_up(tmp_path):
+    """The cell's traceback keeps the loop; the next loop over the run saves what it did, and goes on."""
+    kept, errors = [], []
+
+    def cell(n):
+        kept.append(train(tiny_data(), tmp_path / "run", device="cpu", **settings()))
+        for row in kept[-1]:
+            if row["step"] == n:
+                raise OSError("in the loop")
+
+    for n in (3, 6):
+        with pytest.raises(OSError, match="in the loop") as caught:
+            cell(n)
+        errors.append(caught)
+    kept[-1].close()
+    assert steps_saved(tmp_path / "run") == 6
+    assert next(kept[0], None) is None
+
+
+def test_what_is_open_when_the_program_ends_is_saved(tmp_path):
+    process = victim.CONTEXT.Process(target=leave_open, args=(tmp_path / "run",))
+    process.start()
+    process.join()
+    assert steps_saved(tmp_path / "run") == 4
+
+
+def leave_open(folder):
+    import atexit
+
+    rows = train(tiny_data(), folder, device="cpu", **settings())
+    for _ in range(4):
+        next(rows)
+    globals()["kept"] = rows
+    atexit._run_exitfuncs()  # processes of multiprocessing end without
+
+
+# --- the clock -------------------------------------------------------------------------------------
 
 
 def test_metrics_hold_nothing_of_the_clock(unbroken):
-    rows = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
+    rows = RunFolder(unbroken).metrics()
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert set(rows[0]) == {"step", "images", "loss", "grad_norm", "lr"}
     assert "held_out_loss" in rows[-1]

@@ -8,21 +8,22 @@ import signal
 
 import torch
 
-from alphabar import Run
-from tiny import tiny_config, tiny_data
+from tiny import NETWORK, tiny_config, tiny_data
 
 CONTEXT = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-CONTEXT.set_forkserver_preload(["torch", "alphabar.training.run", "safetensors.torch", "PIL.Image"])
+CONTEXT.set_forkserver_preload(["torch", "alphabar.runs.run", "safetensors.torch", "PIL.Image"])
 
 
-def config():
-    from tiny import NETWORK
+def config(**settings):
+    """Every update saves, so that many kills fall into a save; dropout is one more thing to go on exactly."""
+    values = {"images": 200, "save_minutes": 0.0, "network": {**NETWORK, "dropout": 0.3}, "previews": False}
+    return tiny_config(**{**values, **settings})
 
-    return tiny_config(images=200, save_minutes=0.0, network={**NETWORK, "dropout": 0.3})
 
-
-def train_in(folder, die_at=None):
+def train_in(folder, die_at=None, settings=None, **options):
     """Train to the end; or die without warning at the n-th system call that changes a file's fate."""
+    from alphabar.runs import Run
+
     torch.set_num_threads(1)
     if die_at is not None:
         calls = 0
@@ -37,13 +38,20 @@ def train_in(folder, die_at=None):
 
             return wrapped
 
-        for name in ("replace", "fsync", "chmod", "unlink"):
+        for name in ("replace", "rename", "link", "fsync", "chmod", "unlink"):
             setattr(os, name, deadly(getattr(os, name)))
-    for _ in Run(folder, tiny_data(), config()).train():
+    for _ in Run(folder, tiny_data(), config(**(settings or {})), **options).train():
         pass
 
 
-def start(*args):
-    process = CONTEXT.Process(target=train_in, args=args)
+def start(*args, **kwargs):
+    process = CONTEXT.Process(target=train_in, args=args, kwargs=kwargs)
     process.start()
     return process
+
+
+def finish(*args, **kwargs):
+    """The same to its end."""
+    process = start(*args, **kwargs)
+    process.join()
+    assert process.exitcode == 0

@@ -1,0 +1,278 @@
+"""The checks of a run's diagnosis: each looks for one cause, and says how it shows and what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from .results import Results
+
+DEFAULT_LR = 2e-3
+SOME = 500  # samples whose strongest pattern is looked for
+NOT_FINITE = "the weights are not finite"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cause, how it shows in this run, and what to do."""
+
+    cause: str
+    evidence: str
+    remedy: str
+
+
+def non_finite(results: Results) -> Finding | None:
+    """NaN or infinity among the weights."""
+    tensors = results.denoiser.net.state_dict()
+    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if not bad:
+        return None
+    return Finding(
+        NOT_FINITE,
+        f"{len(bad)} of {len(tensors)} tensors hold NaN or infinity, such as {bad[0]}",
+        "go back to an earlier checkpoint (alphabar sample RUN/checkpoints/…), and train with a lower --lr",
+    )
+
+
+def broken_data(results: Results) -> Finding | None:
+    """Samples that are all one value, or the same ones again and again."""
+    flat = results.clean.reshape(len(results.clean), -1)
+    plain = float((flat.std(1) < 1e-3).mean()) if flat.shape[1] > 1 else 0.0
+    doubles = 1 - len(np.unique(flat, axis=0)) / len(flat)
+    if max(plain, doubles) < 0.2:
+        return None
+    what = f"{plain:.0%} are all one value" if plain > doubles else f"{doubles:.0%} are doubles of others"
+    return Finding(
+        "the data are not what they should be",
+        f"of {len(flat):,} training {results.noun} {what}",
+        "look at them (alphabar data DATA --out sheet.png) and at how they were written",
+    )
+
+
+def value_range(results: Results) -> Finding | None:
+    """Values that use little of the range that the model scales from, or leave it."""
+    codec, clean = results.denoiser.codec, results.clean
+    if codec.bounds is None:
+        spread = float(clean.std())
+        if 0.1 < spread < 10:
+            return None
+        told = f"the model expects values of standard deviation 1, and by its scale these have {spread:.3g}"
+    else:
+        low, high = codec.bounds
+        least, most = (float(v) for v in np.quantile((clean - low) / (high - low), (0.001, 0.999)))
+        if most - least > 0.15 and max(-least, most - 1) < 0.05:
+            return None
+        told = (
+            f"the model scales {codec.space.shown_range()} to -1 to 1, and by that the data reach from "
+            f"{2 * least - 1:.3g} to {2 * most - 1:.3g}"
+        )
+    return Finding(
+        "value range mismatch",
+        told,
+        "write the pictures anew, with values over all of 0 to 255"
+        if codec.space.dtype == "uint8" and results.data.space.dtype == "uint8"
+        else "train anew with the range that the values have: --range LOW HIGH for arrays, or 0..255 bytes",
+    )
+
+
+def schedule_ends(results: Results) -> Finding | None:
+    """A sample left in x_T that sampling starts without, or noise left in x_1 that nothing removes."""
+    schedule = results.denoiser.schedule
+    flat = results.clean.reshape(len(results.clean), -1)
+    mean, some = flat.mean(0), flat[:SOME]
+    first = np.linalg.svd(some - mean, compute_uv=False)[0]
+    strongest = math.sqrt(float((mean**2).sum()) + float(first**2) / len(some))
+    left, last = schedule.terminal_signal * strongest, math.sqrt(1 - schedule.alpha_bar[1])
+    if left > 0.5:
+        return Finding(
+            "the schedule stops before the sample is gone",
+            f"sqrt(alpha_bar_T) = {schedule.terminal_signal:.3g}: x_T still holds {left:.1f} standard "
+            f"deviations of the strongest pattern, and sampling starts from none (T = {schedule.T})",
+            "train with a longer schedule, or with larger beta: --T 1000, or --schedule sigmoid",
+        )
+    if last > 0.3:
+        return Finding(
+            "the schedule is too short",
+            f"even x_1 has noise of standard deviation {last:.2f}, which the last step must guess away "
+            f"(T = {schedule.T})",
+            "train with a longer one: --T 1000",
+        )
+    return None
+
+
+def rate_too_high(results: Results) -> Finding | None:
+    """A loss that jumps up, or never leaves where it began."""
+    loss = np.array([row["loss"] for row in results.metrics])
+    if len(loss) < 50:
+        return None
+    windows = np.array([np.median(part) for part in np.array_split(loss, 20)])
+    lr = results.settings.get("lr", math.nan)
+    best, last = float(windows.min()), float(windows[-1])
+    unlearned = worse_than_gaussian(results)
+    if last < 1.5 * best and not (unlearned and lr > 3 * DEFAULT_LR):
+        return None
+    more = f"; {unlearned_levels(results)}" if unlearned else ""
+    return Finding(
+        "the learning rate is too high",
+        f"the loss was {best:.3g} at its best and is {last:.3g} at the end, with lr {lr:g}{more}",
+        f"train with a lower rate: --lr {lr / 5:.1g}",
+    )
+
+
+def worse_than_gaussian(results: Results) -> int:
+    """At how many levels the model's error is above the Gaussian fit's, or not finite."""
+    found = results.noise_levels
+    return sum(not ours <= 1.05 * g for ours, g in zip(found.fresh, found.gaussian, strict=True))
+
+
+def unlearned_levels(results: Results) -> str:
+    """The same in words."""
+    levels = len(results.noise_levels.times)
+    return f"it errs more than a Gaussian fit at {worse_than_gaussian(results)} of {levels} noise levels"
+
+
+def average_too_long(results: Results) -> Finding | None:
+    """An average that errs more than the weights it averages."""
+    if results.raw_error is None:
+        return None
+    bar = results.denoiser.schedule.alpha_bar_at(results.noise_levels.times)
+    average, raw = (
+        float(np.mean(error * bar / (1 - bar))) for error in (results.noise_levels.fresh, results.raw_error)
+    )
+    if not average > 1.15 * raw:
+        return None
+    settings = results.settings
+    return Finding(
+        "the average of the weights is too long for the run",
+        f"the averaged model's error is {average / raw:.2f} times that of the weights themselves "
+        f"(ema_halflife {settings.get('ema_halflife', math.nan):,.0f} images, "
+        f"ema_ramp {settings.get('ema_ramp', math.nan):g})",
+        "train longer (--images, --minutes), or with a shorter one: --set ema_halflife=20000 "
+        "--set ema_ramp=0.05",
+    )
+
+
+def rate_too_low(results: Results) -> Finding | None:
+    """A model that has learned little at a rate far below the usual."""
+    lr = results.settings.get("lr", math.nan)
+    if not (worse_than_gaussian(results) > len(results.noise_levels.times) // 3 and lr < DEFAULT_LR / 4):
+        return None
+    return Finding(
+        "the learning rate is too low",
+        f"after {results.denoiser.about.get('images', 0):,} images {unlearned_levels(results)}, and lr "
+        f"{lr:g} is {DEFAULT_LR / lr:.0f} times below the usual",
+        f"train with a higher rate: --lr {DEFAULT_LR:g}",
+    )
+
+
+def memorized(results: Results) -> Finding | None:
+    """Samples that are training samples."""
+    found = results.memorization_in_pixels
+    if found is None or not found.memorizes:
+        return None
+    return Finding(
+        f"it repeats its training {results.noun}",
+        "; ".join(found.reasons),
+        f"train on more than {len(results.data.training):,} {results.noun}, for less long (--images), with "
+        "--flip or --set network.dropout=0.1",
+    )
+
+
+def under_trained(results: Results) -> Finding | None:
+    """More error than a Gaussian fit makes at the noisiest or the cleanest levels."""
+    found = results.noise_levels
+    ratio = np.array(found.fresh) / np.maximum(found.gaussian, 1e-12)
+    third = max(1, len(ratio) // 3)
+    low, high = float(np.mean(ratio[:third])), float(np.mean(ratio[-third:]))
+    if max(low, high) < 1.05:
+        return None
+    where = "high" if high > low else "low"
+    times = found.times[-third:] if where == "high" else found.times[:third]
+    return Finding(
+        f"under-trained at {where} noise",
+        f"at t = {times[0]:g} to {times[-1]:g} its error is {max(low, high):.2f} times that of a Gaussian "
+        "fit, which knows no more than mean and covariance",
+        "train longer (--images, --minutes); --prediction v and --loss v weigh all levels evenly"
+        if where == "high"
+        else "train longer (--images, --minutes); --loss simple or edm give more weight to low noise",
+    )
+
+
+def condition_ignored(results: Results) -> Finding | None:
+    """Something that is told and changes nothing."""
+    for name, found in results.conditioning.items():
+        if not found.used:
+            return Finding(
+                f"the {name} is ignored",
+                f"told a wrong {name}, the model's error is {found.total:+.1%} (z = {found.z:.1f})",
+                f"check that each {name} belongs to its sample (alphabar data DATA --out sheet.png), and "
+                "train longer (--images, --minutes)",
+            )
+    return None
+
+
+def tinted(results: Results) -> Finding | None:
+    """Channels whose mean is off by more than the chance of sampling explains."""
+
+    def means(x: np.ndarray) -> np.ndarray:
+        return x.reshape(*x.shape[:2], -1).mean(2)
+
+    ours, real = means(results.first), means(results.clean)
+    off = ours.mean(0) - real.mean(0)
+    error = np.sqrt(ours.var(0, ddof=1) / len(ours) + real.var(0, ddof=1) / len(real))
+    worst = int(np.argmax(np.abs(off) / np.maximum(error, 1e-30)))
+    if abs(off[worst]) < 5 * error[worst] or abs(off[worst]) < 0.05:
+        return None
+    space = results.data.space
+    which = space.names[worst] if space.names else f"channel {worst}"
+    return Finding(
+        "the samples are tinted" if space.kind == "picture" else "a channel's mean is off",
+        f"the mean of {which} is {ours.mean(0)[worst]:+.3f} in samples and {real.mean(0)[worst]:+.3f} in the "
+        "data (model space, about -1 to 1), "
+        f"{abs(off[worst]) / error[worst]:.0f} standard errors apart",
+        "train longer: high noise decides means, such as brightness and color (--prediction v --loss v weigh "
+        "it more)",
+    )
+
+
+def saturated(results: Results) -> Finding | None:
+    """Values at the ends of the range far more often than in the data."""
+    if results.denoiser.codec.bounds is None:
+        return None
+    low, high = results.denoiser.codec.bounds
+    near = 0.005 * (high - low)
+
+    def share(x: np.ndarray) -> float:
+        return float(((x < low + near) | (x > high - near)).mean())
+
+    ours, real = share(results.first), share(results.clean)
+    if ours < real + 0.1:
+        return None
+    return Finding(
+        "the samples are saturated",
+        f"{ours:.0%} of their values lie at the ends of the range, and {real:.0%} of the data's",
+        "train longer; with guidance, lower it or add --guidance-rescale 0.7",
+    )
+
+
+CHECKS: dict[str, Callable[[Results], Finding | None]] = {
+    "finite weights": non_finite,
+    "data": broken_data,
+    "value range": value_range,
+    "schedule": schedule_ends,
+    "learning rate (high)": rate_too_high,
+    "average": average_too_long,
+    "learning rate (low)": rate_too_low,
+    "memorization": memorized,
+    "error by noise level": under_trained,
+    "conditioning": condition_ignored,
+    "tint": tinted,
+    "saturation": saturated,
+}
+"""In the order of causes: what comes first brings what follows with it."""

@@ -1,0 +1,50 @@
+"""The averaged model of a run as a file."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..files import lock_of, locked, read_metadata
+from ..model.file import save
+from ..theory.plans import Plan
+from ..training.config import names_of_role
+from ..training.trainer import Trainer
+from ..version import __version__
+
+
+def describe_model(trainer: Trainer, told: dict[str, Any]) -> None:
+    """Let the averaged model say of itself what it is by now; `told` is what its run knows."""
+    left_out = {"network", "schedule", "prediction", *names_of_role("habit"), *names_of_role("start")}
+    trainer.ema.about = told | {
+        "data_fingerprint": trainer.data.fingerprint,
+        "alphabar": __version__,
+        "images": trainer.images,
+        "updates": trainer.step,
+        "training": trainer.config.model_dump(mode="json", exclude=left_out),
+    }
+
+
+def export(trainer: Trainer, path: Path, say: Callable[[str], None]) -> None:
+    """Write the averaged model; what was fitted to the one that is there stays if its weights are these."""
+    with locked(lock_of(path)):
+        ema = copy.copy(trainer.ema)
+        ema.plans, ema.x0_mse = [], None
+        with contextlib.suppress(ValueError, KeyError, TypeError, FileNotFoundError):
+            before, _ = read_metadata(path)
+            if before["about"]["images"] == trainer.images:
+                ema.plans = [Plan.from_dict(entry) for entry in before["plans"]]
+                ema.x0_mse = before["x0_mse"]
+            elif before["plans"] or before["x0_mse"]:
+                say("the weights have changed: what was fitted to those before is dropped")
+        save(ema, path)
+
+
+def images_of(path: Path) -> int | None:
+    """How many images a model file was trained on; None if it isn't there or is damaged."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, FileNotFoundError):
+        return read_metadata(path)[0]["about"]["images"]
+    return None

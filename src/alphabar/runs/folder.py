@@ -1,0 +1,178 @@
+"""A run's folder: the one place that knows the names inside it.
+
+RUN/run.json             what decides the bits, how long, habits, what was measured, and the history
+RUN/metrics.jsonl        one line an update; a function of the run alone
+RUN/times.jsonl          the clock, which is not
+RUN/checkpoints/         the last two, and a milestone at each quarter
+RUN/model.safetensors    the averaged model, self-describing
+RUN/best.safetensors     the same when its held-out loss (or what `best` says) was least
+RUN/previews/            sheets of samples by images seen
+RUN/loss.png             its curves
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import html
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..files import (
+    DamagedFile,
+    Locked,
+    clean,
+    is_temporary,
+    json_lines,
+    locked,
+    read_json,
+    read_metadata,
+    write_json,
+)
+from ..model.file import MODEL_FILE
+from .checkpoints import checkpoint_files
+
+PARTS = {"identity", "budget", "habits", "measured", "history"}
+
+
+class RunFolder:
+    """What there is in the folder of a run, which need not exist yet.
+
+    Attributes:
+        path: of the folder.
+        model, best, checkpoint_folder, metrics_file, times_file, previews, curves: places in it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).expanduser()
+        self.model = self.path / MODEL_FILE
+        self.best = self.path / "best.safetensors"
+        self.checkpoint_folder = self.path / "checkpoints"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.times_file = self.path / "times.jsonl"
+        self.previews = self.path / "previews"
+        self.curves = self.path / "loss.png"
+        self._entry_file = self.path / "run.json"
+        self._logged_file = self.path / "logged.json"
+        self._lock = self.path / ".lock"
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    def exists(self) -> bool:
+        """Whether there is a run in it."""
+        return self._entry_file.exists()
+
+    # --- run.json --------------------------------------------------------------------------------
+
+    def entry(self) -> dict[str, Any]:
+        """What run.json says; ValueError if it is not one of these."""
+        entry = read_json(self._entry_file)
+        if not isinstance(entry, dict) or not set(entry) >= PARTS:
+            raise ValueError(f"{self._entry_file} is not the description of a run; choose another --out")
+        return entry
+
+    def write_entry(self, entry: dict[str, Any]) -> None:
+        """Replace run.json; nothing happens if it says so already."""
+        if not self.exists() or read_json(self._entry_file) != json.loads(json.dumps(entry)):
+            write_json(self._entry_file, entry)
+
+    # --- what training wrote ---------------------------------------------------------------------
+
+    def metrics(self, start: int = 0) -> list[dict[str, Any]]:
+        """A row for each update, from byte `start` of the file on."""
+        return json_lines(self.metrics_file, start)
+
+    def times(self) -> list[dict[str, Any]]:
+        """Readings of the clock, one a save."""
+        return json_lines(self.times_file)
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints, oldest first."""
+        return checkpoint_files(self.checkpoint_folder)
+
+    def progress(self) -> dict[str, Any]:
+        """{"step", "images"} of the newest readable checkpoint, from its header alone; 0 if there is none."""
+        for path in reversed(self.checkpoints()):
+            with contextlib.suppress(DamagedFile, FileNotFoundError, KeyError, TypeError):
+                return read_metadata(path)[0]["checkpoint"]
+        return {"step": 0, "images": 0}
+
+    def preview(self, images: int) -> Path:
+        """The sheet of samples after so many images."""
+        return self.previews / f"{images:09d}.png"
+
+    def preview_files(self) -> list[Path]:
+        """Sheets of samples, the earliest first."""
+        return sorted(path for path in self.previews.glob("*.png") if path.stem.isdecimal())
+
+    def logged(self) -> dict[str, Any]:
+        """How far each sink has been told."""
+        return read_json(self._logged_file) if self._logged_file.exists() else {}
+
+    def write_logged(self, logged: dict[str, Any]) -> None:
+        """Replace it."""
+        write_json(self._logged_file, logged)
+
+    # --- one process at a time -------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep a second process from training in the folder; ValueError if one does."""
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(self._lock, wait=False))
+            except Locked:
+                raise ValueError(f"another process is training in {self.path}") from None
+            yield
+
+    def check_free(self) -> None:
+        """ValueError unless a new run may start here: there is no folder, or an empty one."""
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise ValueError(f"{self.path} is a file; --out must be a folder")
+        if not all(self._is_leftover(path) for path in self.path.iterdir()):
+            raise ValueError(
+                f"{self.path} holds something that is not a run of Alphabar; "
+                "choose a new or an empty folder (nothing was written)"
+            )
+
+    def _is_leftover(self, path: Path) -> bool:
+        """Whether this is what a run leaves that was killed before its run.json was written."""
+        if path == self.checkpoint_folder:
+            inside = set(path.iterdir())
+            return all(is_temporary(one) for one in inside - set(self.checkpoints()))
+        return path == self._lock or is_temporary(path)
+
+    def clean(self) -> None:
+        """Remove what killed processes left, and all of a start that was not finished."""
+        for folder in (self.path, self.checkpoint_folder, self.previews):
+            clean(folder)
+        if not self.exists():
+            for path in self.checkpoints():
+                path.unlink()
+
+    # --- in a notebook ---------------------------------------------------------------------------
+
+    def _repr_png_(self) -> bytes | None:
+        """The newest sheet of samples."""
+        files = self.preview_files()
+        return files[-1].read_bytes() if files else None
+
+    def _repr_html_(self) -> str:
+        """How far it has come, and the newest sheet of samples."""
+        rows = self.metrics()
+        told = f"{rows[-1]['images']:,} images, loss {rows[-1]['loss']:.4f}" if rows else "not begun"
+        png = self._repr_png_()
+        shown = f'<br><img src="data:image/png;base64,{base64.b64encode(png).decode()}">' if png else ""
+        return f"<p><b>{html.escape(str(self.path))}</b>: {told}{shown}</p>"

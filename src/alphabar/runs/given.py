@@ -1,0 +1,140 @@
+"""Data and samples that are named beside a model: found, and prepared as that model's samples are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.config import DataConfig
+from ..data.dataset import Dataset
+from ..data.decoding import Decoder
+from ..data.pictures import upright_size
+from ..data.preparation import prepare
+from ..data.source_types import Pictures
+from ..data.sources import is_array, open_source
+from ..data.space import Space
+from ..files import read_json
+from ..model.file import MODEL_FILE
+from ..sampling.output import UNFINISHED
+from ..sampling.samples import Samples
+from .folder import RunFolder
+
+CHANNELS = {1: "gray", 3: "rgb", 4: "rgba"}
+"""What `prepare` calls pictures of so many channels."""
+
+
+def is_model(path: str | Path) -> bool:
+    """Whether a path names a run, a checkpoint or a model file, rather than samples or data."""
+    place = Path(path).expanduser()
+    return place.suffix == ".safetensors" or (place / MODEL_FILE).exists() or RunFolder(place).exists()
+
+
+def data_of(
+    about: Mapping[str, Any], space: Space, conditions: Mapping[str, Any], data: Any = None
+) -> Dataset:
+    """What a model was trained on, or other data prepared as its samples are.
+
+    Args:
+        about, space, conditions: of the model.
+        data: as for `prepare`; its own unless given.
+
+    FileNotFoundError where its own are no longer there, ValueError where they have changed, and for data of
+    another shape.
+    """
+    source = about.get("source") or ""
+    if data is None and not source:
+        raise ValueError("the model doesn't say where its data are; give --data DATA")
+    try:
+        own = data is None or data == source
+        config = DataConfig(**about["prepared"]) if own and "prepared" in about else None
+        place = source if data is None else data
+        found = prepare(place, config or alike(place, about, space, conditions))
+    except FileNotFoundError as error:
+        hint = "; give the data that it was trained on by --data DATA" if data is None else ""
+        raise FileNotFoundError(f"{error}{hint}") from None
+    if found.space.shape != space.shape:
+        raise ValueError(
+            f"the model's samples have the shape {space.shape} and {place} has {found.space.shape}: "
+            "give data of the model's kind"
+        )
+    before = about.get("data_fingerprint")
+    if data is None and before and found.fingerprint != before:
+        raise ValueError(
+            f"{source} has changed since the model was trained on it (fingerprint {before:.12}, now "
+            f"{found.fingerprint:.12}): bring it back, or take it as other data, --data {source}"
+        )
+    return found
+
+
+def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping[str, Any]) -> DataConfig:
+    """Settings of `prepare` that make data such as a model's samples."""
+    before = about.get("prepared", {})
+    asked: dict[str, Any] = {name: before[name] for name in ("holdout", "layout") if name in before}
+    if not conditions:
+        asked["classes"] = "none"
+    if not is_array(data):
+        asked |= _as_pictures(space.shape)
+        asked |= {"background": space.background} if space.background else {}
+    elif data != "digits" and space.low and space.high and space.dtype != "uint8":
+        asked["range"] = (min(space.low), max(space.high))
+    return DataConfig(**asked)
+
+
+def data_beside(images: np.ndarray, data: Any) -> Dataset:
+    """Data to compare samples with that no model is known of: of their shape."""
+    return prepare(data, DataConfig() if is_array(data) else DataConfig(**_as_pictures(images.shape[1:])))
+
+
+def _as_pictures(shape: tuple[int, ...]) -> dict[str, Any]:
+    if len(shape) != 3:
+        return {}
+    return {"size": shape[1:], "channels": CHANNELS.get(shape[0], "auto")}
+
+
+def read_samples(path: str | Path) -> Samples:
+    """What `alphabar sample` wrote, an .npy file, or a folder of pictures of one size.
+
+    FileNotFoundError if there is nothing; ValueError that names the odd ones if sizes differ.
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    if (place / UNFINISHED).exists():
+        raise ValueError(f"{path} is unfinished: the same alphabar sample command goes on with it")
+    if (place / "samples.json").exists() and (place / "samples.npy").exists():
+        return _written(place)
+    config = DataConfig(classes="none", holdout=0)
+    if not is_array(place):
+        config = config.model_copy(update={"size": _one_size(place, config)})
+    found = prepare(place, config)
+    return Samples(found.images, np.arange(len(found.images)), {}, {}, found.space)
+
+
+def _written(place: Path) -> Samples:
+    """What `alphabar sample` wrote, mapped into memory."""
+    facts = read_json(place / "samples.json")
+    space = Space(**facts["space"])
+    images = space.from_layout(np.load(place / "samples.npy", mmap_mode="r"))
+    return Samples(images, np.array(facts["indices"]), facts["told"], facts, space)
+
+
+def _one_size(place: Path, config: DataConfig) -> tuple[int, int]:
+    """The (height, width) of pictures, opened one after the other; sheets that Alphabar wrote don't count."""
+    source = open_source(place, config)
+    assert isinstance(source, Pictures)
+    sizes = {}
+    for i in Decoder(source, config).numbers:
+        with source.open(i) as image:
+            sizes[source.names[i]] = upright_size(image)
+    most, _ = Counter(sizes.values()).most_common(1)[0]
+    odd = [name for name, size in sizes.items() if size != most]
+    if odd:
+        raise ValueError(
+            f"samples must be of one size: most in {place} are {most[0]} × {most[1]} (height × width), and "
+            f"{len(odd)} of {len(sizes)} are not, such as {odd[0]}; leave those out"
+        )
+    return most

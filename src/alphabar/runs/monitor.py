@@ -1,0 +1,150 @@
+"""How training goes: now and then some numbers of the averaged model, functions of its weights alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from .. import rng
+from ..data.dataset import Dataset, spread
+from ..evaluation.features import Features, untrained_features
+from ..evaluation.scores import frechet_distance
+from ..model.batched import batches
+from ..model.conditions import take
+from ..sampling.sampler import sample
+from ..theory.plans import make_plan
+from ..training.objectives import OBJECTIVES, Draws
+from ..training.trainer import Trainer
+from .pace import MOST
+
+SAMPLES = 64  # held-out ones, training ones, and drawn ones
+FEWEST = 8  # of each, or nothing is measured
+LEVELS = 8
+EVALUATIONS = 6  # a drawn sample
+REFERENCE = 2000  # training samples that drawn ones are compared with
+COST = SAMPLES * (2 * LEVELS + EVALUATIONS) / 3  # in trained images: one evaluation is a third of an update
+SHARE = 0.04  # of the time
+EVENLY = 50  # measurements; after those each comes 2 % later, so that long runs spend less
+
+
+class Monitor:
+    """Measures a trainer's averaged model; equal to the bit for equal weights."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def is_due(self) -> bool:
+        """Whether the updates since the last measurement outweigh its cost."""
+        every = max(1, round(COST / SHARE / self.trainer.config.batch_size))
+
+        def measured_by(step: int) -> int:
+            x = step / every
+            return math.floor(x if x <= EVENLY else EVENLY * (1 + math.log(x / EVENLY)))
+
+        return measured_by(self.trainer.step) > measured_by(self.trainer.step - 1)
+
+    def __call__(self, total: int | None = None) -> dict[str, Any]:
+        """What every row of `MEASURES` says; by fewer samples, or none, in a short run of `total` images."""
+        n, row = num_samples(total), {}
+        for measure in MEASURES.values() if n else ():
+            row |= measure(self.trainer, n)
+        return row
+
+
+def num_samples(total: float | None = None) -> int:
+    """How many samples to measure, in a run of `total` images whose time is short; perhaps none."""
+    n = SAMPLES if total is None else min(SAMPLES, math.floor(SAMPLES * MOST * total / COST))
+    return n if n >= FEWEST else 0
+
+
+def cost(total: float | None = None) -> float:
+    """What one measurement takes, in images trained on."""
+    return COST * num_samples(total) / SAMPLES
+
+
+def held_out_loss(trainer: Trainer, n: int = SAMPLES) -> dict[str, Any]:
+    """The loss on held-out samples, whole and by t, and on training ones; empty with none held out.
+
+    Up to n of each, spread over the data, at 8 times spread over 1..T, with fixed noise. How far the first
+    lies above the second grows as the model learns its training samples by heart.
+    """
+    data = trainer.data
+    if not len(data.held_out):
+        return {}
+    times, losses = _losses(trainer, spread(data.held_out, n))
+    _, training = _losses(trainer, spread(data.training, n))
+    return {
+        "held_out_loss": math.fsum(losses) / len(losses),
+        "held_out_t": times,
+        "held_out_loss_by_t": losses,
+        "training_loss": math.fsum(training) / len(training),
+    }
+
+
+def _losses(trainer: Trainer, indices: np.ndarray) -> tuple[list[float], list[float]]:
+    """(times, mean loss at each) of the samples at `indices`."""
+    ema, config, data, n = trainer.ema, trainer.config, trainer.data, len(indices)
+    T = ema.schedule.T
+    x_0 = ema.codec.encode(data.take(indices).images)
+    cond = ema.told(data.values_at(indices, ema.conditions), n)
+    times = np.unique(np.ceil((np.arange(LEVELS) + 0.5) / LEVELS * T))
+    losses = []
+    for level, t in enumerate(times):
+        eps = rng.normal(0, "validation", indices, level, shape=data.space.shape)
+        each: list[float] = []
+        for k, seats in batches(n):
+            clean, noise = (
+                torch.from_numpy(array[seats]).to(trainer.device, memory_format=trainer.layout)
+                for array in (x_0, eps)
+            )
+            draws = Draws(np.full(len(seats), t), noise)
+            with torch.no_grad():
+                found = OBJECTIVES[config.objective](ema, config.loss, clean, take(cond, seats), draws)
+            each += sum(loss.double() for loss in found.values()).tolist()[: len(k)]  # pyright: ignore[reportAttributeAccessIssue]
+        losses.append(math.fsum(each) / len(each))
+    return times.tolist(), losses
+
+
+def sample_distance(trainer: Trainer, n: int = SAMPLES) -> dict[str, Any]:
+    """The Fréchet distance of n samples to training ones, and its floor: that of held-out ones.
+
+    In an untrained network's features. Samples 0 … n - 1 of seed 0, of 6 evaluations: always the same noise,
+    so that what changes is the model. Of so few the distance is far from 0 even for real samples. None where
+    that is not finite.
+    """
+    data, ema = trainer.data, trainer.ema
+    if len(data.training) < 2:
+        return {}
+    features, reference, held_out = _reference(data)
+    with np.errstate(invalid="ignore"):
+        plan = make_plan(ema.schedule, evaluations=EVALUATIONS)
+        found = features(sample(ema, n, plan=plan, precision=ema.precision).images)
+    finite = bool(np.isfinite(found).all())
+    floor = {} if held_out is None else {"sample_floor": frechet_distance(held_out, reference)}
+    return {"sample_distance": frechet_distance(found, reference) if finite else None} | floor
+
+
+_references: WeakKeyDictionary[Dataset, tuple[Features, np.ndarray, np.ndarray | None]] = WeakKeyDictionary()
+
+
+def _reference(data: Dataset) -> tuple[Features, np.ndarray, np.ndarray | None]:
+    """What to compare by, and training samples and held-out ones by it."""
+    if data not in _references:
+        features = untrained_features(data)
+        held_out = None
+        if len(data.held_out) >= 2:
+            held_out = features(data.images[spread(data.held_out, SAMPLES)])
+        _references[data] = features, features(data.images[spread(data.training, REFERENCE)]), held_out
+    return _references[data]
+
+
+MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
+    "held_out_loss": held_out_loss,
+    "sample_distance": sample_distance,
+}
+"""What is measured as training goes: (trainer, n) → entries of a row of metrics."""

@@ -1,0 +1,298 @@
+"""A run: (settings, data, seed, update) say the next bit, and the same command resumes."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import os
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..data.dataset import Dataset
+from ..files import Lines
+from ..model.devices import pick_device
+from ..training.autotune import fastest_execution
+from ..training.config import TrainConfig
+from ..training.trainer import Trainer
+from . import history, monitor, previews
+from . import pace as clock
+from .checkpoints import load_newest, save_checkpoint
+from .export import describe_model, export, images_of
+from .folder import RunFolder
+from .history import Entry
+from .monitor import Monitor
+from .pace import MEASURED_SHARE, Pace
+from .previews import Previews
+from .sinks import SINKS, Sinks
+from .start import begin, named_start
+from .steps import Steps, close_abandoned
+
+EXECUTION = ("precision", "channels_last")
+
+
+class Run:
+    """A training run in a folder, new or resumed.
+
+    Iterate over `train()` for a dictionary of metrics after every update. Leaving the loop early
+    saves first. `trainer.ema` is the averaged model at any moment.
+
+    Args:
+        folder: new or empty, or that of the same run, to resume it. Another budget makes it longer, and
+            habits may be others at any time; all other settings must be the same.
+        data, config: what to train on, and how.
+        source: where the data were prepared from, so that evaluation finds them again.
+        device: where to train; `auto`: a GPU if there is one.
+        net: a network to train, instead of the one that the settings describe.
+        fork_of: another run, or one of its checkpoints, to go on from with these settings.
+        command: the words of the command that this is, for the record.
+        say: is told what a person should know.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        data: Dataset,
+        config: TrainConfig,
+        *,
+        source: str = "",
+        device: str = "auto",
+        net: nn.Module | None = None,
+        fork_of: str | os.PathLike[str] | None = None,
+        command: Sequence[str] = (),
+        say: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        self.began = clock.now()
+        self.folder, self.data, self.asked, self.net, self.say = RunFolder(folder), data, config, net, say
+        self.source, self.device, self.command = source, pick_device(device), list(command)
+        self.fork_of = fork_of
+        self.differences: list[str] = []
+        self.resumed_from: Path | None = None
+        self.best = math.inf
+        for name in config.logs:
+            SINKS[name].check()
+        self.entry = self._read()
+        self._trainer: Trainer | None = None
+
+    @property
+    def total(self) -> int | None:
+        """The run's length in images; None while the speed for `minutes` is not yet measured."""
+        known = history.total_of(self.entry)
+        return history.asked_total(self.asked, 0, len(self.data)) if known is None else known
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is used up."""
+        known = history.total_of(self.entry)
+        return known is not None and self.trainer.images >= known
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings, with what was measured in place of `auto`."""
+        measured = self._measured()
+        return self.asked.model_copy(update={name: measured[name] for name in EXECUTION if name in measured})
+
+    @property
+    def trainer(self) -> Trainer:
+        """The model in training; made when it is first asked for, or when training begins."""
+        if self._trainer is None:
+            self._trainer = Trainer(self.config, self.data, self.device, copy.deepcopy(self.net))
+        return self._trainer
+
+    def _measured(self) -> Entry:
+        """run.json's part of what was measured; what is open is measured now."""
+        measured, asked = self.entry["measured"], self.asked
+        if (asked.precision == "auto" or asked.channels_last is None) and "precision" not in measured:
+            limit_s = None if asked.minutes is None else MEASURED_SHARE * 60 * asked.minutes
+            measured |= fastest_execution(asked, self.data, self.device, self.net, limit_s, clock.seconds)
+        return measured
+
+    # --- opening -------------------------------------------------------------------------------
+
+    def _read(self) -> Entry:
+        """What run.json says, after checking that this is the same run; or a new entry."""
+        start = named_start(self.asked, self.fork_of)
+        if not self.folder.exists():
+            self.folder.check_free()
+            return history.new_entry(self.asked, self.data, self.source, self.command, start)
+        entry = self.folder.entry()
+        history.check_same(self.folder.path, entry, self.asked, self.data, start)
+        return entry
+
+    def _open(self) -> bool:
+        """Under the lock: read again what another process may have written, and go on from there, or begin.
+
+        False if there is nothing to do, because the run has the images that are asked for.
+        """
+        before = self.entry["measured"]
+        self.entry = self._read()
+        if self._trainer is not None and not self.folder.exists():
+            self.entry["measured"] |= before  # measured by this process, for a run that nobody has begun
+        elif self._trainer is not None and {k: before.get(k) for k in EXECUTION} != {
+            k: self.entry["measured"].get(k) for k in EXECUTION
+        }:
+            self._trainer = None
+        self.folder.clean()
+        if self.folder.exists():
+            self.resumed_from = load_newest(self.folder.checkpoint_folder, self.trainer, self.say)
+            images = self.trainer.images
+            said = history.adopt_changes(self.entry, self.asked, self.data, self.source, self.command, images)
+            if said:
+                self.say(f"from here on: {', '.join(said)}")
+        else:
+            self._begin()
+        changed = history.machine_changes(self.entry, self.trainer)
+        if changed and self.resumed_from:
+            self.say(f"resuming with {', '.join(changed)}: the last bits may differ from an unbroken run")
+        self._describe_model()
+        times = [row for row in self.folder.times() if row["step"] <= self.trainer.step]
+        spent_s = times[-1]["spent_s"] if times else 0.0
+        self.pace = Pace(self.asked.minutes, self.began, spent_s, self.trainer.images, self._at_the_end)
+        enough = history.adopt_budget(self.entry, self.asked, self.trainer.images, len(self.data), times)
+        self.folder.write_entry(self.entry)
+        if not enough:
+            self.say(f"{self.folder} has {self.trainer.images:,} images already, as many as are asked for")
+        return enough and not self.finished
+
+    def _at_the_end(self, total: float) -> dict[str, float]:
+        """What comes after the last update of a run of `total` images, in images."""
+        return {"monitor": monitor.cost(total), "preview": self.asked.previews * previews.cost(total)}
+
+    @property
+    def _hurry(self) -> int | None:
+        """The total of a run that has to keep to minutes."""
+        return None if self.asked.minutes is None else self.total
+
+    def _begin(self) -> None:
+        """A run that begins with weights has them as its first checkpoint, written before run.json."""
+        start = self.entry["identity"]["start"]
+        if start is None:
+            return
+        self.differences = begin(start, self.trainer, self.config)
+        images, total = self.trainer.images, history.asked_total(self.asked, 0, len(self.data))
+        if total is not None and total <= images:
+            raise ValueError(
+                f"{start['path']} has {images:,} images already, and the fork is to have {total:,} in all: "
+                "give it more, such as --images"
+            )
+        self._describe_model()
+        save_checkpoint(self.folder.checkpoint_folder, self.trainer)
+        history.record(self.entry, self.trainer.images, start["what"], start["path"], self.differences)
+        for difference in self.differences:
+            self.say(f"{start['path']}: {difference}")
+
+    # --- training ------------------------------------------------------------------------------
+
+    def train(self) -> Steps:
+        """Train to the end of the budget: rows of metrics, one after each update."""
+        return Steps(self.folder.path, self.rows)
+
+    def rows(self) -> Generator[dict[str, Any]]:
+        """The same as a generator, which saves when it is closed."""
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self.folder.alone())
+            except ValueError:
+                if not close_abandoned(self.folder.path):
+                    raise
+                held.enter_context(self.folder.alone())
+            go_on = self._open()
+            self.monitor = Monitor(self.trainer)
+            self.previews = Previews(self.folder, self.trainer, clock.seconds)
+            self.metrics = held.enter_context(contextlib.closing(Lines(self.folder.metrics_file)))
+            self.times = held.enter_context(contextlib.closing(Lines(self.folder.times_file)))
+            self._cut_metrics()
+            self.sinks = held.enter_context(Sinks(self.folder, self.entry, self.config, self.say))
+            if go_on:
+                yield from self._updates()
+            self._complete()
+
+    def _updates(self) -> Generator[dict[str, Any]]:
+        trainer = self.trainer
+        saved_at, saved_step = clock.now(), trainer.step
+        try:
+            while not self.finished:
+                row = trainer.update(
+                    rate=trainer.config.learning_rate(trainer.images, history.decisions(self.entry))
+                )
+                self.pace.mark(trainer.images)
+                self._plan()
+                if self.monitor.is_due() or self.finished:
+                    with self.pace.aside("monitor"):
+                        row |= self.monitor(self._hurry)
+                        self._keep_best(row)
+                self.metrics.write(row)
+                if self.asked.previews and (self.finished or self.previews.is_due(self.pace.rate)):
+                    with self.pace.aside("preview"):
+                        self.previews.draw(self._hurry)
+                due = clock.now() - saved_at >= 60 * self.asked.save_minutes
+                if due or self.finished or trainer.step in self._milestones():
+                    with self.pace.aside("save"):
+                        self.save()
+                    saved_at, saved_step = clock.now(), trainer.step
+                yield row
+        except GeneratorExit:
+            if trainer.step != saved_step:
+                self.save()
+            raise
+
+    def _plan(self) -> None:
+        """Decide on the length anew where the minutes ask for it; first recorded, then followed."""
+        images = self.trainer.images
+        planned = self.pace.planned(images, history.total_of(self.entry))
+        if planned is not None and planned != history.total_of(self.entry):
+            history.decide_total(self.entry, images, planned)
+            self.folder.write_entry(self.entry)
+
+    def save(self) -> None:
+        """Write metrics, then a checkpoint and the averaged model, each whole or not at all."""
+        self.metrics.flush()
+        self._describe_model()
+        save_checkpoint(self.folder.checkpoint_folder, self.trainer, self._milestones())
+        export(self.trainer, self.folder.model, self.say)
+        self.times.write(self.pace.reading(self.trainer.step, self.trainer.images))
+        self.times.flush()
+        self.sinks.push(self.trainer.images)
+
+    def _complete(self) -> None:
+        """What comes after the last save, or was lost when a process was killed after it."""
+        if images_of(self.folder.model) != self.trainer.images:
+            export(self.trainer, self.folder.model, self.say)
+        if self.asked.previews:
+            self.previews.draw(self._hurry)
+        self.sinks.push(self.trainer.images)
+
+    def _cut_metrics(self) -> None:
+        """Back to the checkpoint: what came after it will come again, the same."""
+        start = self.entry["identity"]["start"] or {}
+        wanted = self.trainer.step - start.get("step", 0)
+        there = self.metrics.cut(wanted)
+        if there < wanted:
+            self.say(f"{self.folder.metrics_file} lacks {wanted - there} of {wanted} lines; they are lost")
+        self.best = min(map(self._measure, self.folder.metrics()), default=math.inf)
+
+    def _keep_best(self, row: dict[str, Any]) -> None:
+        if self._measure(row) < self.best:
+            self.best = self._measure(row)
+            self._describe_model()
+            export(self.trainer, self.folder.best, self.say)
+
+    def _measure(self, row: dict[str, Any]) -> float:
+        found = row.get(self.asked.best)
+        return math.inf if found is None else found
+
+    def _milestones(self) -> list[int]:
+        return history.milestones(self.entry, self.asked.batch_size)
+
+    # --- model files -----------------------------------------------------------------------------
+
+    def _describe_model(self) -> None:
+        """What the averaged model says of itself."""
+        run = {"run": self.folder.path.resolve().name, "of_images": history.total_of(self.entry)}
+        describe_model(self.trainer, run | self.entry["data"])
+
+    def _repr_html_(self) -> str:
+        return self.folder._repr_html_()

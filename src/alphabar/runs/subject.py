@@ -1,0 +1,89 @@
+"""What there are results of: a model, with its run's folder if it has one, or samples that are there."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..files import DamagedFile, load_tensors
+from ..model.denoiser import Denoiser
+from ..model.file import load
+from .folder import RunFolder
+from .given import is_model
+
+
+class Subject:
+    """A model and what its run's folder says, each read once; or the place of samples.
+
+    Attributes:
+        of: as given.
+        path: of it, where it is one.
+        has_model: whether there is a model, and not samples alone.
+    """
+
+    def __init__(self, of: str | Path | Denoiser, device: str = "auto") -> None:
+        self.of, self.device = of, device
+        self.path = None if isinstance(of, Denoiser) else Path(of).expanduser()
+        self.has_model = self.path is None or is_model(self.path)
+
+    @property
+    def name(self) -> str:
+        """The run's, the file's or the model's."""
+        return (self.path.resolve().name if self.path else self.denoiser.about.get("run")) or "model"
+
+    @cached_property
+    def folder(self) -> RunFolder | None:
+        """The run's folder, if this is one."""
+        folder = RunFolder(self.path) if self.path is not None and self.path.is_dir() else None
+        return folder if folder is not None and self.has_model else None
+
+    @cached_property
+    def entry(self) -> dict[str, Any]:
+        """run.json; empty where there is none."""
+        return self.folder.entry() if self.folder is not None and self.folder.exists() else {}
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Of every update of the run, as far as is known."""
+        return self.folder.metrics() if self.folder is not None else []
+
+    @cached_property
+    def times(self) -> list[dict[str, Any]]:
+        """The run's readings of the clock."""
+        return self.folder.times() if self.folder is not None else []
+
+    @cached_property
+    def denoiser(self) -> Denoiser:
+        """The model. ValueError for samples that are there without one."""
+        if isinstance(self.of, Denoiser):
+            return self.of
+        if not self.has_model:
+            raise ValueError(f"{self.of} is neither a run nor a model file")
+        return load(self.of, self.device)
+
+    @cached_property
+    def raw(self) -> Denoiser | None:
+        """The model with the weights that training goes on with, rather than their average."""
+        for path in reversed(self.folder.checkpoints() if self.folder is not None else []):
+            with contextlib.suppress(DamagedFile, RuntimeError):
+                tensors = load_tensors(path)[0]
+                net = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
+                model = copy.deepcopy(self.denoiser)
+                model.net.load_state_dict(net)
+                return model
+        return None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of training, as far as the model tells."""
+        return self.denoiser.about.get("training", {})
+
+    @cached_property
+    def fault(self) -> str:
+        """Why nothing can be drawn with the weights; nothing if something can."""
+        if not self.has_model or all(bool(p.isfinite().all()) for p in self.denoiser.parameters()):
+            return ""
+        return f"the weights of {self.of} hold NaN or infinity: alphabar diagnose tells more"

@@ -6,73 +6,15 @@ import errno
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import save_file
 
-from alphabar.cli.main import main
-from tiny import SET_EXECUTION
-
-TINY = [
-    "--batch", "8", "--T", "100", "--schedule", "linear", "--set", "network.channels=16",
-    "--set", "network.groups=8", "--set", "network.num_res_blocks=1", *SET_EXECUTION,
-    "--set", "warmup_images=0", "--set", "save_minutes=0",
-]  # fmt: skip
-"""A small network that saves after every step."""
-
-
-def call(*arguments):
-    """The exit code of the program."""
-    before = sys.argv
-    sys.argv = ["alphabar", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as end:
-        return end.code or 0
-    finally:
-        sys.argv = before
-    return 0
-
-
-def contents(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
-
-
-@pytest.fixture
-def refused(capfd):
-    """A function that calls the program, expects one message and exit code 2, and returns it."""
-
-    def refused(*arguments, news=0):
-        """`news` lines of progress may come before the message."""
-        capfd.readouterr()
-        code = call(*arguments)
-        out, err = capfd.readouterr()
-        assert code == 2, f"{out}\n{err}"
-        assert out == ""
-        assert "Traceback" not in err
-        lines = err.splitlines()
-        assert len(lines) == 1 + news, err
-        assert lines[-1].startswith("alphabar: ")
-        return err
-
-    return refused
-
-
-def pictures(folder, n=12, side=8, seed=0):
-    generator = np.random.default_rng(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in range(n):
-        array = generator.integers(0, 256, (side, side), dtype=np.uint8)
-        Image.fromarray(array).save(folder / f"{i:02d}.png")
-    return folder
+from alphabar.model import save
+from program import TINY, call, contents, pictures
+from tiny import tiny_denoiser
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +35,8 @@ def original(tmp_path_factory):
 @pytest.fixture
 def plain(tmp_path_factory):
     """A model without classes."""
-    from alphabar import Denoiser, Schedule, UNet
-    from alphabar.data import DataSpec
-
-    net = UNet(1, 16, (1, 2), 1, (), groups=8)
     path = tmp_path_factory.mktemp("plain") / "plain.safetensors"
-    Denoiser(net, Schedule.linear(100), "eps", DataSpec((1, 8, 8))).save(path)
+    save(tiny_denoiser(classes=False), path)
     return path
 
 
@@ -113,7 +51,7 @@ def flip_byte(path, place=0.5):
 
 @pytest.mark.parametrize("command", ["data", "train"])
 def test_no_such_data(here, refused, command):
-    assert "is neither a folder nor one of .npy, .npz, .zip" in refused(command, "")
+    assert "an argument has an empty value" in refused(command, "")
     message = refused(command, "nowhere")
     assert "no such file or folder: nowhere (a folder or .zip of pictures" in message
 
@@ -135,7 +73,7 @@ def test_corrupt_and_truncated_pictures_are_named_and_left_out_on_demand(here, r
     (pets / "text.png").write_text("no picture")
     before = contents(here)
     message = refused("train", "pets", "--out", "new", "--images", 8, *TINY)
-    assert "cats/text.png (not in a format that Pillow knows, or damaged)" in message
+    assert "cats/text.png (not in a format that Alphabar reads, or damaged)" in message
     assert "go on without them (--skip-bad" in message
     (pets / "text.png").unlink()
     assert "1 of 13 pictures cannot be read: cats/torn.png (" in refused("data", "pets")
@@ -170,7 +108,12 @@ def test_options_that_are_not_for_this_data(here, refused):
 @pytest.mark.parametrize("size", ["64x", "x64", "0", "-8", "8x8x8", "big", "3.5", "8x99999", ""])
 def test_sizes_that_are_none(here, refused, size):
     message = refused("data", "pets", f"--size={size}")
-    assert "--size must be a number of pixels or HEIGHTxWIDTH" in message or "4 to 4096 pixels" in message
+    assert message.startswith("alphabar: --size ")
+    assert (
+        "must be a side such as 64, or height and width as 48x64" in message
+        or "4 to 4096" in message
+        or not size
+    )
     assert size in message or "0 × 0" in message or "8 × 99999" in message
 
 
@@ -188,11 +131,11 @@ def test_shares_held_out_that_are_none(here, refused, holdout):
     ("options", "expected"),
     [
         (["--preset", "cifra10"], "known: ddpm, digits, cifar10; did you mean 'cifar10'?"),
-        (["--head", "epsilon"], "unknown head 'epsilon'; known: "),
-        (["--head", "epps"], "did you mean 'eps'?"),
+        (["--prediction", "epsilon"], "unknown prediction 'epsilon'; known: "),
+        (["--prediction", "epps"], "did you mean 'eps'?"),
         (["--loss", "simpel"], "did you mean 'simple'?"),
         (["--schedule", "cosin"], "unknown schedule 'cosin'; known: "),
-        (["--set", "learning_rate=1"], "unknown setting 'learning_rate'; known: seed, images"),
+        (["--set", "learning_rate=1"], "unknown setting 'learning_rate'; known: images, epochs"),
         (["--set", "batchsize=1"], "did you mean 'batch_size'?"),
         (["--set", "network.chanels=16"], "chanels"),
         (["--set", "network.channels=many"], "network"),
@@ -200,13 +143,13 @@ def test_shares_held_out_that_are_none(here, refused, holdout):
         (["--set", "network=unet"], "network has several settings; give them one by one"),
         (["--set", "lr"], "--set takes NAME=VALUE, such as lr=1e-3 or network.channels=96, got 'lr'"),
         (["--set", "=3"], "--set takes NAME=VALUE"),
-        (["--set", "lr=fast"], "lr: "),
+        (["--set", "lr=fast"], "--lr must be a valid number"),
         (["--set", "lr=1", "--set", "lr.x=1"], "--set gives both a value and parts to 'lr'"),
-        (["--lr", "-1"], "lr: Input should be greater than 0, got -1.0"),
+        (["--lr", "-1"], "--lr must be greater than 0, got -1.0"),
         (["--lr", "nan"], "got nan"),
         (["--lr", "quick"], "got 'quick'; see alphabar train --help"),
-        (["--batch", "0"], "batch_size: Input should be greater than or equal to 1, got 0"),
-        (["--seed", "-1"], "seed: Input should be greater than or equal to 0, got -1"),
+        (["--batch", "0"], "--batch must be greater than or equal to 1, got 0"),
+        (["--seed", "-1"], "--seed must be greater than or equal to 0, got -1"),
         (["--schedule", "linear", "--T", "0"], "T must be a whole number of at least 1, got 0"),
         (["--images", "many"], "--images must be a number such as 5000, 200k or 3M, got 'many'"),
         (["--images", "0"], "--images must be a number such as 5000, 200k or 3M, got '0'"),
@@ -237,8 +180,8 @@ def test_a_folder_that_holds_something_else(here, refused):
 def test_a_run_with_other_settings_or_other_data_is_not_resumed(here, refused):
     before = contents(here / "run")
     same = ["train", "pets", "--out", "run", "--images", 64, *TINY]
-    message = refused(*same, "--lr", 0.5, "--set", "network.groups=16", "--seed", 3)
-    for differing in ("lr (", "→ 0.5)", "network.groups (8 → 16)", "seed (0 → 3)", "another --out"):
+    message = refused(*same, "--lr", 0.5, "--set", "network.dropout=0.5", "--seed", 3)
+    for differing in ("lr (", "→ 0.5)", "network.dropout (", "seed (0 → 3)", "another --out"):
         assert differing in message
     assert "data.holdout (0.05 → 0.5)" in refused(*same, "--holdout", 0.5)
     pictures(here / "pets" / "dogs", 6, seed=9)
@@ -248,13 +191,13 @@ def test_a_run_with_other_settings_or_other_data_is_not_resumed(here, refused):
 
 def test_a_rate_that_diverges_names_step_and_time_and_keeps_the_last_checkpoint(here, refused):
     from alphabar.files import load_tensors
-    from alphabar.training.checkpoints import checkpoint_files
+    from alphabar.runs.checkpoints import checkpoint_files
 
     options = ["--images", "4k", "--lr", "1e9", *TINY]
-    first = refused("train", "pets", "--out", "wild", *options, news=3)
+    first = refused("train", "pets", "--out", "wild", *options, news=4)
     assert "training has diverged. Try a lower learning rate (it was 1e+09)" in first
     files = checkpoint_files(here / "wild" / "checkpoints")
-    assert f" at step {int(files[-1].stem[5:]) + 1}, t = " in first
+    assert f" at update {int(files[-1].stem[5:]) + 1}, t = " in first
     for path in files:
         load_tensors(path)  # raises if a single bit is wrong
     before = contents(here / "wild")
@@ -359,7 +302,7 @@ def test_a_full_disk_stops_with_one_message_and_the_same_command_goes_on(
         assert after[name] == expected[name]
 
 
-def test_a_full_disk_while_sampling_leaves_no_half_files(here, refused, monkeypatch):
+def test_a_full_disk_while_sampling_stops_and_the_same_command_goes_on(here, refused, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -367,7 +310,12 @@ def test_a_full_disk_while_sampling_leaves_no_half_files(here, refused, monkeypa
     assert "No space left on device; free some space" in refused(
         "sample", "run", "-n", 2, "--steps", 1, "--out", "s"
     )
-    assert contents(here / "s") == {}
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert call("sample", "run", "-n", 2, "--steps", 1, "--out", "s") == 0
+    assert {"000000.png", "000001.png", "grid.png", "samples.npy", "samples.json"} == set(
+        contents(here / "s")
+    )
 
 
 # --- models ------------------------------------------------------------------------------------
@@ -380,8 +328,6 @@ def test_models_that_are_none(here, refused, command):
     (here / "text.safetensors").write_text("no tensors")
     shutil.copy("run/model.safetensors", "flipped.safetensors")
     flip_byte(here / "flipped.safetensors")
-    (here / "alone").mkdir()
-    shutil.copy("run/checkpoints/step-000000008.safetensors", "alone")
     (here / "cut.safetensors").write_bytes((here / "run" / "model.safetensors").read_bytes()[:-1])
     before = contents(here)
     for name, expected in {
@@ -391,7 +337,6 @@ def test_models_that_are_none(here, refused, command):
         "text.safetensors": "is damaged or no .safetensors file",
         "flipped.safetensors": "is damaged: its contents don't match the digest",
         "cut.safetensors": "is damaged",
-        "alone/step-000000008.safetensors": "is a checkpoint, and its run's model.safetensors",
         "pets/cats/00.png": "is damaged or no .safetensors file",
     }.items():
         assert expected in refused(command, name)
@@ -411,10 +356,10 @@ def test_models_that_are_none(here, refused, command):
         (["--sampler", "ddim", "--eta", "1.5"], "eta must lie within 0..1, got 1.5"),
         (["--class", "dog"], "unknown class 'dog'; known: cats, dogs; did you mean 'dogs'?"),
         (["--class", "2"], "unknown class '2'; known: cats, dogs"),
-        (["--steps", "0"], "steps must be a whole number of at least 1, got 0"),
+        (["--steps", "0"], "--steps must be a whole number of at least 1, got 0"),
         (["--steps", "-3"], "got -3"),
         (["--steps", "few"], "got 'few'; see alphabar sample --help"),
-        (["--seed", "-1"], "seed must be a whole number within 0..2^63 - 1, got -1"),
+        (["--seed", "-1"], "--seed must be a whole number within 0..2^63 - 1, got -1"),
         (["-n", "0"], "-n must be at least 1 and --first at least 0, got 0 and 0"),
         (["--first", "-1"], "-n must be at least 1 and --first at least 0, got 4 and -1"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
@@ -426,12 +371,14 @@ def test_sampling_options_that_are_none(here, refused, options, expected):
 
 
 def test_class_for_a_model_without_classes(here, refused, plain):
-    assert "this model has no classes, got class 'cats'" in refused("sample", plain, "--class", "cats")
+    assert "this model is told nothing beside x_t: it has no class to give" in refused(
+        "sample", plain, "--class", "cats"
+    )
 
 
 def test_more_steps_than_T_are_well_defined(here):
     for grid in ("flow", "trailing"):
-        assert call("sample", "run", "-n", 1, "--steps", 150, "--grid", grid, "--out", grid) == 0
+        assert call("sample", "run", "-n", 1, "--steps", 150, "--spacing", grid, "--out", grid) == 0
         times = np.array(json.loads((here / grid / "samples.json").read_text())["times"])
         assert (len(times), times[0], times[-1]) == (151, 100, 0)
         assert np.all(np.diff(times) < 0)
@@ -439,20 +386,21 @@ def test_more_steps_than_T_are_well_defined(here):
     np.testing.assert_allclose(times, 100 * np.arange(150, -1, -1) / 150)
 
 
-@pytest.mark.parametrize("command", ["sample", "denoise"])
+@pytest.mark.parametrize("command", ["sample", "edit vary"])
 def test_nothing_is_overwritten_by_samples(here, refused, command):
-    arguments = ["run"] if command == "sample" else ["run", "pets/cats/00.png", "--t", 5]
+    vary = ["edit", "vary", "run", "pets/cats/00.png", "--t", 5]
+    command, *arguments = ["sample", "run"] if command == "sample" else vary
     before = contents(here)
     assert "pets is not empty; choose a new folder (nothing was written)" in refused(
         command, *arguments, "--out", "pets"
     )
-    assert "is a file; --out must be a folder" in refused(command, *arguments, "--out", "pets/cats/00.png")
+    assert "--out is a folder for all that" in refused(command, *arguments, "--out", "pets/cats/00.png")
     assert contents(here) == before
 
 
 @pytest.mark.parametrize("t", ["0", "101", "-5", "nan", "0.5", "late"])
 def test_times_outside_1_to_T(here, refused, t):
-    message = refused("denoise", "run", "pets/cats/00.png", "--t", t, "--out", "d")
+    message = refused("edit", "vary", "run", "pets/cats/00.png", "--t", t, "--out", "d")
     assert "--t must lie within 1..100, got " in message or "Invalid value for '--t'" in message
     assert t in message
     assert not (here / "d").exists()
@@ -475,14 +423,14 @@ def test_what_denoise_cannot_take(here, refused):
         "words.npy": "must hold the numbers of one sample",
         "several.npy": "got several arrays",
     }.items():
-        assert expected in refused("denoise", "run", name, "--t", 50, "--out", "d")
+        assert expected in refused("edit", "vary", "run", name, "--t", 50, "--out", "d")
     assert "x_t holds values that are not finite" in refused(
-        "denoise", "run", "nan.npy", "--noisy", "--t", 50, "--out", "d"
+        "edit", "vary", "run", "nan.npy", "--noisy", "--t", 50, "--out", "d"
     )
     assert "of shape (1, 8, 8), got uint8 (8, 9)" in refused(
-        "denoise", "run", "wide.npy", "--noisy", "--t", 50, "--out", "d"
+        "edit", "vary", "run", "wide.npy", "--noisy", "--t", 50, "--out", "d"
     )
-    assert "Missing option '--t'" in refused("denoise", "run", "nan.npy")
+    assert "Missing option '--t'" in refused("edit", "vary", "run", "nan.npy")
     assert contents(here) == before
 
 
@@ -497,9 +445,12 @@ def test_what_denoise_cannot_take(here, refused):
             "unknown schedule 'cosin'; known: linear, cosine, sigmoid; did you mean 'cosine'?",
         ),
         (["--T", "0"], "T must be a whole number of at least 1, got 0"),
-        (["--beta-min", "0.1"], "give both beta_min and beta_max, or neither"),
-        (["--beta-min", "0.2", "--beta-max", "0.1"], "did you mean betas[::-1]?"),
-        (["--name", "cosine", "--beta-min", "0.1"], "bounds are for the linear schedule, got cosine"),
+        (["--name", "linear", "--beta-min", "0.1"], "give both beta_min and beta_max, or neither"),
+        (["--name", "linear", "--beta-min", "0.2", "--beta-max", "0.1"], "did you mean betas[::-1]?"),
+        (
+            ["--name", "cosine", "--beta-min", "0.1"],
+            "the cosine schedule takes T, s, max_beta, and not beta_min",
+        ),
         (["--picture", "pets/cats/00.png"], "--picture needs --out, the file to draw into"),
         (["--out", "plot.jpg"], "--out must end in .png, got plot.jpg"),
         (["--out", "pets/cats/00.png"], "pets/cats/00.png exists already; choose another name"),
@@ -509,7 +460,7 @@ def test_what_denoise_cannot_take(here, refused):
 )
 def test_schedules_that_are_none(here, capfd, options, expected):
     before = contents(here)
-    assert call("schedule", *options) == 2
+    assert call("show", "schedule", *options) == 2
     err = capfd.readouterr().err
     assert expected in err
     assert "Traceback" not in err

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from alphabar import __version__
-from alphabar.cli.main import app
-from alphabar.cli.options import parse_amount, parse_settings, parse_size
+from alphabar.cli.app import COMMANDS, app, command
+from alphabar.cli.flags import amount
+from alphabar.cli.settings import parse_sets
+from alphabar.training.config import TrainConfig
+from program import pictures
 from tiny import SET_EXECUTION, WAY
 
 TINY = [
@@ -28,15 +32,6 @@ def call(*arguments):
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result
-
-
-def pictures(folder, n=12, side=8, channels=1, seed=0):
-    generator = np.random.default_rng(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    for i in range(n):
-        array = generator.integers(0, 256, (side, side, channels), dtype=np.uint8)
-        Image.fromarray(array[..., 0] if channels == 1 else array).save(folder / f"{i:02d}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -96,34 +91,40 @@ def test_the_program_starts_and_errors_go_to_standard_error_with_exit_code_2():
 
 def test_help_is_quick_to_give_and_lists_every_command():
     code = (
-        "import sys; from alphabar.cli.main import main; sys.argv[1:] = ['--help']\n"
+        "import sys; from alphabar.cli import main; sys.argv[1:] = ['--help']\n"
         "try: main()\n"
-        "finally: print([m for m in ('torch', 'matplotlib', 'numpy') if m in sys.modules])"
+        "finally: print([m for m in ('torch', 'matplotlib', 'numpy', 'PIL', 'pydantic') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
-    for command in ("data", "train", "sample", "denoise", "schedule", "info"):
-        assert command in done.stdout
+    for name in COMMANDS:
+        assert name in done.stdout
 
 
-@pytest.mark.parametrize("command", ["data", "train", "sample", "denoise", "schedule", "info"])
-def test_every_command_has_help(command):
-    assert "--help" in call(command, "--help").stdout
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_in_its_help_what_the_list_says_of_it(name):
+    assert f" {name} " in call(name, "--help").stdout
+    made = command(name)
+    assert made.help.startswith(COMMANDS[name].summary.rstrip("."))
+    for inner in getattr(made, "commands", {"": made}).values():
+        assert any(option.name == "json" for option in inner.params), inner.name
 
 
-def test_sizes_amounts_and_settings_are_read():
-    assert [parse_size(text) for text in (None, "64", "48x64", "48 × 64")] == [None, 64, (48, 64), (48, 64)]
-    amounts = [parse_amount(text, "--images") for text in (None, "5000", "200k", "3M", "0.5k")]
-    assert amounts == [None, 5000, 200_000, 3_000_000, 500]
-    pairs = ["lr=1e-3", "network.channels=96", "network.name=unet", "flip=true", "betas=[0.9, 0.99]", "a=b=c"]
-    assert parse_settings(pairs) == {
+def test_amounts_and_settings_are_read():
+    assert [amount(text, "--images") for text in ("5000", "200k", "3M", "0.5k")] == [
+        5000,
+        200_000,
+        3_000_000,
+        500,
+    ]
+    pairs = ["lr=1e-3", "network.channels=96", "network.name=unet", "flip=true", "betas=[0.9, 0.99]"]
+    assert parse_sets(pairs, TrainConfig) == {
         "lr": 1e-3,
         "network": {"channels": 96, "name": "unet"},
         "flip": True,
         "betas": [0.9, 0.99],
-        "a": "b=c",
     }
 
 
@@ -137,18 +138,19 @@ def test_data_says_what_the_model_sees(here):
     shown = call("data", "pets", "--out", "sheet.png").stdout
     for line in (
         "samples      20",
-        "model sees   1 channel, 8 × 8 pixels, uint8",
+        "model sees   1 × 8 × 8 (C × H × W), uint8",
         "values       0 to 255, seen as -1 to 1",
-        "training     19",
-        "held out     1 (5%, drawn once for all runs on this data)",
         "note         1 other file left out (1 × .txt)",
         "wrote sheet.png",
     ):
         assert line in shown.splitlines()
     assert "2 classes    cats (" in shown
+    training, held_out = (int(re.search(rf"{name} +(\d+)", shown)[1]) for name in ("training", "held out"))
+    assert training + held_out == 20
+    assert held_out >= 1
     with Image.open("sheet.png") as sheet:
         assert sheet.mode == "L"
-    assert "3 channels, 6 × 4 pixels" in call("data", "pets", "--size", "4x6", "--channels", "rgb").stdout
+    assert "3 × 4 × 6 (C × H × W)" in call("data", "pets", "--size", "4x6", "--channels", "rgb").stdout
 
 
 def test_data_of_an_array(here):
@@ -166,7 +168,7 @@ def test_train_writes_a_run(trained):
     place, result = trained
     files = inside(place / "run")
     assert {"run.json", "metrics.jsonl", "times.jsonl", "loss.png", "model.safetensors"} <= files
-    assert "samples/000000064.png" in files
+    assert "previews/000000064.png" in files
     assert "checkpoints/step-000000008.safetensors" in files
     assert not any(name.endswith(".tmp") for name in files)
     rows = [json.loads(line) for line in (place / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -175,7 +177,7 @@ def test_train_writes_a_run(trained):
     assert np.isfinite([row["loss"] for row in rows]).all()
     assert "held_out_loss" in rows[-1]
     assert f"trained on 64 images; now: alphabar sample {place / 'run'}" in result.stdout
-    assert "data: all 8 × 8 pixels, taken as they are" in result.stderr
+    assert "data: all 8 × 8 pixels (height × width), taken as they are" in result.stderr
     assert "Traceback" not in result.output
 
 
@@ -200,7 +202,8 @@ def test_dry_run_writes_nothing(here):
         '"channels": 16',
         "parameters",
         f"{WAY}, cpu",
-        "4,000 images, 363.6 passes over 11",
+        "for 4,000 images, ",
+        " passes over ",
         "nothing was written (--dry-run)",
     ):
         assert expected in shown
@@ -208,22 +211,34 @@ def test_dry_run_writes_nothing(here):
 
 def test_options_reach_the_configuration(here):
     pictures(here / "pics")
-    options = ["--head", "v", "--loss", "v", "--schedule", "cosine", "--lr", "3e-4", "--micro-batch", "4"]
+    options = [
+        "--prediction",
+        "x0",
+        "--loss",
+        "x0",
+        "--schedule",
+        "cosine",
+        "--lr",
+        "3e-4",
+        "--micro-batch",
+        "4",
+    ]
     options += ["--seed", "5", "--epochs", "2.5", "--set", "schedule.max_beta=0.99", "--holdout", "0.5"]
     call("train", "pics", "--out", "r", *options, *TINY)
-    config = json.loads((here / "r" / "run.json").read_text())["config"]
-    expected = {"head": "v", "loss": "v", "lr": 3e-4, "micro_batch": 4, "seed": 5, "epochs": 2.5}
+    entry = json.loads((here / "r" / "run.json").read_text())
+    config = entry["identity"]["config"]
+    expected = {"prediction": "x0", "loss": "x0", "lr": 3e-4, "micro_batch": 4, "seed": 5}
     assert {name: config[name] for name in expected} == expected
+    assert entry["budget"]["epochs"] == 2.5
     assert config["schedule"] == {"name": "cosine", "T": 1000, "s": 0.008, "max_beta": 0.99}
-    assert json.loads((here / "r" / "run.json").read_text())["measured"]["images"] == 15  # 2.5 × 6
-    assert "held out" not in call("info", "r").stdout
+    assert re.search(r"trained +\d\d? images", call("info", "r").stdout)
 
 
 def test_T_alone_keeps_the_schedule(here):
     pictures(here / "pics")
     result = CliRunner().invoke(app, ["train", "pics", "--out", "r", "--images", "8", "--T", "200", *TINY])
     assert result.exit_code == 0
-    config = json.loads((here / "r" / "run.json").read_text())["config"]
+    config = json.loads((here / "r" / "run.json").read_text())["identity"]["config"]
     assert (config["schedule"]["name"], config["schedule"]["T"]) == ("sigmoid", 200)
 
 
@@ -242,18 +257,18 @@ def test_info_describes_run_and_lone_file(run, tmp_path):
         "1 × 8 × 8 (C × H × W), uint8, 0 to 255",
         "cats, dogs",
         "predicts         v",
-        "64 of 64 images",
+        "64 images",
         "unet",
     ):
         assert expected in shown
     alone = shutil.copy(run / "model.safetensors", tmp_path / "copied.safetensors")
     facts, lone = (json.loads(call("info", path, "--json").stdout) for path in (run, alone))
     assert facts["run"] == {"step": 8, "images": 64}
-    assert facts["data"]["class_counts"] == [6, 5] or facts["data"]["class_counts"] == [5, 6]
+    assert sorted(facts["conditions"]["class"]["counts"]) == [5, 6]
     assert facts["network"]["channels"] == 16
-    assert {k: v for k, v in facts.items() if k not in ("run", "file")} == {
-        k: v for k, v in lone.items() if k != "file"
-    }
+    assert lone["run"] is None
+    own = ("run", "file")
+    assert {k: v for k, v in facts.items() if k not in own} == {k: v for k, v in lone.items() if k not in own}
 
 
 # --- sample ------------------------------------------------------------------------------------
@@ -281,7 +296,7 @@ def test_any_one_picture_can_be_made_again_from_its_own_facts(run, here):
     with Image.open(here / "all" / "000017.png") as picture:
         facts = json.loads(picture.text["alphabar"])
     assert facts["index"] == 17
-    assert facts["class"] == listing["classes"][listing["labels"][17]]
+    assert facts["told"]["class"] == listing["conditions"]["class"]["names"][listing["told"]["class"][17]]
     again = [
         "--first",
         facts["index"],
@@ -292,7 +307,7 @@ def test_any_one_picture_can_be_made_again_from_its_own_facts(run, here):
         "--steps",
         len(facts["times"]) - 1,
     ]
-    again += ["--sampler", facts["plan"]["sampler"], "--variance", facts["plan"]["variance"]]
+    again += ["--sampler", facts["plan"]["sampler"]]
     call("sample", facts["model_file"], *again, "--out", "one")
     pixels = [np.asarray(Image.open(here / folder / "000017.png")) for folder in ("all", "one")]
     np.testing.assert_array_equal(*pixels)
@@ -310,9 +325,9 @@ def test_class_restricts_samples_and_is_written_down(run, here):
     call("sample", run, "-n", "4", "--steps", "5", "--class", "dogs", "--out", "dogs")
     call("sample", run, "-n", "4", "--steps", "5", "--class", "0", "--out", "cats")
     listings = [json.loads((here / name / "samples.json").read_text()) for name in ("dogs", "cats")]
-    assert [listing["labels"] for listing in listings] == [[1] * 4, [0] * 4]
+    assert [listing["told"]["class"] for listing in listings] == [[1] * 4, [0] * 4]
     with Image.open(here / "dogs" / "000000.png") as picture:
-        assert json.loads(picture.text["alphabar"])["class"] == "dogs"
+        assert json.loads(picture.text["alphabar"])["told"] == {"class": "dogs"}
     assert not np.array_equal(np.load("dogs/samples.npy"), np.load("cats/samples.npy"))
 
 
@@ -335,7 +350,8 @@ def test_samples_of_arrays_have_their_dtype_range_and_layout(array_run, here):
     assert array.min() >= 0
     assert array.max() <= 10
     assert array.std() > 1
-    assert json.loads((here / "s" / "samples.json").read_text())["value_range"] == [0, 10]
+    space = json.loads((here / "s" / "samples.json").read_text())["space"]
+    assert (space["low"], space["high"]) == ([0, 0], [10, 10])
     with Image.open("s/000000.png") as picture:
         assert picture.size == (12, 8)  # two channels side by side
     call("sample", array_run / "run", "-n", "3", "--steps", "5", "--no-clip", "--out", "free")
@@ -347,22 +363,22 @@ def test_without_out_the_next_free_name_is_taken(run, here):
     for _ in range(2):
         call("sample", run, "-n", "1", "--steps", "1")
     Image.new("L", (8, 8), 99).save("a.png")
-    call("denoise", run, "a.png", "--t", "10", "--steps", "1")
+    call("edit", "vary", run, "a.png", "--t", "10", "--steps", "1")
     assert sorted(path.name for path in here.iterdir() if path.is_dir()) == [
-        "denoised-001",
         "samples-001",
         "samples-002",
+        "varied-001",
     ]
 
 
-# --- denoise -----------------------------------------------------------------------------------
+# --- edit vary -----------------------------------------------------------------------------------
 
 
-def test_denoise_noises_and_brings_back(run, here):
+def test_vary_noises_and_brings_back(run, here):
     array = np.random.default_rng(3).integers(0, 256, (8, 8), dtype=np.uint8)
     Image.fromarray(array).save("a.png")
-    how = ["--steps", "4", "--grid", "trailing"]
-    call("denoise", run, "a.png", "--t", "400", *how, "-n", "3", "--out", "d")
+    how = ["--steps", "4", "--spacing", "trailing"]
+    call("edit", "vary", run, "a.png", "--t", "400", *how, "-n", "3", "--out", "d")
     expected = {"noisy.npy", "noisy.png", "input.png", "strip.png", "trajectory.gif", "samples.npy"}
     assert expected <= inside(here / "d")
     facts = json.loads((here / "d" / "samples.json").read_text())
@@ -374,37 +390,37 @@ def test_denoise_noises_and_brings_back(run, here):
     assert x_t.dtype == np.float32
 
 
-def test_denoise_at_a_small_time_gives_the_picture_back(run, here):
+def test_vary_at_a_small_time_gives_the_picture_back(run, here):
     array = np.random.default_rng(3).integers(0, 256, (8, 8), dtype=np.uint8)
     Image.fromarray(array).save("a.png")
-    call("denoise", run, "a.png", "--t", "1", "-n", "2", "--out", "d")
+    call("edit", "vary", run, "a.png", "--t", "1", "-n", "2", "--out", "d")
     difference = np.load("d/samples.npy").astype(int) - array
     assert abs(difference).max() < 15
 
 
-def test_denoise_goes_on_from_its_own_noisy_array(run, here):
+def test_vary_goes_on_from_its_own_noisy_array(run, here):
     Image.new("L", (8, 8), 99).save("a.png")
     options = ["--t", "300", "--steps", "3", "-n", "1", "--class", "cats"]
-    call("denoise", run, "a.png", *options, "--out", "first")
-    call("denoise", run, "first/noisy.npy", "--noisy", *options, "--out", "second")
+    call("edit", "vary", run, "a.png", *options, "--out", "first")
+    call("edit", "vary", run, "first/noisy.npy", "--noisy", *options, "--out", "second")
     np.testing.assert_array_equal(np.load("first/samples.npy"), np.load("second/samples.npy"))
     np.testing.assert_array_equal(np.load("first/noisy.npy"), np.load("second/noisy.npy"))
     assert "input.png" not in inside(here / "second")
     assert json.loads((here / "second" / "samples.json").read_text())["from"] == "x_t as given"
 
 
-def test_denoise_resizes_a_picture_of_another_size_and_says_so(run, here):
+def test_vary_resizes_a_picture_of_another_size_and_says_so(run, here):
     Image.new("RGB", (40, 20), (99, 99, 99)).save("big.png")
-    result = call("denoise", run, "big.png", "--t", "50", "--steps", "1", "-n", "1", "--out", "d")
+    result = call("edit", "vary", run, "big.png", "--t", "50", "--steps", "1", "-n", "1", "--out", "d")
     assert "big.png is 40 × 20: resized and cut to 8 × 8, as in training" in result.stderr
     with Image.open("d/input.png") as picture:
         assert np.unique(np.asarray(picture)).tolist() == [99]
 
 
-def test_denoise_takes_one_sample_of_arrays(array_run, here):
+def test_vary_takes_one_sample_of_arrays(array_run, here):
     one = np.load(array_run / "fields.npy")[0]
     np.save("one.npy", one)
-    call("denoise", array_run / "run", "one.npy", "--t", "1", "-n", "1", "--out", "d")
+    call("edit", "vary", array_run / "run", "one.npy", "--t", "1", "-n", "1", "--out", "d")
     restored = np.load("d/samples.npy")[0]
     assert restored.shape == one.shape
     np.testing.assert_allclose(restored, one, atol=2)
@@ -414,16 +430,19 @@ def test_denoise_takes_one_sample_of_arrays(array_run, here):
 
 
 def test_schedule_prints_numbers_and_draws(here):
-    shown = call("schedule").stdout
+    assert re.search(r"schedule +sigmoid", call("show", "schedule").stdout)
+    shown = call("show", "schedule", "--name", "linear").stdout
     assert "0.0001 to 0.02" in shown
     assert "sqrt(alpha_bar_T) = 0.006353" in shown
     Image.new("RGB", (30, 20), (10, 200, 30)).save("a.png")
-    result = call("schedule", "--name", "cosine", "--T", "200", "--picture", "a.png", "--out", "plot.png")
+    result = call(
+        "show", "schedule", "--name", "cosine", "--T", "200", "--picture", "a.png", "--out", "plot.png"
+    )
     assert "200" in result.stdout
     with Image.open("plot.png") as plot:
         assert plot.format == "PNG"
         assert plot.width > 500
-    literal = call("schedule", "--beta-min", "0.001", "--beta-max", "0.03").stdout
+    literal = call("show", "schedule", "--name", "linear", "--beta-min", "0.001", "--beta-max", "0.03").stdout
     assert "0.001 to 0.03" in literal
 
 
@@ -443,5 +462,6 @@ def test_the_progress_bar_works_on_a_terminal_while_the_budget_is_not_known(here
         while block := os.read(primary, 65536):
             seen += block
     assert process.wait() == 0, seen.decode()
-    assert b"images/s" in seen
+    assert b"images" in seen
+    assert b"loss" in seen
     assert b"Traceback" not in seen

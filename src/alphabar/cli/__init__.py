@@ -1,5 +1,18 @@
 """The command line: parse, call, print. The only place that prints and exits."""
 
-from .main import app, main
+from __future__ import annotations
 
-__all__ = ["app", "main"]
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the program: a user's mistake is one message on standard error and exit code 2."""
+    try:
+        from .app import run
+
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # Ctrl-C, also while Python is still reading the program
+        code = 130
+    sys.exit(code)

@@ -1,18 +1,58 @@
-"""Where results (standard output) and everything else (standard error) are printed."""
+"""Where results (standard output) and everything else (standard error) are printed, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import codecs
+import contextlib
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from rich.console import Console
 
-output = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+_output = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
 errors = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
+CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""Characters that steer a terminal: names and messages from files are printed without them."""
 
-def say(message: str) -> None:
-    """One line of news, on standard error."""
-    errors.print(message)
+PLAIN = {"−": "-", "–": "-", "—": "-", "…": "...", "×": "x", "·": ".", "→": "->", "±": "+-", "≥": ">=",
+         "≤": "<=", "≈": "~", "√": "sqrt", "ᾱ": "alpha_bar", "β": "beta", "σ": "sigma", "ε": "eps",
+         "•": "*", "‖": "||", "“": '"', "”": '"', "‘": "'", "’": "'",
+         **dict.fromkeys("─━╭╮╰╯╴╵╶╷┄┈", "-"), **dict.fromkeys("│┃┆┊", "|")}  # fmt: skip
+"""What is written where the output's encoding lacks a character; "?" for any other."""
+
+
+def _in_plain(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    missing = error.object[error.start : error.end]
+    return "".join(PLAIN.get(character, "?") for character in missing), error.end
+
+
+def never_fail_for_a_character() -> None:
+    """Write what an output's encoding lacks in plain characters, rather than fail."""
+    codecs.register_error("alphabar-plain", _in_plain)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="alphabar-plain")  # type: ignore[union-attr]
+
+
+def clean(text: object) -> str:
+    """Text without characters that steer a terminal."""
+    return str(text).translate(CONTROL)
+
+
+def show(text: object = "") -> None:
+    """A line of the result, on standard output."""
+    _output.print(clean(text))
+
+
+def say(message: object) -> None:
+    """A line of news, on standard error."""
+    errors.print(clean(message))
 
 
 def table(rows: Iterable[tuple[str, object]]) -> None:
@@ -20,4 +60,54 @@ def table(rows: Iterable[tuple[str, object]]) -> None:
     rows = list(rows)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        output.print(f"{name:<{width}}  {value}")
+        show(f"{name:<{width}}  {value}")
+
+
+def columns(rows: Iterable[Iterable[object]]) -> None:
+    """Rows of cells in columns of even width, on standard output; the first column to the left."""
+    cells = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for first, *rest in cells:
+        line = first.ljust(widths[0]) + "".join(f"  {c:>{w}}" for c, w in zip(rest, widths[1:], strict=True))
+        show(line.rstrip())
+
+
+def document(value: Any) -> None:
+    """The one JSON document of a command with --json, on standard output; null for what is not finite."""
+    print(json.dumps(_as_json(value), indent=1, allow_nan=False))
+
+
+def _as_json(value: Any) -> Any:
+    """Values as JSON has them: of arrays lists, of values that know themselves as a dictionary that one."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _as_json(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_as_json(inner) for inner in value]
+    for method in ("model_dump", "to_dict", "tolist"):
+        if hasattr(value, method):
+            return _as_json(getattr(value, method)())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _as_json(dataclasses.asdict(value))
+    return str(value)
+
+
+@contextlib.contextmanager
+def status() -> Iterator[Callable[[str], None]]:
+    """A line on the terminal that tells what is being done: the function to tell it."""
+    with errors.status("…") as shown:
+        yield lambda message: shown.update(clean(message))
+
+
+@contextlib.contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on a terminal or in a notebook: the function to call with (done, total)."""
+    from rich.progress import Progress
+
+    quiet = not (errors.is_terminal or errors.is_jupyter)
+    with Progress(console=errors, transient=True, disable=quiet) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

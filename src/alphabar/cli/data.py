@@ -1,66 +1,135 @@
-"""alphabar data: what is in it, and what the model will see of it."""
+"""alphabar data: what is in it, and what the model will see of it; and what is kept of prepared data."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options
+from .flags import takes
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+
+SHEET = 64  # samples
+SHOWN = 20  # classes
 
 
+@takes(preparing=options.data_flags)
 def data(
-    data: options.Data,
-    size: options.Size = None,
-    classes: options.Classes = "auto",
-    channels: options.Channels = "auto",
-    background: options.Background = "white",
-    value_range: options.ValueRange = None,
-    skip_bad: options.SkipBad = False,
-    holdout: options.Holdout = 0.05,
+    data: Annotated[str | None, options.DATA] = None,
     out: Annotated[
-        str | None, typer.Option(metavar="PNG", help="Write a sheet of what the model sees.")
+        str | None, typer.Option(metavar="PNG", help="Save a contact sheet of prepared samples as PNG.")
     ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="List cached copies of prepared data (no DATA needed).")
+    ] = False,
+    clear: Annotated[
+        bool,
+        typer.Option("--clear", help="Delete those cached copies; your own data is not touched."),
+    ] = False,
+    json: options.Json = False,
+    *,
+    preparing: dict[str, Any],
 ) -> None:
-    """Show what is in DATA, and what the model will see of it."""
-    import numpy as np
+    """Show what is in a data set, and what the model will see of it."""
+    if cache or clear:
+        if data is not None or out is not None or preparing:
+            raise ValueError("--cache and --clear are about all prepared data: give them alone")
+        _cache(clear, json)
+    elif data is None:
+        raise ValueError("say which data: alphabar data DATA; or --cache, for what is kept of all")
+    else:
+        _show(data, out, json, preparing)
 
-    from ..images import displayable, save_picture
-    from ..sampling.output import grid
-    from .console import output, table
+
+def _show(data: str, out: str | None, json: bool, preparing: dict[str, Any]) -> None:
+    from .console import document, show, table
     from .files import new_file
 
     target = new_file(out) if out else None
-    dataset = options.read_data(data, size, classes, channels, background, value_range, skip_bad, holdout)
-    spec = dataset.spec
-    num_channels, height, width = spec.shape
-    values = "no bounds" if spec.low is None else f"{spec.low:g} to {spec.high:g}, seen as -1 to 1"
+    dataset = options.read_data(data, preparing)
+    if target is not None:
+        _write_sheet(target, dataset)
+    if json:
+        document(_facts(dataset) | {"source": data, "wrote": None if target is None else str(target)})
+        return
+    space, n, held_out = dataset.space, len(dataset.images), len(dataset.held_out)
+    seen = ", seen as -1 to 1" if space.bounds is not None else ", seen with mean 0 and standard deviation 1"
     rows = [
-        ("samples", f"{len(dataset.images):,}"),
-        (
-            "model sees",
-            f"{num_channels} channel{'s' * (num_channels > 1)}, {width} × {height} pixels, {spec.dtype}",
-        ),
-        ("values", values),
+        ("samples", f"{n:,}"),
+        ("model sees", f"{space.shown_shape()}, {space.dtype}"),
+        ("values", space.shown_range() + seen),
         ("training", f"{len(dataset.training):,}"),
-        (
-            "held out",
-            f"{len(dataset.held_out):,} ({len(dataset.held_out) / len(dataset.images):.0%}, "
-            "drawn once for all runs on this data)",
-        ),
+        ("held out", f"{held_out:,} ({held_out / n:.0%}, the same ones for every run)"),
+        *(_condition_row(name, condition) for name, condition in dataset.conditions.items()),
     ]
-    if spec.classes:
-        shown = [f"{c} ({n:,})" for c, n in zip(spec.classes[:20], spec.class_counts, strict=False)]
-        rest = len(spec.classes) - len(shown)
-        rows.append(
-            (f"{len(spec.classes)} classes", ", ".join(shown) + (f" and {rest} more" if rest else ""))
-        )
-    else:
+    if not dataset.conditions:
         rows.append(("classes", "none"))
     rows += [("note", note) for note in dataset.notes]
-    rows.append(("fingerprint", dataset.fingerprint[:16]))
-    table(rows)
+    table([*rows, ("fingerprint", dataset.fingerprint[:16])])
     if target is not None:
-        chosen = np.sort(np.random.default_rng(0).permutation(len(dataset.images))[:64])
-        save_picture(target, grid(displayable(np.asarray(dataset.images[chosen]), spec.low, spec.high)))
-        output.print(f"wrote {target}")
+        show(f"wrote {target}")
+
+
+def _condition_row(name: str, condition: Any) -> tuple[str, str]:
+    """What can be told of the samples: of classes, their names and how many samples each has."""
+    names = getattr(condition, "names", None)
+    if names is None:
+        return name, f"{condition.kind}, {' × '.join(map(str, condition.shape))} numbers"
+    counts = condition.counts or [None] * len(names)
+    shown = [c if n is None else f"{c} ({n:,})" for c, n in zip(names[:SHOWN], counts, strict=False)]
+    rest = len(names) - len(shown)
+    plural = "classes" if name == "class" else name
+    return f"{len(names)} {plural}", ", ".join(shown) + (f" and {rest} more" if rest else "")
+
+
+def _facts(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "samples": len(dataset.images),
+        "space": dataset.space.to_dict(),
+        "training": len(dataset.training),
+        "held_out": len(dataset.held_out),
+        "conditions": {name: condition.to_dict() for name, condition in dataset.conditions.items()},
+        "notes": dataset.notes,
+        "prepared": dataset.prepared,
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def _write_sheet(path: Any, dataset: Dataset) -> None:
+    import numpy as np
+
+    from ..images import enlarged, save_picture, tiled
+
+    chosen = np.sort(np.random.default_rng(0).permutation(len(dataset.images))[:SHEET])
+    shown = dataset.space.shown(np.asarray(dataset.images[chosen]))
+    save_picture(path, enlarged(tiled(shown)))
+
+
+def _cache(clear: bool, json: bool) -> None:
+    """List what is kept, or remove it."""
+    from ..data.cache import cache_entries, cache_folder, clear_cache
+    from .console import columns, document, show
+
+    entries = cache_entries()
+    if clear:
+        clear_cache()
+    if json:
+        document({"folder": cache_folder(), "cleared": clear, "entries": entries})
+        return
+    if entries:
+        columns([("source", "samples", "shape", "MiB", "prepared"), *map(_entry_row, entries)])
+    total = sum(entry.size_bytes for entry in entries)
+    what = "removed from" if clear else "in"
+    sets = "data set" if len(entries) == 1 else "data sets"
+    show(f"{len(entries)} prepared {sets}, {total / 2**20:,.1f} MiB, {what} {cache_folder()}")
+
+
+def _entry_row(entry: Any) -> tuple[str, ...]:
+    from datetime import datetime
+
+    shape = " × ".join(map(str, entry.shape))
+    prepared = f"{datetime.fromtimestamp(entry.prepared_at):%Y-%m-%d %H:%M}"
+    return entry.source, f"{entry.num_samples:,}", shape, f"{entry.size_bytes / 2**20:,.1f}", prepared

@@ -1,30 +1,29 @@
-"""alphabar eval and diagnose: is it good, and what is wrong with it."""
+"""alphabar eval: is it good? One scorecard, with what real samples would get."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from . import options
-from .drawing import draws
-from .given import data_of, is_model
-from .ways import as_asked, check_given, samples_of, way
-
-Own = Annotated[
-    str | None,
-    typer.Option("--data", metavar="DATA", help="The data to compare with.", show_default="the run's own"),
-]
-By = Annotated[
-    str,
-    typer.Option(
-        help="learned, inception, untrained, pixels, a TorchScript or ONNX file, or a folder of timm's."
-    ),
-]
+from .flags import takes
+from .sampling import config_of, sample_flags
+from .variants import Variant, checked, variant_of
 
 
-@draws
+def features_help() -> str:
+    """What scores compare by: the table's rows, and networks from files."""
+    from ..evaluation.features import FEATURES
+
+    rows = ", ".join(FEATURES)
+    return f"Features to compare by: {rows}, a TorchScript or ONNX file, or a timm network's folder."
+
+
+DATA = r"Data to compare with; required if RUN is a folder of samples. \[default: the run's own]"
+
+
+@takes(how=sample_flags)
 def evaluate(
     run: Annotated[
         str,
@@ -32,155 +31,180 @@ def evaluate(
             metavar="RUN", help="A run, a model file, or samples: a folder or .npy.", show_default=False
         ),
     ],
-    data: Own = None,
-    number: Annotated[int, typer.Option("-n", "--number", help="How many samples.")] = 1000,
-    features: By = "learned",
+    data: Annotated[str | None, typer.Option(metavar="DATA", help=DATA, show_default=False)] = None,
+    number: options.Number = 1000,
+    features: Annotated[str, typer.Option(help=features_help())] = "learned",
     compare: Annotated[
         list[str] | None,
         typer.Option(
             metavar="TEXT",
-            help="Another way to draw or another run, in its own row: 'steps=10', 'runs/other'.",
+            help="Also score other settings or another run, such as 'steps=10' or runs/other; repeatable.",
         ),
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Also the exact likelihood, by the differential equation.")
+        bool,
+        typer.Option("--exact", help="Also exact likelihood (probability-flow ODE), in bits/dim; slow."),
     ] = False,
-    out: Annotated[str | None, typer.Option(metavar="JSON", help="A new file for the card.")] = None,
+    out: Annotated[str | None, typer.Option(metavar="JSON", help="New file for the scorecard.")] = None,
+    json: options.Json = False,
     *,
     how: dict[str, Any],
 ) -> None:
-    """Score a model or a folder of samples against data: one card, with what real pictures would get."""
-    from ..evaluation import card, open_features
+    """Score a model or samples against real data (Fréchet distance, precision, recall, …).
+
+    Beside each score stands what real samples score.
+    """
     from ..files import write_json
-    from .console import errors, output
+    from .console import document, show
     from .files import new_file
 
     check_number(number)
     target = new_file(out, ".json") if out else None
-    ways = [as_asked(run, how), *(way(run, how, text) for text in compare or [])]
-    with errors.status("…") as status:
-        dataset = data_of(run, data)
-        for path, *_ in ways:
-            check_given(path, dataset)
-        chosen = open_features(features, dataset, status.update)
-        cards = []
-        for path, given, name in ways:
-            images, denoiser, drawn, notes = samples_of(path, given, dataset, number, status.update)
-            found = card(images, dataset, chosen, denoiser, exact=exact, whole=not cards, say=status.update)
-            found["notes"] += notes
-            if cards and found["n"] != cards[0]["n"]:
-                found["notes"].append(f"{found['n']} samples: scores change with their number")
-            cards.append({"of": path, "way": name, **drawn, **found})
-    _print(cards, output)
+    flags = sample_flags()
+    first = checked(Variant(run, how), flags)
+    variants = [first, *(variant_of(text, first, flags) for text in compare or [])]
+    cards = _cards(variants, data, number, features, exact)
+    found = cards[0] | {"compared": cards[1:]}
     if target is not None:
-        write_json(target, cards[0] | {"compared": cards[1:]})
-        output.print(f"wrote {target}")
+        write_json(target, found, new_file=True)
+    if json:
+        document(found)
+        return
+    _print(cards)
+    if target is not None:
+        show(f"wrote {target}")
 
 
 def check_number(number: int) -> None:
     """ValueError for fewer samples than scores need."""
-    from ..evaluation.card import FEWEST
+    from ..evaluation.comparison import FEWEST
 
     if number < FEWEST:
         raise ValueError(f"-n must be at least {FEWEST}, got {number}")
 
 
-def _print(cards: list[dict[str, Any]], output: Any) -> None:
-    from ..evaluation.table import SCORES, measured
-    from .console import table
+def _cards(
+    variants: list[Variant], data: str | None, number: int, features: str, exact: bool
+) -> list[dict[str, Any]]:
+    """The scorecard of each; the data are read once, and their features computed once."""
+    from ..evaluation.comparison import check_alike
+    from ..runs.results import Results
+    from .console import status
+
+    with status() as say:
+        all_results: list[Results] = []
+        for variant in variants:
+            first = all_results[0] if all_results else None
+            all_results.append(Results(
+                variant.path,
+                data if first is None else first.data,
+                n=number,
+                config=config_of(variant.how),
+                device=variant.how.get("device", "auto"),
+                features=features if first is None else first.features,
+                exact=exact,
+                whole=first is None,
+                say=say,
+            ))  # fmt: skip
+            if not all_results[-1].has_model:  # before anything takes long
+                space = all_results[0].data.space
+                try:
+                    check_alike(all_results[-1].samples.images, space)
+                except ValueError as error:
+                    raise ValueError(f"{variant.path}: {error}") from None
+        cards = []
+        for variant, results in zip(variants, all_results, strict=True):
+            card = {"of": variant.path, "variant": variant.name, **results.scorecard}
+            card["notes"] = [*card["notes"], *_told_notes(variant)]
+            if cards and card["n"] != cards[0]["n"]:
+                card["notes"].append(f"{card['n']} samples: scores change with their number")
+            cards.append(card)
+    return cards
+
+
+def _told_notes(variant: Variant) -> list[str]:
+    """What samples were told of which the data have more."""
+    from .sampling import told_of
+
+    told = {name: value for name, value in told_of(variant.how).items() if value != "none"}
+    return [f"samples of the {name} {value} alone, beside all of the data" for name, value in told.items()]
+
+
+# --- as text -------------------------------------------------------------------------------------
+
+
+def _print(cards: list[dict[str, Any]]) -> None:
+    from .console import show, table
 
     first = cards[0]
-    scores, about = first["scores"], first["features"]
-    known = f" ({first['trained_on']:,} of them trained on)" if first["trained_on"] else ""
-    output.print(f"{first['n']:,} samples of {first['of']} against {first['reference']:,} pictures{known}")
-    output.print(f"features: {about['name']}, {about['number']} numbers, digest {about['digest'][:12]}")
-    output.print(f"{'':<20}{'samples':<20}{'real pictures':<20}")
-    for name, score in scores.items():
-        value = measured(score["value"], score["error"])
-        floor = measured(score["floor"], score["floor_error"])
-        output.print(f"{SCORES[name].title:<20}{value:<20}{floor:<20}{SCORES[name].better} is better")
+    _print_scores(first)
     for note in first["notes"]:
-        output.print(f"note: {note}")
-    if first.get("levels"):
-        output.print("\nerror of x0_hat per dimension (model space) by noise level")
-        found = first["levels"]
-        columns = {
-            "held out": found["held_out"],
-            "training": found["training"],
-            "Gaussian fit": found["gaussian"],
-            "by heart": found["memorising"],
-        }
-        columns = {name: values for name, values in columns.items() if values}
-        output.print(f"{'t':>8}" + "".join(f"{name:>14}" for name in columns))
-        for i, t in enumerate(found["times"]):
-            output.print(f"{t:>8g}" + "".join(f"{values[i]:>14.5f}" for values in columns.values()))
+        show(f"note: {note}")
+    if first.get("noise_levels"):
+        _print_levels(first["noise_levels"])
     rows = []
-    if first.get("bound"):
-        b = first["bound"]
-        rows.append(("bound", f"{b['bits_per_dim']:.3f} ± {b['error']:.3f} bits/dim ({b['what']})"))
-    if first.get("likelihood"):
-        b = first["likelihood"]
-        rows.append(("likelihood", f"{b['bits_per_dim']:.3f} ± {b['error']:.3f} bits/dim ({b['what']})"))
-    for m in first["memorisation"]:
-        verdict = "it repeats training pictures" if m["memorises"] else "no sign"
-        rows.append((
-            "memorising",
-            f"{verdict} (in {m['space']}: closer than held-out ones with probability "
-            f"{m['likelihood_closer']:.2f}, p = {m['p']:.2g})",
-        ))  # fmt: skip
+    for name in ("bound", "likelihood"):
+        if first.get(name):
+            b = first[name]
+            rows.append((name, f"{b['bits_per_dim']:.3f} ± {b['error']:.3f} bits/dim ({b['what']})"))
+    rows += [("memorization", f"in {m['space']}: {m['verdict']}") for m in first["memorization"]]
     if rows:
-        output.print("")
+        show()
         table(rows)
     if len(cards) > 1:
-        _print_ways(cards, output)
+        _print_variants(cards)
 
 
-def _print_ways(cards: list[dict[str, Any]], output: Any) -> None:
-    """The scores of every way, one beside the other."""
-    from rich import box
-    from rich.table import Table
-
+def _print_scores(card: dict[str, Any]) -> None:
     from ..evaluation.table import SCORES, measured
+    from .console import show
 
-    names = [card["way"] or "as asked" for card in cards]
-    ways = Table("", *names, "real pictures", box=box.SIMPLE, pad_edge=False)
-    ways.add_row("samples", *(f"{card['n']:,}" for card in cards), f"{cards[0]['n']:,}")
+    about = card["features"]
+    known = f" ({card['trained_on']:,} of them trained on)" if card["trained_on"] else ""
+    show(f"{card['n']:,} samples of {card['of']} against {card['reference']:,} of the data{known}")
+    show(f"features: {about['name']}, {about['number']} numbers, digest {about['digest'][:12]}")
+    show(f"{'':<20}{'samples':<20}{'real samples':<20}")
+    for name, score in card["scores"].items():
+        value = measured(score["value"], score["error"])
+        floor = measured(score["floor"], score["floor_error"])
+        show(f"{SCORES[name].title:<20}{value:<20}{floor:<20}{SCORES[name].better} is better")
+
+
+def _print_levels(found: dict[str, Any]) -> None:
+    from .console import show
+
+    show("\nerror of x0_hat per dimension (model space) by noise level")
+    parts = {
+        "held out": found["held_out"],
+        "training": found["training"],
+        "Gaussian fit": found["gaussian"],
+        "training set": found["empirical"],
+    }
+    parts = {name: values for name, values in parts.items() if values}
+    show(f"{'t':>8}" + "".join(f"{name:>14}" for name in parts))
+    for i, t in enumerate(found["times"]):
+        show(f"{t:>8g}" + "".join(f"{values[i]:>14.5f}" for values in parts.values()))
+
+
+def _print_variants(cards: list[dict[str, Any]]) -> None:
+    """The scores of every variant, one beside the other."""
+    from ..evaluation.table import SCORES, measured
+    from .console import columns, show
+
+    show()
+    names = [card["variant"] or "as given" for card in cards]
     counts = [card.get("drawn", {}).get("evaluations", "") for card in cards]
-    ways.add_row("evaluations", *map(str, counts), "")
-    for name, first in cards[0]["scores"].items():
-        scores = [card["scores"][name] for card in cards]
-        values = [measured(score["value"], score["error"]) for score in scores]
-        ways.add_row(SCORES[name].title, *values, measured(first["floor"], first["floor_error"]))
-    output.print(ways)
+    rows = [
+        ["", *names, "real samples"],
+        ["samples", *(f"{card['n']:,}" for card in cards), f"{cards[0]['n']:,}"],
+        ["evaluations", *map(str, counts), ""],
+    ]
+    for name, score in SCORES.items():
+        found = [card["scores"].get(name) for card in cards]
+        if all(found):
+            floor = measured(found[0]["floor"], found[0]["floor_error"])
+            rows.append([score.title, *(measured(f["value"], f["error"]) for f in found), floor])
+    columns(rows)
     for card in cards[1:]:
         for note in card["notes"]:
-            if note not in cards[0]["notes"]:
-                output.print(f"note ({card['way']}): {note}")
-
-
-def diagnose(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)],
-    data: Own = None,
-    number: Annotated[int, typer.Option("-n", "--number", help="How many samples and pictures.")] = 64,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
-) -> None:
-    """Name what is most likely wrong with a run, with evidence and remedy. Exit code 1: something is."""
-    from ..evaluation import diagnose as look
-    from .console import errors, output
-
-    check_number(number)
-    if not (Path(run).expanduser().is_dir() and is_model(run)):
-        raise ValueError(f"diagnose reads a run's folder, with its metrics and checkpoints; {run} is none")
-    with errors.status("…") as status:
-        found = look(run, data_of(run, data), number, seed, options.parse_device(device), status.update)
-    if found.healthy:
-        output.print(f"nothing wrong was found; looked at: {', '.join(found.looked_at)}")
-        return
-    for place, finding in enumerate(found.findings):
-        output.print(f"{'most likely' if not place else 'also'}: {finding.cause}")
-        output.print(f"  evidence: {finding.evidence}")
-        output.print(f"  remedy:   {finding.remedy}")
-    if found.skipped:
-        output.print(f"not looked at: {', '.join(found.skipped)}")
-    raise typer.Exit(1)
+            show(f"note ({card['variant']}): {note}")

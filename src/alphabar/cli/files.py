@@ -13,8 +13,3 @@ def new_file(path: str, ending: str = ".png") -> Path:
     if file.exists():
         raise ValueError(f"{file} exists already; choose another name (nothing was written)")
     return file
-
-
-def free_folder(stem: str) -> Path:
-    """The first of stem-001, stem-002, … that is not there."""
-    return next(p for i in range(1, 10**6) if not (p := Path(f"{stem}-{i:03d}")).exists())

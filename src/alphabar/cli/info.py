@@ -2,64 +2,82 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import shlex
+from typing import TYPE_CHECKING, Any
 
-import typer
+from . import options
 
-from .options import Model
+if TYPE_CHECKING:
+    from ..model import Denoiser
 
 
-def info(
-    run: Model,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
-) -> None:
-    """Say what a model is."""
-    import json
-    from pathlib import Path
+def info(run: options.Model, json: options.Json = False) -> None:
+    """Describe a model: network, schedule, training, fitted plans."""
+    from ..model import load
+    from ..model.file import facts_of, model_path
+    from ..runs.folder import RunFolder
+    from .console import document, table
 
-    from ..denoiser import load, model_path
-    from ..training.run import run_progress
-    from .console import output, table
-    from .given import data_options
-
-    denoiser = load(run)
+    denoiser = load(run, "cpu")
     facts: dict[str, Any] = {
         "file": str(model_path(run)),
         "digest": denoiser.digest,
         "parameters": sum(p.numel() for p in denoiser.parameters()),
         "terminal_signal": denoiser.schedule.terminal_signal,
-        **denoiser.facts(),
+        **facts_of(denoiser),
     }
-    if as_json:
-        folder = Path(run).expanduser()
-        if folder.is_dir():
-            facts["run"] = run_progress(folder)
-        output.print(json.dumps(facts, indent=1))
+    folder = RunFolder(run)
+    if json:
+        document(facts | {"run": folder.progress() if folder.exists() else None})
         return
-    spec, about, schedule = denoiser.data, denoiser.about, facts["schedule"]
-    network = {k: v for k, v in facts["network"].items() if k != "name"}
-    shown = ", ".join(f"{k} {v}" for k, v in schedule.items() if k not in ("name", "alpha_bar"))
-    values = "no bounds" if spec.low is None else f"{spec.low:g} to {spec.high:g}"
-    total = f" of {about['of_images']:,}" if about.get("of_images") else ""
+    schedule, network, space = facts["schedule"], facts["network"], denoiser.space
+    T = denoiser.schedule.T
+    guidable = any(condition.dropout for condition in denoiser.conditions.values())
     table([
         ("file", facts["file"]),
         ("digest", denoiser.digest[:16]),
-        ("samples", f"{' × '.join(map(str, spec.shape))} (C × H × W), {spec.dtype}, {values}"),
-        ("classes", ", ".join(spec.classes) or "none"),
-        ("network", f"{facts['network']['name']}, {facts['parameters']:,} parameters"),
-        ("", ", ".join(f"{k} {v}" for k, v in network.items())),
-        ("predicts", denoiser.head),
-        ("schedule", f"{schedule['name']}, {shown or f'T {denoiser.schedule.T}'}"),
+        ("samples", f"{space.shown_shape()}, {space.dtype}, {space.shown_range()}"),
+        *(_told(name, condition) for name, condition in denoiser.conditions.items()),
+        ("network", f"{network['name']}, {facts['parameters']:,} parameters"),
+        ("", _words({key: value for key, value in network.items() if key != "name"})),
+        ("predicts", denoiser.prediction),
+        ("schedule", f"{schedule['name']}, {_words({'T': T} | schedule, 'name', 'alpha_bar')}"),
         ("terminal signal", f"sqrt(alpha_bar_T) = {facts['terminal_signal']:.4g}"),
-        ("trained", f"{about.get('images', 0):,}{total} images, Alphabar {about.get('alphabar', '?')}"),
-        ("on", " ".join([about.get("source") or "?", *data_options(about.get("prepared", {}))])),
-        ("guidance", "yes" if denoiser.label_dropout else "by another model only"),
-        ("fitted", ", ".join(_fitted(denoiser)) or "nothing (alphabar tune)"),
+        ("trained", _trained(denoiser.about)),
+        ("on", _source(denoiser.about)),
+        ("guidance", "yes" if guidable else "by another model only"),
+        ("fitted", ", ".join(_fitted(denoiser)) or "nothing (alphabar fit-sampler)"),
     ])  # fmt: skip
 
 
-def _fitted(denoiser: Any) -> list[str]:
-    """What `alphabar tune` found."""
+def _words(settings: dict[str, Any], *without: str) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items() if key not in without)
+
+
+def _told(name: str, condition: Any) -> tuple[str, str]:
+    """A condition, and its values where they have names."""
+    names = getattr(condition, "names", None)
+    if names is None:
+        return f"told {name}", f"{condition.kind}, {' × '.join(map(str, condition.shape))} numbers"
+    return ("classes" if name == "class" else name), ", ".join(names)
+
+
+def _trained(about: dict[str, Any]) -> str:
+    images, total = about.get("images", 0), about.get("of_images")
+    of = f" of {total:,}" if total and images < total else ""
+    return f"{images:,}{of} images, Alphabar {about.get('alphabar', '?')}"
+
+
+def _source(about: dict[str, Any]) -> str:
+    """The data, with the options that they were prepared by, as one types them."""
+    from .settings import typed
+
+    words = typed(options.data_flags(), about.get("prepared", {}))
+    return shlex.join([about.get("source") or "?", *words])
+
+
+def _fitted(denoiser: Denoiser) -> list[str]:
+    """What `alphabar fit-sampler` found."""
     found = []
     for plan in denoiser.plans:
         scale = plan.made_by["guidance"]["scale"]

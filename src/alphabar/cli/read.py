@@ -1,45 +1,54 @@
-"""Pictures that a person gives, as samples of a model's kind."""
+"""Pictures and arrays that a person gives, as samples of a model's space."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from ..data import DataSpec
+    from ..data.space import Space
 
 HALVES = ("left", "right", "top", "bottom")
 
 
-def read_sample(path: str, spec: DataSpec, noisy: bool = False) -> np.ndarray:
-    """One sample in the model's shape: in data space, or x_t in model space if it is noisy.
-
-    A picture of another size is resized and cut, as in training, and that is said.
-    """
+def read_sample(path: str, space: Space) -> np.ndarray:
+    """One sample of the model's shape, in data space. A picture of another size is resized: that is said."""
     from .console import say
 
     array = _array(path)
     if array is not None:
-        return _checked(path, array, spec, spec.shape, noisy)
-    channels, height, width = spec.shape
-    image = _values(_picture(path, spec, (height, width), channels), spec)
+        return _checked(path, array, space, space.shape)
+    channels, *sides = space.shape
+    image = _values(_picture(path, space, tuple(sides), channels), space)
     found = _size(path)
-    if found != (height, width):
+    if found != tuple(sides):
+        height, width = sides
         say(f"{path} is {found[1]} × {found[0]}: resized and cut to {width} × {height}, as in training")
-    return spec.to_model(image) if noisy else image
+    return image
 
 
-def read_measured(path: str, spec: DataSpec, shape: tuple[int, ...]) -> np.ndarray:
-    """What was measured of a sample, (c, h, w) in data space: its size must be right."""
+def read_noisy(path: str, space: Space) -> np.ndarray:
+    """One x_t of the model's shape, in model space: an array, as `edit vary` writes one."""
+    array = _array(path)
+    if array is None:
+        raise ValueError(f"{path} is no .npy file, and a noisy sample is an array in model space")
+    if array.shape != space.shape:
+        raise _wrong_shape(path, array, space.shape)
+    return array
+
+
+def read_observation(path: str, space: Space, shape: tuple[int, ...]) -> np.ndarray:
+    """What is known of a sample, of this shape in data space: its size must be right."""
     array = _array(path)
     if array is not None:
-        return _checked(path, array, spec, shape, False)
-    channels, height, width = shape
-    image = _values(_picture(path, spec, (height, width), channels), spec)
+        return _checked(path, array, space, shape)
+    channels, *sides = shape
+    image = _values(_picture(path, space, tuple(sides), channels), space)
     found = _size(path)
-    if found != (height, width):
+    if found != tuple(sides):
+        height, width = sides
         raise ValueError(
             f"{path} is {found[1]} × {found[0]}, and what this model can restore is {width} × {height}; "
             "for a whole picture, to be degraded first, add --whole"
@@ -47,44 +56,74 @@ def read_measured(path: str, spec: DataSpec, shape: tuple[int, ...]) -> np.ndarr
     return image
 
 
-def read_mask(mask: str, spec: DataSpec) -> np.ndarray:
-    """(1, H, W), true where the picture is known: black in the mask; white is to be filled.
+def read_mask(mask: str, space: Space, picture: str) -> np.ndarray:
+    """(1, *sides), true where the sample is known.
 
-    Or one of left, right, top and bottom: the half to fill.
+    White of a mask is filled, and so are the transparent parts of one that has some. Or one of left,
+    right, top and bottom: the half to fill. A mask of the picture's own size is resized as the picture is.
     """
-    import numpy as np
-
-    _, height, width = spec.shape
+    sides = space.shape[1:]
     if mask in HALVES:
-        known = np.ones((1, height, width), dtype=bool)
-        rows = {"top": slice(0, height // 2), "bottom": slice(height // 2, None)}.get(mask, slice(None))
-        columns = {"left": slice(0, width // 2), "right": slice(width // 2, None)}.get(mask, slice(None))
-        known[:, rows, columns] = False
-        return known
+        return _half(mask, sides)
     if not Path(mask).is_file():
         raise FileNotFoundError(f"no such file: {mask} (a mask is a picture, .npy, or {', '.join(HALVES)})")
     array = _array(mask)
-    if array is None:
-        from ..data.pictures import open_picture
-
-        array = open_picture(mask, (height, width), 1, "black")[0] > 127
-        found = _size(mask)
-        if found != (height, width):
-            raise ValueError(
-                f"the mask {mask} is {found[1]} × {found[0]}, and the model's pictures are {width} × {height}"
-            )
-    if array.shape not in ((height, width), (1, height, width)):
-        raise ValueError(f"the mask {mask} must have the shape {(height, width)}, got {array.shape}")
-    fill = array.reshape(1, height, width).astype(bool)
+    fill = _drawn(mask, space, picture) if array is None else _above_half(array)
+    if fill.shape not in (sides, (1, *sides)):
+        raise ValueError(f"the mask {mask} must have the shape {sides}, got {fill.shape}")
     if fill.all() or not fill.any():
         raise ValueError(f"the mask {mask} is all {'white' if fill.all() else 'black'}: white is filled")
-    return ~fill
+    return ~fill.reshape(1, *sides)
+
+
+def _half(name: str, sides: tuple[int, ...]) -> np.ndarray:
+    if len(sides) < (1 if name in ("left", "right") else 2):
+        raise ValueError(f"samples of this model have no {name} half: give a mask as .npy")
+    axis = -1 if name in ("left", "right") else -2
+    middle = sides[axis] // 2
+    fill = np.arange(sides[axis]) < middle
+    fill = fill if name in ("left", "top") else ~fill
+    return np.broadcast_to(~(fill if axis == -1 else fill[:, None]), sides)[None].copy()
+
+
+def _above_half(array: np.ndarray) -> np.ndarray:
+    """Where a mask's numbers are above the middle of their range: 0..1, or 0..255."""
+    if array.dtype == bool:
+        return array
+    return array > (0.5 if array.max(initial=0) <= 1 else 127)
+
+
+def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
+    """Where a mask that is a picture is to be filled."""
+    from ..data.pictures import has_alpha, open_picture
+
+    height, width = _sides(space, mask)
+    found = _size(mask)
+    if found != (height, width) and (picture.lower().endswith(".npy") or found != _size(picture)):
+        raise ValueError(
+            f"the mask {mask} is {found[1]} × {found[0]}, and the model's pictures are {width} × {height}: "
+            "give a mask of that size, or of the picture's own"
+        )
+    with _opened(mask) as header:
+        transparent = has_alpha(header)
+    if transparent:
+        *color, alpha = open_picture(mask, (height, width), 4)
+        hole = alpha < 128
+        if hole.any():
+            if np.any(np.min(color, axis=0)[~hole] > 127):
+                raise ValueError(
+                    f"the mask {mask} has white parts and transparent ones, and either could be what is to "
+                    "be filled: save it without transparency, white where it is to be filled"
+                )
+            return hole
+    return open_picture(mask, (height, width), 1, "black")[0] > 127
+
+
+# --- files ---------------------------------------------------------------------------------------
 
 
 def _array(path: str) -> np.ndarray | None:
     """The array of a .npy file; None for another file that exists."""
-    import numpy as np
-
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such file: {path}")
     if not path.lower().endswith(".npy"):
@@ -99,45 +138,61 @@ def _array(path: str) -> np.ndarray | None:
     return array
 
 
-def _checked(path: str, array: np.ndarray, spec: DataSpec, shape: tuple[int, ...], noisy: bool) -> np.ndarray:
-    """An array in the user's own layout → (C, H, W); one of noise is (C, H, W) already."""
-    import numpy as np
-
-    layout = "CHW" if noisy or shape[0] != spec.shape[0] else spec.layout
-    blank = np.empty(shape, bool)
-    wanted = blank.shape if layout == "CHW" else spec.to_layout(blank).shape
+def _checked(path: str, array: np.ndarray, space: Space, shape: tuple[int, ...]) -> np.ndarray:
+    """An array in the user's own layout → (C, *sides)."""
+    own = space.kind == "picture" and shape[0] == space.channels
+    wanted = space.to_layout(np.empty(shape, bool)).shape if own else shape
     if array.shape != wanted:
-        raise ValueError(
-            f"{path} must hold the numbers of one sample, of shape {wanted}, got {array.dtype} {array.shape}"
-        )
-    if layout == "CHW":
+        raise _wrong_shape(path, array, wanted)
+    if wanted == shape and space.layout == "CHW":
         return array
-    return array[None] if layout == "HW" else np.moveaxis(array, -1, 0)
+    return array if not own else array[None] if space.layout == "HW" else np.moveaxis(array, -1, 0)
+
+
+def _wrong_shape(path: str, array: np.ndarray, wanted: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"{path} must hold the numbers of one sample, of shape {wanted}, got {array.dtype} {array.shape}"
+    )
+
+
+def _opened(path: str) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(path)
+    except (UnidentifiedImageError, OSError):
+        raise ValueError(f"{path} cannot be read as a picture: not in a known format, or damaged") from None
 
 
 def _size(path: str) -> tuple[int, int]:
-    from PIL import Image
-
     from ..data.pictures import upright_size
 
-    with Image.open(path) as header:
+    with _opened(path) as header:
         return upright_size(header)
 
 
-def _picture(path: str, spec: DataSpec, size: tuple[int, int], channels: int) -> np.ndarray:
+def _sides(space: Space, path: str) -> tuple[int, int]:
+    if len(space.shape) != 3:
+        raise ValueError(f"{path} is a picture, and this model makes {space.shown_shape()}: give .npy")
+    return space.shape[1], space.shape[2]
+
+
+def _picture(path: str, space: Space, sides: tuple[int, ...], channels: int) -> np.ndarray:
     from ..data.pictures import open_picture
 
+    _sides(space, path)
     if channels not in (1, 3, 4):
         raise ValueError(f"this model's samples have {channels} channels; give one as .npy")
-    return open_picture(path, size, channels, spec.background or "white")
+    height, width = sides
+    return open_picture(path, (height, width), channels, space.background or "white")
 
 
-def _values(image: np.ndarray, spec: DataSpec) -> np.ndarray:
+def _values(image: np.ndarray, space: Space) -> np.ndarray:
     """Bytes → the data's own type and range."""
-    import numpy as np
-
-    if spec.dtype == "uint8" and (spec.low, spec.high) == (0, 255):
+    if space.dtype == "uint8" and {*(space.low or (0,)), *(space.high or (255,))} == {0, 255}:
         return image
-    low, high = (0.0, 255.0) if spec.low is None or spec.high is None else (spec.low, spec.high)
+    low, high = space.bounds or (np.array(0.0), np.array(255.0))
+    if len(image) != space.channels and np.ndim(low):  # what is known may have fewer channels, such as gray
+        low, high = low.mean(axis=0, keepdims=True), high.mean(axis=0, keepdims=True)
     values = low + image / 255 * (high - low)
-    return (np.rint(values) if np.dtype(spec.dtype).kind in "iu" else values).astype(spec.dtype)
+    return (np.rint(values) if space.is_whole else values).astype(space.dtype)

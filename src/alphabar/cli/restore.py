@@ -1,169 +1,185 @@
-"""alphabar inpaint, upscale, colourise and deblur: the rest of a picture of which something is known."""
+"""alphabar edit inpaint, upscale, colorize and deblur: the rest of a picture of which something is known."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
 from . import options
-from .drawing import OPTIONS, arguments, bar, load_model, option, say_if_drawn, takes
-from .pictures import show
-from .read import read_mask, read_measured, read_sample
-from .sample import new_or_free, write
+from .flags import Flag, glossed, takes
+from .read import read_mask, read_observation, read_sample
+from .sample import report_written
+from .sampling import UNTOLD, config_of, load_model, sample_flags, say_if_drawn, with_defaults
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from ..denoiser import Denoiser
-    from ..sampling import Operator
+    from ..model import Denoiser
+    from ..sampling.inverse import Operator
 
 Picture = Annotated[str, typer.Argument(metavar="PICTURE", help="A picture, or a sample as .npy.")]
-RESTORING = {
-    "number": option(int, "How many.", "-n", "--number", default=8, panel=None),
-    "out": option(str | None, "A new folder.", shown="the next free name", metavar="DIR", panel=None),
-    "method": option(
-        str,
-        "projection (DDNM), or gradient (DPS) where noise or a hard blur forbid that.",
-        default="projection",
-        panel=None,
-    ),
-    "strength": option(float, "Of the gradient.", default=1.0, panel=None),
-}
-WHOLE = option(
-    bool,
-    "PICTURE is whole: degrade it first, to see what can be restored.",
-    "--whole",
-    default=False,
-    panel=None,
-)
-restores = takes(whole=WHOLE, **RESTORING, **OPTIONS)
 
 
-@takes(**RESTORING, **OPTIONS)
+def restoring_flags() -> dict[str, Flag]:
+    """What all of them take."""
+    from ..sampling.inverse import METHODS
+
+    method = glossed("how samples are made to agree with PICTURE", METHODS)
+    strength = "Factor on the gradient (--method gradient only); not diffusers' strength."
+    return {
+        "number": Flag("number", "--number", int, "How many.", "8", short="-n"),
+        "out": Flag("out", "--out", str, "New folder for the pictures and arrays.", "the next free name",
+                    metavar="DIR"),
+        "method": Flag("method", "--method", str, method, next(iter(METHODS))),
+        "strength": Flag("strength", "--strength", float, strength, "1"),
+        "json": Flag("json", "--json", bool, "Print the result as JSON."),
+    }  # fmt: skip
+
+
+def restore_flags() -> dict[str, Flag]:
+    """The options of sampling; what is known of a picture tells more than a class."""
+    return with_defaults(sample_flags(), class_name=UNTOLD)
+
+
+def degrading_flags() -> dict[str, Flag]:
+    """The same, for those that can degrade a whole picture first."""
+    text = "PICTURE is whole: degrade it first, to see what can be restored."
+    return {"whole": Flag("whole", "--whole", bool, text)} | restoring_flags()
+
+
+@takes(asked=restoring_flags, how=restore_flags)
 def inpaint(
     run: options.Model,
     picture: Picture,
     mask: Annotated[
-        str, typer.Argument(metavar="MASK", help="White is filled; or left, right, top, bottom: that half.")
+        str,
+        typer.Argument(
+            metavar="MASK",
+            help="Mask picture, white = fill in; or left, right, top, bottom to fill that half.",
+        ),
     ],
     *,
+    asked: dict[str, Any],
     how: dict[str, Any],
 ) -> None:
-    """Fill a part of a picture; the rest comes back as it is, to the bit."""
-    from ..sampling import Known
+    """Fill in part of a picture; all other pixels stay exactly the same."""
+    from ..sampling.inverse import Known
 
     denoiser = load_model(run, how)
-    operator = Known(read_mask(mask, denoiser.data))
-    known = read_sample(picture, denoiser.data)
-    _restore(run, denoiser, operator, known, None, "inpainted", how, picture=picture, mask=mask)
+    operator = Known(read_mask(mask, denoiser.space, picture))
+    known = read_sample(picture, denoiser.space)
+    facts = {"model_file": run, "picture": picture, "mask": mask}
+    _restore(denoiser, operator, known, None, "inpainted", asked, how, facts)
 
 
-@restores
+@takes(asked=degrading_flags, how=restore_flags)
 def upscale(
     run: options.Model,
     picture: Picture,
     factor: Annotated[int, typer.Option(help="How many times larger.")] = 4,
     *,
+    asked: dict[str, Any],
     how: dict[str, Any],
 ) -> None:
-    """Super-resolution: pictures whose means over factor × factor pixels are PICTURE."""
-    from ..sampling import downscaled
+    """Enlarge PICTURE; averaging the result down gives PICTURE back."""
+    from ..sampling.inverse import downscaled
 
     denoiser = load_model(run, how)
-    _measured(run, denoiser, downscaled(denoiser.data.shape, factor), picture, "upscaled", how)
+    _degraded(run, denoiser, downscaled(denoiser.space.shape, factor), picture, "upscaled", asked, how)
 
 
-@restores
-def colourise(run: options.Model, picture: Picture, *, how: dict[str, Any]) -> None:
-    """Pictures in colour whose luminance is PICTURE."""
-    from ..sampling import grey
+@takes(asked=degrading_flags, how=restore_flags)
+def colorize(run: options.Model, picture: Picture, *, asked: dict[str, Any], how: dict[str, Any]) -> None:
+    """Color a gray PICTURE, keeping its luminance."""
+    from ..sampling.inverse import gray
 
     denoiser = load_model(run, how)
-    _measured(run, denoiser, grey(denoiser.data.shape), picture, "colourised", how)
+    _degraded(run, denoiser, gray(denoiser.space.shape), picture, "colorized", asked, how)
 
 
-@restores
+@takes(asked=degrading_flags, how=restore_flags)
 def deblur(
     run: options.Model,
     picture: Picture,
     sigma: Annotated[float, typer.Option(help="The blur's standard deviation, in pixels.")] = 1.5,
     *,
+    asked: dict[str, Any],
     how: dict[str, Any],
 ) -> None:
-    """Sharp pictures that, blurred, are PICTURE."""
-    from ..sampling import blurred
+    """Sharpen a blurred PICTURE."""
+    from ..sampling.inverse import blurred
 
     denoiser = load_model(run, how)
-    _measured(run, denoiser, blurred(denoiser.data.shape, sigma), picture, "deblurred", how)
+    _degraded(run, denoiser, blurred(denoiser.space.shape, sigma), picture, "deblurred", asked, how)
 
 
 # --- shared ------------------------------------------------------------------------------------
 
 
-def _measured(
-    run: str, denoiser: Denoiser, operator: Operator, picture: str, stem: str, how: dict[str, Any]
+def _degraded(
+    run: str,
+    denoiser: Denoiser,
+    operator: Operator,
+    picture: str,
+    stem: str,
+    asked: dict[str, Any],
+    how: dict[str, Any],
 ) -> None:
-    """Restore from a picture that was measured, or from a whole one that is measured first."""
-    from ..sampling.measurements import measured_of
+    """Restore from what is known of a picture, or from a whole one that is degraded first."""
+    from ..sampling.inverse import measure, measured_of
 
-    spec = denoiser.data
-    whole = read_sample(picture, spec) if how["whole"] else None
-    y = measured_of(operator, whole, spec)
-    if whole is None:
-        y = read_measured(picture, spec, y.shape)
-    _restore(run, denoiser, operator, y, whole, stem, how, picture=picture)
+    space, whole = denoiser.space, None
+    if asked.get("whole"):
+        whole = read_sample(picture, space)
+        y = measured_of(operator, whole, space)
+    else:
+        shape = measure(operator, np.zeros((1, *space.shape))).shape[1:]
+        y = read_observation(picture, space, shape)
+    _restore(denoiser, operator, y, whole, stem, asked, how, {"model_file": run, "picture": picture})
 
 
 def _restore(
-    run: str,
     denoiser: Denoiser,
     operator: Operator,
     y: np.ndarray,
     whole: np.ndarray | None,
     stem: str,
+    asked: dict[str, Any],
     how: dict[str, Any],
-    **facts: Any,
+    facts: dict[str, Any],
 ) -> None:
     """Draw pictures that agree with y, and write them with y and, if there is one, the whole picture."""
-    import numpy as np
+    from ..sampling.edit import restore
+    from .console import bar, show
+    from .edit import _check_free, show_sheet, write
 
-    from ..sampling import restore
-    from .console import output
-
-    spec = denoiser.data
-    folder, number = new_or_free(how["out"], stem), how["number"]
+    _check_free(asked.get("out"))
+    space, number = denoiser.space, asked.get("number", 8)
+    method, strength = asked.get("method", "projection"), asked.get("strength", 1.0)
     begin = time.perf_counter()
-    drawing = arguments(denoiser, how)
-    with bar() as progress:
+    with bar("sampling") as progress:
         samples, errors = restore(
-            denoiser,
-            operator,
-            y,
-            number,
-            method=how["method"],
-            strength=how["strength"],
-            progress=progress,
-            **drawing,
+            denoiser, operator, y, number, config_of(how), method=method, strength=strength, progress=progress
         )
-    say_if_drawn(samples, drawing, "")
     elapsed_s = time.perf_counter() - begin
-    write(folder, samples, spec, run, elapsed_s, **facts, measurement_error=errors.tolist())
-    show(folder / "measured.png", _shown(operator, y, spec.low)[None], spec)
+    say_if_drawn(samples, how, "")
+    folder = write(asked.get("out"), stem, samples, **facts, observation_error=errors.tolist())
+    show_sheet(folder / "observed.png", _shown(operator, y, denoiser)[None], space)
     if whole is not None:
-        show(folder / "whole.png", whole[None], spec)
-    span = "" if spec.low is None or spec.high is None else f" of a range of {spec.high - spec.low:g}"
-    worst = f", at most {np.max(errors):.3g}" if number > 1 else ""
-    output.print(f"measurement error ({operator.name}): {np.mean(errors):.3g}{worst}{span}")
+        show_sheet(folder / "whole.png", whole[None], space)
+    report_written(folder, samples, bool(asked.get("json")), elapsed_s, observation_error=errors)
+    if not asked.get("json"):
+        worst = f", at most {np.max(errors):.3g}" if number > 1 else ""
+        span = "" if space.bounds is None else f" of a range of {np.max(space.bounds[1] - space.bounds[0]):g}"
+        show(f"observation error ({operator.name}): {np.mean(errors):.3g}{worst}{span}")
 
 
-def _shown(operator: Operator, y: np.ndarray, low: float | None) -> np.ndarray:
-    """What was measured, as a picture: what is unknown of it is black."""
-    import numpy as np
-
-    from ..sampling import Known
+def _shown(operator: Operator, y: np.ndarray, denoiser: Denoiser) -> np.ndarray:
+    """What is known, as a picture: what is unknown of it is black."""
+    from ..sampling.inverse import Known
 
     if not isinstance(operator, Known):
         return y
-    return np.where(operator.known.numpy(), y, y.min() if low is None else low).astype(y.dtype)
+    bounds = denoiser.space.bounds
+    return np.where(operator.known.numpy(), y, y.min() if bounds is None else bounds[0]).astype(y.dtype)

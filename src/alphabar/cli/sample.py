@@ -1,72 +1,89 @@
-"""alphabar sample: pictures from noise."""
+"""alphabar sample: samples from noise."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options
-from .drawing import arguments, bar, draws, load_model
+from .flags import takes
+from .sampling import FRAMES, check_folder, config_of, load_model, sample_flags
 
 if TYPE_CHECKING:
-    from ..data import DataSpec
-    from ..sampling import Samples
+    from pathlib import Path
 
-Out = Annotated[
-    str | None, typer.Option(metavar="DIR", help="A new folder.", show_default="the next free name")
-]
+    from ..sampling.sampler import SampleStream
 
 
-@draws
+@takes(how=sample_flags)
 def sample(
     run: options.Model,
-    number: Annotated[int, typer.Option("-n", "--number", help="How many.")] = 16,
-    out: Out = None,
-    first: Annotated[int, typer.Option(help="Number of the first sample.")] = 0,
-    trajectory: options.Trajectory = False,
+    number: options.Number = 16,
+    out: options.Out = None,
+    first: Annotated[int, typer.Option(help="Index of the first sample, to continue a series.")] = 0,
+    trajectory: Annotated[
+        bool, typer.Option("--trajectory", help="Also save the way from noise: strip.png and trajectory.gif.")
+    ] = False,
+    json: options.Json = False,
     *,
     how: dict[str, Any],
 ) -> None:
-    """Draw samples from a model. No other flag is needed."""
-    from ..sampling import sample as draw
+    """Draw samples from a model. Only RUN is required.
+
+    Samples are written as they are drawn; if it is interrupted, the same command draws the rest.
+    """
+    from ..sampling.output import folder_for, new_folder
+    from ..sampling.sampler import stream_samples
+    from .console import bar
 
     if number < 1 or first < 0:
         raise ValueError(f"-n must be at least 1 and --first at least 0, got {number} and {first}")
-    folder = new_or_free(out, "samples")
+    folder = None if out is None else new_folder(check_folder(out))
+    config = config_of(how)
     denoiser = load_model(run, how)
     begin = time.perf_counter()
-    with bar() as progress:
-        samples = draw(
-            denoiser,
-            indices=range(first, first + number),
-            frames=options.TRAJECTORY_FRAMES if trajectory else 0,
-            progress=progress,
-            **arguments(denoiser, how),
-        )
-    write(folder, samples, denoiser.data, run, time.perf_counter() - begin)
+    with bar("sampling") as progress:
+        indices = range(first, first + number)
+        frames = FRAMES if trajectory else 0
+        stream = stream_samples(denoiser, config=config, indices=indices, frames=frames, progress=progress)
+        folder = folder or folder_for("samples", stream, model_file=str(run))
+        drawn = _write(folder, stream, str(run))
+    report_written(folder, stream, json, time.perf_counter() - begin, drawn=drawn)
 
 
-def new_or_free(out: str | None, stem: str) -> Path:
-    """The folder to write, checked to be new; or the next free one."""
-    from ..sampling.output import new_folder
-    from .files import free_folder
+def _write(folder: Path, stream: SampleStream, run: str) -> int:
+    """Draw what is not there yet, and return how many that were; say how to go on if it is interrupted."""
+    from ..sampling.output import SampleWriter
+    from .console import say
 
-    return new_folder(out) if out else free_folder(stem)
+    with SampleWriter(folder, stream, model_file=run) as writer:
+        missing = writer.missing
+        if before := len(stream.indices) - len(missing):
+            say(f"{folder} has {before:,} of {len(stream.indices):,} samples; going on with the rest")
+        try:
+            for block in stream.only(missing):
+                writer.write(block)
+        except KeyboardInterrupt:
+            say(f"stopped: {len(writer.done):,} of {len(stream.indices):,} samples are in {folder}; "
+                "the same command draws the rest")  # fmt: skip
+            raise
+        writer.finish()
+    return len(missing)
 
 
-def write(folder: Path, samples: Samples, spec: DataSpec, run: str, elapsed_s: float, **facts: Any) -> None:
-    """Write samples with their facts, and say so."""
-    from ..sampling.output import write_samples
-    from .console import output
+def report_written(folder: Path, samples: Any, json: bool, elapsed_s: float, **more: Any) -> None:
+    """Say what was drawn and where it is."""
+    from .console import document, show
 
-    write_samples(folder, samples, spec, model_file=str(run), **facts)
     n, evaluations = len(samples.indices), samples.facts["evaluations"]
+    if json:
+        document({"folder": folder, "samples": n, "evaluations": evaluations, "elapsed_s": elapsed_s, **more})
+        return
     plan = samples.facts["plan"].get("made_by", samples.facts["plan"])
     name = plan.get("sampler", "a given plan")
-    output.print(
+    show(
         f"{n} sample{'s' * (n > 1)} in {evaluations} evaluation{'s' * (evaluations > 1)} ({name}), "
         f"{elapsed_s:.1f} s; look at {folder / 'grid.png'}"
     )

@@ -2,300 +2,294 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import signal
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options
+from .flags import Flag, described, flags_of, glossed, takes
+from .progress import Progress, Stop, Stopped, stop_signals
+from .settings import in_flags, merged, parse_sets
 
 if TYPE_CHECKING:
-    from ..training import Run
+    from ..data import Dataset
+    from ..runs.run import Run
+    from ..training.config import TrainConfig
 
-PREVIEW_SAMPLES = 16
-PREVIEW_STEPS = 10
-PREVIEW_SHARE = 0.02  # of the time
-FIRST_PREVIEW_S = 15.0
-LINE_S = 30.0  # between lines of progress where there is no terminal
+FEW_IMAGES = 20_000
+PRESET_HELP = "A named set of defaults, which other options override"
+NOISE = 10.0  # times as far from the data as held-out samples are
 
 
+def train_flags() -> dict[str, Flag]:
+    """Preset, noise schedule, and the fields of `TrainConfig`."""
+    from ..nn import NETWORKS
+    from ..runs import sinks  # noqa: F401  (which fills the table of logs)
+    from ..training.config import BUDGETS, TrainConfig
+    from ..training.presets import PRESETS
+    from .show import schedule_rows
+
+    preset = Flag("preset", "--preset", str, glossed(PRESET_HELP, PRESETS))
+    parts = {
+        "schedule": Flag(
+            "schedule", "--schedule", str, described("Noise schedule", schedule_rows()),
+            "sigmoid, or the preset's",
+        ),
+        "T": Flag("T", "--T", int, "Number of noising steps.", "1000"),
+        "network": Flag(
+            "network", "--network", str, described("Network, or package.module:Class of your own", NETWORKS),
+            "unet", metavar="NAME",
+        ),
+    }  # fmt: skip
+    fields = flags_of(TrainConfig)
+    return {"preset": preset} | {name: fields[name] for name in BUDGETS} | parts | fields
+
+
+@takes(training=train_flags, preparing=lambda: options.data_flags(first=("size",)))
 def train(
     data: options.Data,
     out: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Folder of the run.", show_default="runs/NAME-OF-DATA")
+        str | None,
+        typer.Option(
+            metavar="RUN", help=r"Folder of the run. \[default: runs/NAME-OF-DATA]", show_default=False
+        ),
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="ddpm (the notes literally), digits or cifar10.")] = None,
-    images: Annotated[
-        str | None, typer.Option(metavar="N", help="Budget in images, such as 200k or 3M.")
-    ] = None,
-    epochs: Annotated[float | None, typer.Option(help="Budget in passes over the data.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Budget in minutes on this machine.")] = None,
-    size: options.Size = None,
-    classes: options.Classes = "auto",
-    channels: options.Channels = "auto",
-    background: options.Background = "white",
-    value_range: options.ValueRange = None,
-    skip_bad: options.SkipBad = False,
-    holdout: options.Holdout = 0.05,
-    flip: Annotated[bool, typer.Option("--flip", help="Mirror pictures at random.")] = False,
-    batch: Annotated[int | None, typer.Option(help="Images a step.", show_default="64")] = None,
-    micro_batch: Annotated[int | None, typer.Option(help="Images at once; same result, less memory.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.", show_default="by the preset")] = None,
-    head: Annotated[str | None, typer.Option(help="The network predicts eps, x0, v, edm or flow.")] = None,
-    loss: Annotated[str | None, typer.Option(help="simple, kl, mu, x0, v, edm or min_snr.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="linear, cosine or sigmoid.")] = None,
-    T: Annotated[
-        int | None, typer.Option("--T", help="Number of noising steps.", show_default="1000")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of weights, order, times and noise.", show_default="0")
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as network.channels=96."),
+    fork: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NEW_RUN",
+            help="Copy the run at --out, optimizer state included, to NEW_RUN and continue there with these "
+            "settings.",
+        ),
     ] = None,
     device: options.Device = "auto",
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other setting, such as network.channels=96; repeatable. --dry-run lists them.",
+        ),
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and how long it takes.")
+        bool, typer.Option("--dry-run", help="Show time, memory and settings; write nothing.")
     ] = False,
+    json: options.Json = False,
+    *,
+    training: dict[str, Any],
+    preparing: dict[str, Any],
 ) -> None:
-    """Train a model on DATA. The same command again resumes, to the bit."""
-    from ..training import Run, resolve
+    """Train a model on your data. The same command again resumes, to the bit.
 
-    parsed = options.parse_settings(sets or [])
-    settings: dict[str, Any] = {
-        "images": options.parse_amount(images, "--images"),
-        "epochs": epochs,
-        "minutes": minutes,
-        "flip": flip or None,
-        "batch_size": batch,
-        "micro_batch": micro_batch,
-        "lr": lr,
-        "head": head,
-        "loss": loss,
-        "seed": seed,
-    }
-    twice = [name for name in parsed if settings.get(name) is not None]
-    if twice:
-        raise ValueError(f"{', '.join(twice)}: given both as an option and with --set; give one of them")
-    settings |= parsed
-    named = {"name": schedule, "T": T}
-    named = {key: value for key, value in named.items() if value is not None}
-    if named:
-        settings["schedule"] = {**named, **settings.get("schedule", {})}
-    dataset = options.read_data(data, size, classes, channels, background, value_range, skip_bad, holdout)
-    config = resolve(dataset.spec, len(dataset), preset, settings)
-    folder = Path(out) if out else _default_folder(data)
+    With a larger budget, such as --images 400k, it goes on with a run that is finished.
+    """
+    with stop_signals() as stop:
+        try:
+            folder = Path(out).expanduser() if out else default_folder(data)
+            run = _opened(
+                folder, fork, data, preparing, training_settings(training, sets or []), device, dry_run
+            )
+            if dry_run:
+                from .dry_run import explain
 
+                explain(run, json)
+                return
+            _train(run, stop, json)
+        except Stopped:
+            _say_stopped()
+            raise typer.Exit(stop.exit_code) from None
+
+
+def _say_stopped() -> None:
     from .console import say
 
-    run = Run(folder, dataset, config, source=data, device=options.parse_device(device), say=say)
-    if dry_run:
-        _explain(run)
-    else:
-        for note in dataset.notes:
-            say(f"data: {note}")
-        _train(run)
+    say("stopped before the first update; the same command starts again, or goes on where it was:")
+    say(f"  {as_typed()}")
 
 
-def _default_folder(data: str) -> Path:
+def as_typed() -> str:
+    """The command line."""
+    return shlex.join(["alphabar", *sys.argv[1:]])
+
+
+def default_folder(data: str) -> Path:
     """runs/NAME-OF-DATA."""
     path = Path(data.removeprefix("hf:")).expanduser()
     return Path("runs") / (path.resolve().name if path.is_dir() else path.stem)
 
 
+def training_settings(asked: dict[str, Any], sets: list[str]) -> dict[str, Any]:
+    """Options and --set together, with `preset` among them."""
+    from ..training.config import TrainConfig
+
+    asked = dict(asked)
+    schedule = {"name": asked.pop("schedule", None), "T": asked.pop("T", None)}
+    schedule = {name: value for name, value in schedule.items() if value is not None}
+    if schedule:
+        asked["schedule"] = schedule
+    if "network" in asked:
+        asked["network"] = {"name": asked["network"]}
+    return merged(asked, parse_sets(sets, TrainConfig), train_flags())
+
+
+def _opened(
+    folder: Path,
+    fork: str | None,
+    data: str,
+    preparing: dict[str, Any],
+    settings: dict[str, Any],
+    device: str,
+    dry: bool,
+) -> Run:
+    """The run, new or resumed, with its data read; or a new one that goes on from it."""
+    from ..model import pick_device
+    from ..runs.folder import RunFolder
+    from ..runs.run import Run
+    from .console import say
+
+    device = pick_device(device)
+    if dry:
+        say("reading the data, and measuring how fast the network trains here …")
+    before = RunFolder(folder).entry() if RunFolder(folder).exists() else {}
+    if fork is not None and before and not preparing and before["data"]["source"] == data:
+        preparing = before["data"]["prepared"]
+    dataset = options.read_data(data, preparing)
+    config = _resolved(dataset, settings, before) if fork is None else _forked(folder, dataset, settings)
+    _check_network(config, dataset)
+    target = folder if fork is None else Path(fork).expanduser()
+    command = ["alphabar", *sys.argv[1:]]
+    forked = folder if fork is not None else None
+    run = Run(target, dataset, config, source=data, device=device, fork_of=forked, command=command, say=say)
+    if not dry:
+        for note in dataset.notes:
+            say(f"data: {note}")
+    return run
+
+
+def _check_network(config: TrainConfig, dataset: Dataset) -> None:
+    """ValueError for a network that can't be made for these data, before anything else is said or done."""
+    import torch
+
+    from ..nn import NETWORKS, build_network
+
+    if config.network.get("name") in NETWORKS:
+        conditions = dataset.conditions if config.conditional else {}
+        with torch.device("meta"):
+            build_network(config.network, dataset.space.shape, {n: c.shape for n, c in conditions.items()})
+    elif ":" not in str(config.network.get("name")):
+        build_network(config.network, dataset.space.shape)  # raises
+
+
+def _resolved(dataset: Dataset, settings: dict[str, Any], before: dict[str, Any]) -> TrainConfig:
+    """The settings of a run; its batch, which is the budget's unless given, stays when the budget grows."""
+    from ..training.config import TrainConfig
+    from ..training.presets import PRESETS, resolve
+
+    settings = dict(settings)
+    preset = settings.pop("preset", None)
+    if before and "batch_size" not in settings | PRESETS.get(preset or "", {}):
+        settings["batch_size"] = before["identity"]["config"].get("batch_size")
+    try:
+        return resolve(dataset.space, dataset.conditions, len(dataset), preset, settings)
+    except ValueError as error:
+        raise in_flags(error, flags_of(TrainConfig)) from None
+
+
+def _forked(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> TrainConfig:
+    """The settings of the run that is forked, with those that are given here in their place."""
+    from ..runs.start import forked_config
+
+    if "preset" in settings:
+        raise ValueError("a fork has the settings of its run, with those that are given: leave out --preset")
+    return forked_config(folder, dataset, settings)[0]
+
+
 # --- training, with what a person sees of it ---------------------------------------------------
 
 
-def _train(run: Run) -> None:
-    from .console import errors, output, say
-    from .plots import plot_losses
+def _train(run: Run, stop: Stop, json: bool) -> None:
+    from .console import document, say, show
 
-    steps = run.train()
-    previews = _Previews(run)
-    first: tuple[float, int] | None = None  # when the first step was done, and how many images there were
-    line_at = time.monotonic()
-    with _stop_signals() as stop, _progress(errors) as bar:
-        task = bar.add_task("", total=run.total, count="", loss="", rate="")
-        for row in steps:
-            if first is None:
-                first = time.monotonic(), row["images"]
+    last: dict[str, Any] = {}
+    updates = run.train()
+    stop.finishing = True  # from here on a signal waits for the update, which is saved
+    with Progress() as shown:
+        for row in updates:
+            if not last:
                 _announce(run, say)
-            rate = (row["images"] - first[1]) / max(time.monotonic() - first[0], 1e-9)
-            shown = {
-                "count": f"{row['images']:,}{_of(run.total)} images",
-                "loss": f"loss {row['loss']:.4f}",
-                "rate": f"{rate:,.1f} images/s" if rate else "",
-            }
-            bar.update(task, completed=row["images"], total=run.total, **shown)
-            if not errors.is_terminal and time.monotonic() - line_at > LINE_S:
-                line_at = time.monotonic()
-                say(_line(run, row, rate))
+            last |= row
+            shown.update(row, run.total)
             if stop:
                 break
-            previews.draw_if_due(rate)
-    steps.close()  # saves, if the loop was left early
-    metrics = run.folder / "metrics.jsonl"
-    if first is None:
-        output.print(f"{run.folder} is finished: {run.trainer.images:,} images")
-        return
-    previews.draw()
-    plot_losses(run.folder / "loss.png", metrics)
+    updates.close()  # saves, if the loop was left early
+    _draw_curves(run)
+    folder, images = run.folder.path, run.trainer.images
+    facts = {
+        "run": str(folder),
+        "images": images,
+        "of_images": run.total,
+        "stopped": bool(stop),
+        **_last(last),
+    }
+    if json:
+        document(facts)
+    elif stop:
+        say(f"stopped and saved after {images:,} images; the same command goes on:")
+        say(f"  {as_typed()}")
+    elif not last:
+        show(f"{folder} is finished: {images:,} images; now: alphabar sample {shlex.quote(str(folder))}")
+        show(f"to train it longer, give a larger budget: --images {2 * images}")
+    else:
+        _tell_distance(last, show)
+        show(f"trained on {images:,} images; now: alphabar sample {shlex.quote(str(folder))}")
     if stop:
-        say(f"stopped and saved after {run.trainer.images:,} images; the same command resumes:")
-        say(f"  alphabar {shlex.join(sys.argv[1:])}")
-        raise typer.Exit(128 + stop[0])
-    output.print(
-        f"trained on {run.trainer.images:,} images; now: alphabar sample {shlex.quote(str(run.folder))}"
-    )
+        raise typer.Exit(stop.exit_code)
 
 
 def _announce(run: Run, say: Any) -> None:
     if run.resumed_from:
-        say(f"resuming {run.folder} from {run.resumed_from.name}")
+        say(f"resuming {run.folder.path} from {run.resumed_from.name}")
     parameters = sum(p.numel() for p in run.trainer.parameters.values())
     signal_left = run.trainer.model.schedule.terminal_signal
-    say(f"{run.folder}: {parameters:,} parameters, {_execution(run)}, sqrt(alpha_bar_T) = {signal_left:.4f}")
+    say(
+        f"{run.folder.path}: {parameters:,} parameters, {execution(run)}, sqrt(alpha_bar_T) {signal_left:.4f}"
+    )
+    if run.total and run.total < FEW_IMAGES:
+        say(f"{run.total:,} images are few: expect rough shapes at best. Small pictures take 60,000 and more")
 
 
-def _execution(run: Run) -> str:
+def execution(run: Run) -> str:
+    """How the network runs."""
     layout = "channels_last" if run.config.channels_last else "contiguous"
     compiled = f", compiled ({run.config.compile})" if run.config.compile else ""
     return f"{run.config.precision}, {layout}{compiled}, {run.trainer.device}"
 
 
-def _of(total: int | None) -> str:
-    return f" of {total:,}" if total else ""
+def _draw_curves(run: Run) -> None:
+    """RUN/loss.png, unless it is there and as new as the metrics."""
+    from ..runs.plots import plot_losses
+
+    curves, metrics = run.folder.curves, run.folder.metrics_file
+    if metrics.exists() and not (curves.exists() and curves.stat().st_mtime >= metrics.stat().st_mtime):
+        plot_losses(curves, run.folder.metrics())
 
 
-def _line(run: Run, row: dict[str, Any], rate: float) -> str:
-    left = f", {(run.total - row['images']) / rate / 60:.1f} min left" if run.total and rate else ""
-    return f"{row['images']:,}{_of(run.total)} images, loss {row['loss']:.4f}, {rate:,.1f} images/s{left}"
+def _last(row: dict[str, Any]) -> dict[str, Any]:
+    """The last that was measured, of what is of interest afterwards."""
+    names = ("loss", "held_out_loss", "sample_distance", "sample_floor")
+    return {name: row[name] for name in names if name in row}
 
 
-def _progress(console: Any) -> Any:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        BarColumn(),
-        TextColumn("{task.fields[count]}"),
-        TextColumn("{task.fields[loss]}"),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
+def _tell_distance(row: dict[str, Any], show: Any) -> None:
+    """How far the samples still are from the data, where that was measured."""
+    distance, floor = row.get("sample_distance"), row.get("sample_floor")
+    if distance is None or not floor:
+        return
+    times = distance / floor
+    show(
+        f"64 samples lie {times:,.1f} times as far from the data as held-out ones do"
+        + ("; they may look like noise still: train on more images" if times > NOISE else "")
     )
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM end the loop after the step; a second one ends the program at once."""
-    received: list[int] = []
-    before = {}
-
-    def note(number: int, _: object) -> None:
-        received.append(number)
-        signal.signal(number, before[number])
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _Previews:
-    """Grids of samples of the averaged model, in RUN/samples, for a small share of the time."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.last = self.start = time.monotonic()
-        self.cost_s = 0.0
-        self.drawn_at = -1
-
-    def draw_if_due(self, images_per_s: float) -> None:
-        """Draw if the time since the last one outweighs the cost: the last one's, or an estimate."""
-        now = time.monotonic()
-        cost_s = self.cost_s or PREVIEW_SAMPLES * PREVIEW_STEPS / (3 * images_per_s or 1)
-        if now - self.last >= max(FIRST_PREVIEW_S, cost_s / PREVIEW_SHARE, 0.05 * (now - self.start)):
-            self.draw()
-
-    def draw(self) -> None:
-        from ..images import displayable, save_picture
-        from ..sampling import sample
-        from ..sampling.output import grid
-
-        trainer = self.run.trainer
-        if trainer.step == self.drawn_at:
-            return
-        begin = time.monotonic()
-        spec = trainer.ema.data
-        label = [i % len(spec.classes) for i in range(PREVIEW_SAMPLES)] if spec.classes else None
-        steps = min(PREVIEW_STEPS, trainer.ema.schedule.T)
-        drawn = sample(trainer.ema, PREVIEW_SAMPLES, label=label, steps=steps)
-        path = self.run.folder / "samples" / f"{trainer.images:09d}.png"
-        save_picture(path, grid(displayable(drawn.images, spec.low, spec.high), 256), drawn.facts)
-        self.last, self.drawn_at = time.monotonic(), trainer.step
-        self.cost_s = self.last - begin
-
-
-# --- dry run -----------------------------------------------------------------------------------
-
-
-def _peak_memory(run: Run) -> str:
-    """The most memory taken so far, on the GPU if that is where the training is."""
-    if run.trainer.device.type == "cuda":
-        import torch
-
-        return f"{torch.cuda.max_memory_allocated(run.trainer.device) / 2**20:,.0f} MiB of the GPU"
-    try:
-        import resource
-    except ImportError:
-        return "not known on this system"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return f"{peak / 2**20:,.0f} MiB"
-
-
-def _explain(run: Run) -> None:
-    """Print the resolved configuration and what it costs here; nothing is written."""
-    import json
-
-    from ..training.measure import seconds_per_step
-    from ..training.run import SAFETY
-    from .console import output, table
-
-    config, trainer = run.config, run.trainer
-    step_s = seconds_per_step(trainer, 2.0)
-    rate = config.batch_size / step_s
-    total = run.total or round(SAFETY * 60 * (config.minutes or 0) * rate)
-    parameters = sum(p.numel() for p in trainer.parameters.values())
-    start = time.perf_counter()
-    for k in range(10):
-        trainer.data.batch(config.seed, k, config.batch_size, config.flip)
-    loading = (time.perf_counter() - start) / 10 / step_s
-    state = 4 * parameters
-    for line in json.dumps(config.model_dump(mode="json"), indent=1).splitlines()[1:-1]:
-        output.print(line, markup=False)
-    rates = run.entry["measured"].get("images_per_s", {})
-    measured = "; ".join(f"{way} {each:,.1f}" for way, each in rates.items())
-    table([
-        ("parameters", f"{parameters:,}"),
-        ("here", _execution(run)),
-        ("because", f"images/s here: {measured}" if measured else "it was asked for"),
-        ("a step", f"{step_s:.3f} s, {rate:,.1f} images/s; loading takes {loading:.1%} of it"),
-        ("budget", f"{total:,} images, {total / len(trainer.data):.1f} passes over {len(trainer.data):,}"),
-        ("time", f"{total / rate / 60:,.1f} minutes"),
-        ("memory", _peak_memory(run)),
-        ("disk", f"{state * (4 * 6 + 2) / 2**20:,.0f} MiB in {run.folder}"),
-        ("data", f"{trainer.data.images.nbytes / 2**20:,.0f} MiB prepared"),
-    ])  # fmt: skip
-    output.print("nothing was written (--dry-run)")

@@ -1,0 +1,90 @@
+"""train --dry-run: how long a run takes, how much memory and disk, and its settings. Nothing is written."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..runs.run import Run
+
+MEASURED_S = 2.0
+SHARE = 0.86  # of --minutes that training itself has, beside saves, measurements and previews
+CHECKPOINTS = 5  # two, and a milestone at each quarter
+
+
+def explain(run: Run, as_json: bool) -> None:
+    """Print what a run costs here, and then its settings."""
+    from ..training.autotune import seconds_per_update
+    from .console import document, show, table
+    from .progress import time_left
+    from .train import execution
+
+    config, trainer = run.config, run.trainer
+    update_s = seconds_per_update(trainer, MEASURED_S)
+    rate = config.batch_size / update_s
+    total = run.total or _asked(run, rate)
+    parameters = sum(p.numel() for p in trainer.parameters.values())
+    loading = _loading_s(run) / update_s
+    state = 4 * parameters
+    disk = state * (3 * CHECKPOINTS + 2)
+    facts = {
+        "run": str(run.folder), "images": total, "seconds": total / rate, "images_per_s": rate,
+        "update_s": update_s, "parameters": parameters, "memory_bytes": _peak_memory(run), "disk_bytes": disk,
+        "data_bytes": run.data.images.nbytes, "execution": execution(run),
+    }  # fmt: skip
+    if as_json:
+        document(facts | {"config": config.model_dump(mode="json")})
+        return
+    memory, data_mib = facts["memory_bytes"], facts["data_bytes"] / 2**20
+    rates = run.entry["measured"].get("images_per_s", {})
+    measured = "; ".join(f"{way} {each:,.1f}" for way, each in rates.items())
+    table([
+        ("time", f"{time_left(total / rate)} for {total:,} images, {total / len(run.data):.1f} passes over "
+                 f"{len(run.data):,}"),
+        ("memory", "not known on this system" if memory is None else f"{memory / 2**20:,.0f} MiB"),
+        ("disk", f"{disk / 2**20:,.0f} MiB in {run.folder}; prepared data {data_mib:,.0f} MiB"),
+        ("network", f"{parameters:,} parameters"),
+        ("here", execution(run)),
+        ("because", f"images/s here: {measured}" if measured else "it was asked for"),
+        ("an update", f"{update_s:.3f} s, {rate:,.1f} images/s; reading images takes {loading:.1%} of it"),
+    ])  # fmt: skip
+    for note in run.data.notes:
+        show(f"data: {note}")
+    show("\nsettings:")
+    for line in json.dumps(config.model_dump(mode="json"), indent=1).splitlines()[1:-1]:
+        show(line)
+    show("nothing was written (--dry-run)")
+
+
+def _asked(run: Run, rate: float) -> int:
+    """The images that were asked for, as far as they can be known beforehand."""
+    config = run.config
+    if config.epochs is not None:
+        return max(1, round(config.epochs * len(run.data)))
+    return round(SHARE * 60 * (config.minutes or 0) * rate)
+
+
+def _loading_s(run: Run) -> float:
+    """Seconds that a batch takes to be read."""
+    config, start = run.config, time.perf_counter()
+    for k in range(10):
+        run.data.batch(config.seed, k, config.batch_size, config.flip)
+    return (time.perf_counter() - start) / 10
+
+
+def _peak_memory(run: Run) -> int | None:
+    """The most memory taken so far, of the GPU if it trains there; None where it is not known."""
+    if run.trainer.device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(run.trainer.device)
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    found: Any = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return found

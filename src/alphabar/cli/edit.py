@@ -1,0 +1,179 @@
+"""alphabar edit: from real samples. Variations of them and what is between two; `restore` has the rest."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from . import options
+from .app import Group
+from .flags import Flag, takes
+from .read import read_noisy, read_sample
+from .restore import colorize, deblur, inpaint, upscale
+from .sample import report_written
+from .sampling import (
+    FRAMES,
+    UNTOLD,
+    check_folder,
+    config_of,
+    load_model,
+    sample_flags,
+    say_if_drawn,
+    with_defaults,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..data.space import Space
+    from ..sampling.samples import Samples
+
+
+T_HELP = "Noise level to start from, 1 to T; higher changes more. Try 0.6 T."
+
+
+def vary_flags() -> dict[str, Flag]:
+    """The options of sampling, with the defaults for a start at --t."""
+    from ..theory.plans import DEFAULT_EVALUATIONS, DEFAULT_SAMPLER
+
+    steps = f"{DEFAULT_EVALUATIONS} from t = T, fewer from a smaller t"
+    return with_defaults(
+        sample_flags(from_noise=False), evaluations=steps, sampler=DEFAULT_SAMPLER, class_name=UNTOLD
+    )
+
+
+@takes(how=vary_flags)
+def vary(
+    run: options.Model,
+    pictures: Annotated[
+        list[str],
+        typer.Argument(metavar="PICTURE…", help="Pictures, or samples as .npy.", show_default=False),
+    ],
+    t: Annotated[float, typer.Option("--t", help=T_HELP)],
+    out: options.Out = None,
+    noisy: Annotated[
+        bool, typer.Option("--noisy", help="The pictures are already noised to t; add none.")
+    ] = False,
+    number: Annotated[int, typer.Option("-n", "--number", help="How many variations of each.")] = 8,
+    json: options.Json = False,
+    *,
+    how: dict[str, Any],
+) -> None:
+    """Make variations of real pictures (img2img, SDEdit): add noise up to time t, then denoise."""
+    from ..sampling.edit import vary as varied
+    from .console import bar
+
+    if number < 1:
+        raise ValueError(f"-n must be at least 1, got {number}")
+    _check_free(out)
+    config = config_of(how)
+    denoiser = load_model(run, how)
+    space = denoiser.space
+    if not 1 <= t <= denoiser.schedule.T:
+        raise ValueError(f"--t must lie within 1..{denoiser.schedule.T}, got {t:g}")
+    given = np.stack([(read_noisy if noisy else read_sample)(path, space) for path in pictures])
+    begin = time.perf_counter()
+    with bar("sampling") as progress:
+        samples, x_t = varied(
+            denoiser, given, t, number, config, noisy=noisy, frames=FRAMES, progress=progress
+        )
+    elapsed_s = time.perf_counter() - begin
+    say_if_drawn(samples, how, " variation")
+    folder = write(out, "varied", samples, model_file=run, pictures=pictures, t=t)
+    if not noisy:
+        show_sheet(folder / "input.png", given, space)
+    np.save(folder / "noisy.npy", x_t[0] if len(x_t) == 1 else x_t)
+    show_sheet(folder / "noisy.png", denoiser.codec.decode(x_t), space)
+    report_written(folder, samples, json, elapsed_s)
+
+
+def interpolate_flags() -> dict[str, Flag]:
+    """The options of sampling, with the defaults of a way between two."""
+    from ..sampling.edit import SAMPLER_DOWN, SPACING_DOWN, WAY_DOWN
+
+    steps = f"{WAY_DOWN} from t = T, fewer from a smaller t"
+    own = {"evaluations": steps, "sampler": SAMPLER_DOWN, "spacing": SPACING_DOWN, "class_name": "none"}
+    return with_defaults(sample_flags(from_noise=False), **own)
+
+
+@takes(how=interpolate_flags)
+def interpolate(
+    run: options.Model,
+    a: Annotated[str, typer.Argument(metavar="A", help="A picture, or a sample as .npy.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    out: options.Out = None,
+    number: Annotated[int, typer.Option("-n", "--number", help="How many, A and B among them.")] = 9,
+    by: Annotated[
+        str, typer.Option(help="encode: between their noises; noise: noised alike to --t.")
+    ] = "encode",
+    t: Annotated[
+        float | None, typer.Option("--t", help=r"Of --by noise, 1..T. \[default: T/2]", show_default=False)
+    ] = None,
+    json: options.Json = False,
+    *,
+    how: dict[str, Any],
+) -> None:
+    """Morph one picture into another."""
+    from ..sampling.edit import interpolate as between
+    from .console import bar
+
+    _check_free(out)
+    config = config_of(how)
+    denoiser = load_model(run, how)
+    if t is not None and not 1 <= t <= denoiser.schedule.T:
+        raise ValueError(f"--t must lie within 1..{denoiser.schedule.T}, got {t:g}")
+    x_a, x_b = read_sample(a, denoiser.space), read_sample(b, denoiser.space)
+    begin = time.perf_counter()
+    with bar("sampling") as progress:
+        samples = between(denoiser, x_a, x_b, number, config, method=by, t=t, progress=progress)
+    elapsed_s = time.perf_counter() - begin
+    folder = write(out, "interpolated", samples, model_file=run, pictures=[a, b], by=by)
+    row = np.concatenate([x_a[None], samples.images, x_b[None]])
+    show_sheet(folder / "row.png", row, denoiser.space, number + 2)
+    report_written(folder, samples, json, elapsed_s)
+
+
+def _check_free(out: str | None) -> None:
+    """ValueError, before anything takes long, for a folder that can't be written."""
+    from ..sampling.output import new_folder
+
+    if out is not None:
+        new_folder(check_folder(out))
+
+
+def write(out: str | None, stem: str, samples: Samples, **facts: Any) -> Path:
+    """Write samples with their facts into a new folder, or the next free one; return it."""
+    from ..sampling.output import folder_for, new_folder, write_samples
+
+    folder = folder_for(stem, samples, **facts) if out is None else new_folder(check_folder(out))
+    write_samples(folder, samples, **facts)
+    return folder
+
+
+def show_sheet(path: Path, images: np.ndarray, space: Space, columns: int | None = None) -> None:
+    """(n, *shape) in data space as one sheet; also of other shapes, such as what is known of a sample."""
+    from ..data.space import Space
+    from ..images import enlarged, save_picture, tiled
+
+    if images.shape[1:] != space.shape:
+        low: Any = None if space.low is None else min(space.low)
+        high: Any = None if space.high is None else max(space.high)
+        space = Space(images.shape[1:], space.dtype, low, high)
+    sheet = tiled(space.shown(images), columns or min(len(images), 8))
+    save_picture(path, enlarged(sheet, 256 if len(images) == 1 else 512))
+
+
+edit = Group(
+    "Vary, mix and restore pictures: inpaint, upscale, colorize, deblur.",
+    {
+        "vary": vary,
+        "interpolate": interpolate,
+        "inpaint": inpaint,
+        "upscale": upscale,
+        "colorize": colorize,
+        "deblur": deblur,
+    },
+)

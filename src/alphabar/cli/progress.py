@@ -1,0 +1,132 @@
+"""How far a training is, as a bar or as calm lines in a file; and how it is stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from .console import errors, say
+
+FIRST_LINE_S = 15.0
+LATER = 0.15  # each line comes this share of the time since the start later, so that long runs say less
+RATE_S = 20.0  # the rate that is shown is that of about so many seconds
+
+
+class Progress:
+    """Tells of images, loss, rate and time left, as it fits where standard error goes."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.first: tuple[float, int] | None = None
+        self.recent: tuple[float, int] | None = None
+        self.rate = 0.0
+        self.line_at = self.start + FIRST_LINE_S
+        self.bar: Any = None
+        self.task: Any = None
+        self.held_out: float | None = None
+
+    def __enter__(self) -> Progress:
+        if errors.is_terminal or errors.is_jupyter:
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            texts = [TextColumn("{task.fields[" + name + "]}") for name in ("count", "loss", "rate")]
+            self.bar = Bar(BarColumn(), *texts, TimeRemainingColumn(), console=errors, transient=True)
+            self.task = self.bar.add_task("", total=None, count="", loss="", rate="")
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def update(self, row: dict[str, Any], total: int | None) -> None:
+        """One row of metrics, and the images in all if that is known."""
+        now, images = time.monotonic(), row["images"]
+        self._measure(now, images)
+        count = f"{images:,}{f' of {total:,}' if total else ''} images"
+        loss, rate = f"loss {row['loss']:.4f}", f"{self.rate:,.1f} images/s" if self.rate else ""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=images, total=total, count=count, loss=loss, rate=rate)
+        elif now >= self.line_at:
+            self.line_at = now + max(FIRST_LINE_S, LATER * (now - self.start))
+            left = f"{time_left((total - images) / self.rate)} left" if total and self.rate else ""
+            held_out = f"held out {self.held_out:.4f}" if self.held_out else ""
+            words = filter(None, (count, loss, held_out, rate, left))
+            say(f"{datetime.now():%H:%M:%S}  {', '.join(words)}")
+        self.held_out = row.get("held_out_loss", self.held_out)
+
+    def _measure(self, now: float, images: int) -> None:
+        """The rate of the last while, without the first update, which also builds and compiles."""
+        if self.first is None or self.recent is None:
+            self.first = self.recent = now, images
+            return
+        since, before = self.recent
+        if now > since:
+            self.rate = (images - before) / (now - since)
+        if now - since > RATE_S:
+            self.recent = now, images
+
+
+def time_left(seconds: float) -> str:
+    """ "40 s", "12 min", "3.5 h".
+
+    >>> time_left(40), time_left(700), time_left(12600), time_left(-1)
+    ('40 s', '12 min', '3.5 h', '0 s')
+    """
+    seconds = max(0.0, seconds)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+STOPS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+"""Signals that end a training well: Ctrl-C, kill, a closed terminal, and a cluster's warning."""
+
+
+class Stopped(BaseException):
+    """A signal that came while there was nothing to finish."""
+
+
+class Stop:
+    """Whether a signal to stop has come; while `finishing` an update is done first, else it stops at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.finishing = False
+
+    def __bool__(self) -> bool:
+        return self.number != 0
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell says it."""
+        return 128 + self.number
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Within it a signal to stop is noted; a second one ends the program as it would without."""
+    stop, before = Stop(), {}
+
+    def note(number: int, _: object) -> None:
+        stop.number = number
+        signal.signal(number, before[number])
+        if not stop.finishing:
+            raise Stopped
+
+    with contextlib.suppress(ValueError):  # not in the main thread: there signals are others' to handle
+        for number in STOPS:
+            before[number] = signal.getsignal(number)
+            signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            with contextlib.suppress(ValueError):
+                signal.signal(number, handler)

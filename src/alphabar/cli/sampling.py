@@ -1,0 +1,139 @@
+"""The options of every command that samples: the fields of `SampleConfig`, and the samplers' own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .flags import Flag, flags_of, flags_of_rows, listed
+from .settings import in_flags
+
+if TYPE_CHECKING:
+    from ..model import Denoiser
+    from ..sampling.config import SampleConfig
+    from ..sampling.sampler import Samples
+
+OWN = "Sampler"
+PLANNED = ("evaluations", "sampler", "spacing", "start")
+FRAMES = 41  # of a trajectory
+DRAWN = "classes at the data's rates"
+UNTOLD = f"none; with --guidance: {DRAWN}"
+
+
+def sampler_flags() -> dict[str, Flag]:
+    """The samplers' own options."""
+    from ..theory.plans import SAMPLERS
+
+    return flags_of_rows({name: row.options for name, row in SAMPLERS.items()}, OWN)
+
+
+def planning_flags() -> dict[str, Flag]:
+    """The options that make a plan."""
+    from ..sampling.config import SampleConfig
+
+    fields = flags_of(SampleConfig)
+    fields["evaluations"] = _explained(fields["evaluations"])
+    return {name: fields[name] for name in PLANNED} | sampler_flags()
+
+
+def _explained(steps: Flag, from_noise: bool = True) -> Flag:
+    """--steps, with the samplers of which a step has several evaluations, and the paper's own way."""
+    from ..theory.plans import ORIGINAL_SAMPLER, SAMPLERS
+
+    several = [
+        f"{name} uses {round(1000 / row.intervals(1000))} per step"
+        for name, row in SAMPLERS.items()
+        if row.intervals is not None
+    ]
+    text = "; ".join([steps.help.rstrip("."), *several]) + "."
+    if from_noise:
+        text += f" For the original DDPM: --sampler {ORIGINAL_SAMPLER} --steps 1000."
+    return replace(steps, help=text)
+
+
+def with_defaults(flags: dict[str, Flag], **shown: str) -> dict[str, Flag]:
+    """The same options, with other defaults of a command's own told in the help."""
+    return flags | {name: replace(flags[name], shown=text) for name, text in shown.items()}
+
+
+def sample_flags(without: Iterable[str] = ("start",), from_noise: bool = True) -> dict[str, Flag]:
+    """All options of sampling; `start` is asked for by those commands that can start elsewhere than at T.
+
+    `from_noise`: whether samples begin as pure noise, and not with pictures.
+    """
+    from ..data.conditions import CONDITIONS
+    from ..sampling.config import SampleConfig
+
+    fields = flags_of(SampleConfig, without={"cond", "options", *without})
+    fields["evaluations"] = _explained(fields["evaluations"], from_noise)
+    kinds = listed(CONDITIONS)
+    told = {
+        "class_name": Flag(
+            "class_name", "--class", str, "Class to draw, by name or number; none: unconditional.",
+            DRAWN, metavar="NAME",
+        ),
+        "cond": Flag(
+            "cond", "--cond", list,
+            f"Value of any condition ({kinds}) the model was trained with, as NAME=VALUE; repeatable.",
+            metavar="NAME=VALUE",
+        ),
+    }  # fmt: skip
+    device = Flag("device", "--device", str, "cpu, cuda, mps, …; auto: a GPU if there is one.", "auto")
+    common = {name: flag for name, flag in fields.items() if flag.group is None}
+    return told | common | {"device": device} | fields | sampler_flags()
+
+
+def load_model(run: str, how: Mapping[str, Any]) -> Denoiser:
+    """The model, on the device that was asked for."""
+    from ..model import load
+
+    return load(run, how.get("device", "auto"))
+
+
+def config_of(how: Mapping[str, Any]) -> SampleConfig:
+    """The settings of `sample` from the options that were given."""
+    from ..sampling.config import SampleConfig
+
+    fields = {name: value for name, value in how.items() if name not in ("class_name", "cond", "device")}
+    told = told_of(how)
+    try:
+        return SampleConfig.of(None, {**fields, "cond": told} if told else fields)
+    except ValueError as error:
+        raise in_flags(error, flags_of(SampleConfig)) from None
+
+
+def told_of(how: Mapping[str, Any]) -> dict[str, str]:
+    """--class 7 and --cond NAME=VALUE as words for the model's conditions, by name."""
+    words = {"class": how["class_name"]} if "class_name" in how else {}
+    for pair in how.get("cond", []):
+        name, equals, value = pair.partition("=")
+        if not (equals and name and value):
+            raise ValueError(f"--cond takes NAME=VALUE, such as class=7, got {pair!r}")
+        if name in words:
+            raise ValueError(f"{name} is told twice, {words[name]!r} and {value!r}: tell it once")
+        words[name] = value
+    return words
+
+
+def say_if_drawn(samples: Samples, how: Mapping[str, Any], each: str) -> None:
+    """Say so where something was told at random because nothing was given."""
+    from .console import say
+
+    given = told_of(how)
+    for name, values in samples.told.items():
+        if name not in given and values is not None and any(value is not None for value in values):
+            flag = "--class" if name == "class" else f"--cond {name}=…"
+            say(f"no {flag} was given: the {name} of each{each} is drawn at random")
+
+
+def check_folder(out: str) -> str:
+    """ValueError for a name of a file where a folder is written."""
+    if Path(out).suffix.lower() in (".png", ".jpg", ".jpeg", ".gif", ".npy", ".json"):
+        stem = Path(out).with_suffix("")
+        raise ValueError(
+            f"--out is a folder for all that is written (pictures, grid.png, samples.npy, …), got {out}: "
+            f"give --out {stem}, and look at {stem / 'grid.png'}"
+        )
+    return out

@@ -1,0 +1,132 @@
+"""Settings from options: validated, told in a user's words what is wrong, and written as one types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from ..errors import unknown
+from .flags import Flag, flags_of
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def settings(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """A validated model; ValueError in a user's words: which option, what is accepted, what was received."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise ValueError(readable(error, model)) from None
+
+
+def in_flags(error: ValueError, flags: Mapping[str, Flag]) -> ValueError:
+    """The same complaint, with the option's name in place of the setting's that it begins with."""
+    parts = []
+    for part in str(error).split("; "):
+        word, _, rest = part.partition(" ")
+        name = word.rstrip(":")
+        if name in flags and rest.startswith("unknown "):
+            part = rest
+        elif name in flags:
+            part = f"{flags[name].flag.split('/')[0]} {rest.replace('Input should be', 'must be', 1)}"
+        parts.append(part)
+    return ValueError("; ".join(parts))
+
+
+def readable(error: ValidationError, model: type[BaseModel]) -> str:
+    """What pydantic complains of, in the words of this program."""
+    flags = flags_of(model)
+    found = []
+    for entry in error.errors():
+        name, *rest = map(str, entry["loc"] or ("",))
+        option = flags[name].flag if name in flags and not rest else ".".join([name, *rest])
+        message = entry["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+        if entry["type"] == "extra_forbidden":
+            found.append(str(unknown("setting", option, model.model_fields)))
+        elif entry["type"] == "value_error":
+            found.append(message)
+        else:
+            found.append(f"{option} {message}, got {entry['input']!r}".strip())
+    return "; ".join(dict.fromkeys(found))
+
+
+def parse_sets(pairs: Iterable[str], model: type[BaseModel]) -> dict[str, Any]:
+    """["lr=1e-3", "network.channels=96"] → {"lr": 1e-3, "network": {"channels": 96}}."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        path, equals, text = pair.partition("=")
+        if not equals or not path or not text:
+            raise ValueError(f"--set takes NAME=VALUE, such as lr=1e-3 or network.channels=96, got {pair!r}")
+        *parents, name = path.split(".")
+        if (first := (parents or [name])[0]) not in model.model_fields:
+            raise unknown("setting", first, model.model_fields)
+        place = found
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"--set gives both a value and parts to {parent!r}, got {pair!r}")
+        if name in place:
+            raise ValueError(f"--set gives {path} twice, the second time by {pair!r}")
+        place[name] = _value(text)
+    for name, value in found.items():
+        if _has_parts(model, name) and not isinstance(value, dict):
+            raise ValueError(
+                f"{name} has several settings; give them one by one, such as --set {name}.name=NAME, "
+                f"got {value!r}"
+            )
+    return found
+
+
+def _has_parts(model: type[BaseModel], name: str) -> bool:
+    annotation = model.model_fields[name].annotation
+    return annotation is dict or get_origin(annotation) is dict
+
+
+def _value(text: str) -> Any:
+    """What JSON makes of it, or the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+    except RecursionError:
+        raise ValueError(f"--set: {text[:20]}… is nested too deep to be a setting") from None
+
+
+def merged(options: dict[str, Any], sets: dict[str, Any], flags: Mapping[str, Flag]) -> dict[str, Any]:
+    """Settings from options and from --set; ValueError for what is given by both."""
+    for name, value in sets.items():
+        if name not in options:
+            options[name] = value
+        elif _have_no_part_in_common(options[name], value):
+            options[name] = {**options[name], **value}
+        else:
+            flag = flags[name].flag if name in flags else f"an option for {name}"
+            raise ValueError(f"{name} is given twice, by {flag} and by --set {name}…; give one of them")
+    return options
+
+
+def _have_no_part_in_common(a: Any, b: Any) -> bool:
+    return isinstance(a, dict) and isinstance(b, dict) and not a.keys() & b.keys()
+
+
+def typed(flags: Mapping[str, Flag], values: Mapping[str, Any]) -> list[str]:
+    """Settings as one types them: {"skip_bad": True, "size": [8, 8]} → ["--size", "8x8", "--skip-bad"]."""
+    words: list[str] = []
+    for name, flag in flags.items():
+        value: Any = values.get(name)
+        names = flag.flag.split("/")
+        if value is None or (flag.kind is bool and len(names) == 1 and value == names[0].startswith("--no-")):
+            continue
+        words.append(names[-1 if flag.kind is bool and not value else 0])
+        if flag.kind is bool:
+            continue
+        if flag.kind == (float, float):
+            words += [f"{end:g}" for end in value]
+        elif isinstance(value, tuple | list):
+            words.append("x".join(map(str, value)) if len(set(value)) > 1 else str(value[0]))
+        else:
+            words.append(str(value))
+    return words

@@ -1,0 +1,68 @@
+"""--compare: other ways to sample, other runs, or samples that are there, each beside the first."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .flags import Flag
+
+
+class Variant(NamedTuple):
+    """What to score: a run, file or folder of samples; the options of sampling; and its name in the table."""
+
+    path: str
+    how: dict[str, Any]
+    name: str = ""
+
+
+def checked(variant: Variant, flags: Mapping[str, Flag]) -> Variant:
+    """ValueError for a path with nothing, and for samples that are there with options to draw some."""
+    from ..runs.given import is_model
+
+    if not Path(variant.path).expanduser().exists():
+        raise FileNotFoundError(f"no such file or folder: {variant.path}")
+    given = [flags[name].flag for name in variant.how if name != "device"]
+    if given and not is_model(variant.path):
+        raise ValueError(
+            f"{variant.path} holds samples, and {', '.join(given)} would be for a model to draw some"
+        )
+    return variant
+
+
+def variant_of(text: str, first: Variant, flags: Mapping[str, Flag]) -> Variant:
+    """A variant from words such as "runs/other steps=10"; what they don't say is as in the first."""
+    from ..errors import unknown
+    from ..runs.given import is_model
+
+    names = words_for(flags)
+    path, own = first.path, {}
+    for word in shlex.split(text):
+        name, equals, value = word.partition("=")
+        if not equals or Path(word).expanduser().exists():
+            path = word
+            continue
+        field = names.get(name.replace("-", "_"))
+        if field is None:
+            raise unknown("option of sampling", name, sorted(set(names) - {"device"}))
+        try:
+            read = flags[field].read_text(value)
+        except ValueError as error:
+            raise ValueError(f"--compare: {error}") from None
+        own[field] = [*own[field], *read] if isinstance(read, list) and field in own else read
+    if path == first.path and not own:
+        raise ValueError(f"--compare takes a run, or options of sampling such as steps=10, got {text!r}")
+    how = first.how | own if own or is_model(path) or not Path(path).expanduser().exists() else {}
+    return checked(Variant(path, how, text), flags)
+
+
+def words_for(flags: Mapping[str, Flag]) -> dict[str, str]:
+    """Every word for an option, such as `steps` and `evaluations` → its name."""
+    found = {}
+    for name, flag in flags.items():
+        words = [option.lstrip("-").removeprefix("no-") for option in flag.flag.split("/")]
+        for word in (name, *words):
+            found[word.replace("-", "_")] = name
+    return found

@@ -1,19 +1,22 @@
-# make demo | test | check | bench | against: each sets itself up in .venv, from pinned versions.
+# make demo | quick | test | check | bench | against: each sets itself up in .venv, from pinned versions.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo test check bench against clean
+.PHONY: demo quick test check bench against clean
 
 demo: .venv/demo
-	@test -e $(DEMO)/denoised/strip.png && echo "$(DEMO) is there already: look at $(DEMO)/samples/grid.png, or make clean" || { \
+	@test -e $(DEMO)/varied/strip.png && echo "$(DEMO) is there already: look at $(DEMO)/samples/grid.png, or make clean" || { \
 	$(BIN)/alphabar train digits --preset digits --out $(DEMO)/run && \
-	rm -rf $(DEMO)/samples $(DEMO)/sevens $(DEMO)/denoised && \
+	rm -rf $(DEMO)/samples $(DEMO)/sevens $(DEMO)/varied && \
 	$(BIN)/alphabar sample $(DEMO)/run -n 64 --out $(DEMO)/samples --trajectory && \
 	$(BIN)/alphabar sample $(DEMO)/run -n 16 --class 7 --out $(DEMO)/sevens && \
-	$(BIN)/alphabar denoise $(DEMO)/run $(DEMO)/samples/000000.png --class 8 --t 600 --out $(DEMO)/denoised && \
-	echo "look at $(DEMO)/samples/grid.png, $(DEMO)/samples/trajectory.gif, $(DEMO)/sevens/grid.png, $(DEMO)/denoised/strip.png"; }
+	$(BIN)/alphabar edit vary $(DEMO)/run $(DEMO)/samples/000000.png --class 8 --t 600 --out $(DEMO)/varied && \
+	echo "look at $(DEMO)/samples/grid.png, $(DEMO)/samples/trajectory.gif, $(DEMO)/sevens/grid.png, $(DEMO)/varied/strip.png"; }
+
+quick: .venv/dev
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
@@ -23,7 +26,7 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(MAKE) test
-	ALPHABAR_TEST_WAY="bfloat16, channels_last" $(BIN)/python -m pytest -n auto tests/test_training.py tests/test_resume.py
+	ALPHABAR_TEST_WAY="bfloat16, channels_last" $(BIN)/python -m pytest -n auto tests/test_training.py tests/test_hidden.py tests/test_resume.py
 	rm -rf dist .venv/wheel && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .venv/wheel dist/*.whl
 	PYTHONPATH=.venv/wheel $(BIN)/python -c "import alphabar as a; print(a.__file__, a.__version__); assert 'wheel' in a.__file__; a.train"

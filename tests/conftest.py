@@ -14,6 +14,32 @@ atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 torch.set_num_threads(1)  # small networks: more threads only get in each other's way
 
 
+SLOW = {  # files, and single tests, that `make quick` leaves out
+    *("test_any_samples", "test_bad_input", "test_cli", "test_commands", "test_diagnose", "test_edit"),
+    *("test_evaluate", "test_evaluation", "test_fit", "test_flags", "test_guidance", "test_inverse"),
+    *(
+        "test_likelihood",
+        "test_mutants",
+        "test_output",
+        "test_report",
+        "test_results",
+        "test_resume",
+        "test_runs",
+        "test_solvers",
+    ),
+    "test_training",
+    "test_every_sampler_has_the_law_of_its_closed_form",
+    "test_the_documents_python_runs",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        names = {item.path.stem, getattr(item, "originalname", item.name)}
+        if names & SLOW or item.path.stem.startswith("test_against_"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _clean_random_state():
     """Tests must not depend on the global generators, and neither may the package."""
@@ -32,11 +58,41 @@ def here(original, tmp_path, monkeypatch):
 @pytest.fixture
 def said(capfd):
     """The program's exit code, output and errors."""
-
-    from test_bad_input import call
+    from program import call
 
     def said(*arguments):
         capfd.readouterr()
         return call(*arguments), *capfd.readouterr()
 
     return said
+
+
+@pytest.fixture
+def done(said):
+    """Call the program, which must succeed; what it printed on standard output and standard error."""
+
+    def done(*arguments):
+        code, out, err = said(*arguments)
+        assert code == 0, f"{out}\n{err}"
+        assert "Traceback" not in err
+        return out, err
+
+    return done
+
+
+@pytest.fixture
+def refused(said):
+    """Call the program, which must refuse in one line, with exit code 2; what it said."""
+
+    def refused(*arguments, news=0):
+        """`news` lines of progress may come before the message."""
+        code, out, err = said(*arguments)
+        assert code == 2, f"{out}\n{err}"
+        assert out == ""
+        assert "Traceback" not in err
+        lines = err.splitlines()
+        assert len(lines) == 1 + news, err
+        assert lines[-1].startswith("alphabar: ")
+        return err
+
+    return refused

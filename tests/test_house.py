@@ -1,4 +1,4 @@
-"""The house: who may know whom, how fast it opens, and that the README tells the truth."""
+"""The house: who may know whom, how large a thing may be, how fast it opens; and the documents are true."""
 
 from __future__ import annotations
 
@@ -16,110 +16,218 @@ import alphabar
 PACKAGE = Path(alphabar.__file__).parent
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-GROUND = {"errors", "files", "images", "random", "version"}  # leaves that everybody may know
-MAY_KNOW = {
+LEAVES = {"errors", "files", "images", "rng", "version"}  # that everybody may know
+MODEL = {"theory", "nn", "data", "model"}
+INSIDE = {*MODEL, "training", "sampling", "evaluation", "runs"}
+MAY_KNOW = {  # beside leaves
     "errors": set(),
-    "random": set(),
     "version": set(),
+    "rng": set(),
     "files": set(),
-    "images": {"files"},
-    "theory": {"errors"},
-    "nn": {"errors"},
-    "data": GROUND,
-    "denoiser": GROUND | {"theory", "nn", "data"},
-    "sampling": GROUND | {"theory", "denoiser", "data"},
-    "evaluation": GROUND | {"theory", "denoiser", "data", "sampling"},
-    "training": GROUND | {"theory", "nn", "denoiser", "data", "sampling", "evaluation"},
-    "cli": GROUND | {"theory", "nn", "denoiser", "data", "sampling", "training", "evaluation"},
+    "images": set(),
+    "theory": set(),
+    "nn": set(),
+    "data": set(),
+    "model": {"theory", "nn", "data"},
+    "training": MODEL,
+    "sampling": MODEL,
+    "evaluation": {*MODEL, "sampling"},
+    "runs": INSIDE - {"runs"},
+    "interop": MODEL,
+    "serving": {*MODEL, "sampling", "runs"},
+    "cli": {*INSIDE, "interop", "serving"},
+    "samplers": {"theory"},  # the last three give names to what is elsewhere
+    "schedules": {"theory"},
+    "process": {"theory"},
 }
-LIBRARIES = {  # which of the larger ones a room may use
-    "theory": {"numpy"},
-    "nn": {"torch"},
-    "data": {"numpy", "PIL", "datasets", "mlxtend"},
-    "denoiser": {"numpy", "torch"},
-    "sampling": {"numpy", "torch"},
-    "training": {"numpy", "torch", "pydantic"},
-    "evaluation": {"numpy", "torch", "torch_fidelity", "onnxruntime", "timm"},
-    "cli": {"numpy", "torch", "PIL", "typer", "rich", "matplotlib"},
+LIBRARIES = {  # that each may use
     "errors": set(),
     "version": set(),
-    "random": {"numpy"},
+    "rng": {"numpy", "torch"},
     "files": {"torch", "safetensors"},
     "images": {"numpy", "PIL"},
+    "theory": {"numpy"},
+    "nn": {"numpy", "torch"},
+    "data": {"numpy", "PIL", "pydantic", "datasets", "mlxtend"},
+    "model": {"numpy", "torch"},
+    "training": {"numpy", "torch", "pydantic"},
+    "sampling": {"numpy", "torch", "pydantic"},
+    "evaluation": {"numpy", "torch", "torch_fidelity", "onnxruntime", "timm"},
+    "runs": {"numpy", "torch", "PIL", "matplotlib", "jinja2", "markupsafe"}
+    | {"tensorboard", "wandb", "trackio", "mlflow"},
+    "interop": {"numpy", "torch", "safetensors", "diffusers", "onnx", "onnxruntime"},
+    "serving": {"numpy", "torch", "PIL", "pydantic", "fastapi", "starlette", "uvicorn"},
+    "cli": {"numpy", "torch", "PIL", "pydantic", "pydantic_core", "typer", "click", "rich"},
+    "samplers": set(),
+    "schedules": set(),
+    "process": set(),
 }
 
+LINES = 300  # of a file
+FUNCTION_LINES = 50  # without the docstring
+ARGUMENTS = 10  # but for those that take settings: a network's constructor, and **settings
 
-def rooms():
-    """(file, room, names of rooms it imports, names of libraries it imports)."""
+
+def sources():
+    """(file, its room, its syntax tree) of each file of the package."""
     for file in sorted(PACKAGE.rglob("*.py")):
         parts = file.relative_to(PACKAGE).with_suffix("").parts
-        inside, outside = set(), set()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                place = [*parts[: len(parts) - node.level], *(node.module or "").split(".")]
-                target = next((p for p in place if p), None)
-                inside |= {target} if target else {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                outside.add((node.module or "").split(".")[0])
-            elif isinstance(node, ast.Import):
-                outside |= {alias.name.split(".")[0] for alias in node.names}
-        yield file, parts[0], inside, outside - set(sys.stdlib_module_names)
+        yield file, parts, ast.parse(file.read_text(encoding="utf-8"))
+
+
+def imports_of(parts, tree):
+    """(names of rooms, names of libraries) that a file imports."""
+    inside, outside = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            place = [*parts[: len(parts) - node.level], *(node.module or "").split(".")]
+            target = next((part for part in place if part), None)
+            inside |= {target} if target else {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            outside.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.Import):
+            outside |= {alias.name.split(".")[0] for alias in node.names}
+    return inside - {parts[0]}, outside - set(sys.stdlib_module_names)
+
+
+# --- who knows whom ------------------------------------------------------------------------------
 
 
 def test_arrows_point_one_way():
-    for file, room, inside, outside in rooms():
+    for file, parts, tree in sources():
+        room = parts[0]
         if room in ("__init__", "__main__"):
             continue
-        knows = inside - {room}
-        assert knows <= MAY_KNOW[room], f"{file} knows {knows - MAY_KNOW[room]}"
+        assert room in MAY_KNOW, f"{room} is no room of the plan"
+        inside, outside = imports_of(parts, tree)
+        strangers = inside - LEAVES - MAY_KNOW[room]
+        assert not strangers, f"{file} knows {strangers}"
         assert outside <= LIBRARIES[room], f"{file} uses {outside - LIBRARIES[room]}"
 
 
+def test_training_and_sampling_do_not_know_each_other():
+    assert "sampling" not in MAY_KNOW["training"]
+    assert "training" not in MAY_KNOW["sampling"]
+
+
 def test_only_the_command_line_prints_and_exits():
-    for file, room, _, _ in rooms():
+    for file, parts, tree in sources():
         calls = {
             node.func.id
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            for node in ast.walk(tree)
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         }
-        assert room in ("cli", "__main__") or not calls & {"print", "exit", "quit"}, file
+        assert parts[0] in ("cli", "__main__") or not calls & {"print", "exit", "quit"}, file
 
 
 def test_no_pickle_anywhere():
-    for file in PACKAGE.rglob("*.py"):
+    for file, _, _ in sources():
         text = file.read_text(encoding="utf-8")
         assert not re.search(r"import pickle|pickle\.|allow_pickle=True|torch\.(load|save)\b", text), file
 
 
+# --- how large -----------------------------------------------------------------------------------
+
+
 def test_files_are_about_one_idea():
-    long = {
-        f.name: n
-        for f in PACKAGE.rglob("*.py")
-        if (n := len(f.read_text(encoding="utf-8").splitlines())) > 330
-    }
+    lines = {file: len(file.read_text(encoding="utf-8").splitlines()) for file, _, _ in sources()}
+    assert not {str(file.relative_to(PACKAGE)): n for file, n in lines.items() if n > LINES}
+
+
+def functions():
+    """(where, node) of each function."""
+    for _, parts, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield ".".join([*parts, node.name]), node
+
+
+def test_functions_are_short():
+    long = {}
+    for where, node in functions():
+        first = node.body[0]
+        docstring = ast.get_docstring(node, clean=False) is not None
+        without = first.end_lineno - first.lineno + 1 if docstring else 0
+        if (lines := node.end_lineno - node.lineno + 1 - without) > FUNCTION_LINES:
+            long[where] = lines
     assert not long
 
 
+def test_functions_have_few_arguments():
+    many = {}
+    for where, node in functions():
+        if where.startswith("nn.") and where.endswith("__init__"):
+            continue
+        every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        names = {argument.arg for argument in every} - {"self", "cls"}
+        if len(names) > ARGUMENTS:
+            many[where] = len(names)
+    assert not many
+
+
+# --- names of modules ----------------------------------------------------------------------------
+
+
+def test_no_module_has_a_name_of_the_standard_library():
+    """Who stands in the folder, or puts it on the path, would import it instead."""
+    for file, parts, _ in sources():
+        taken = {part for part in parts if part in sys.stdlib_module_names}
+        assert not taken, file
+
+
+def test_every_module_is_there_under_its_name_and_importing_all_runs_nothing():
+    """A function of a module's own name would hide it."""
+    code = """if True:
+        import importlib, pkgutil, sys
+        import alphabar
+        for module in pkgutil.walk_packages(alphabar.__path__, "alphabar."):
+            importlib.import_module(module.name)
+            parent, _, name = module.name.rpartition(".")
+            if getattr(sys.modules[parent], name) is not sys.modules[module.name]:
+                print(module.name, "is hidden")
+        """
+    _, printed = fresh(code)
+    assert printed == ""
+
+
+def test_no_test_imports_from_another_test_file():
+    for file in Path(__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not any(name.split(".")[0].startswith("test_") for name in names), file
+
+
+# --- how fast it opens ---------------------------------------------------------------------------
+
+
 def fresh(code):
+    """(seconds, standard output) of a new process."""
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return time.perf_counter() - start, done.stdout
 
 
-def test_importing_it_and_asking_for_help_wait_for_no_torch():
-    heavy = (
-        "print([m for m in ('torch', 'matplotlib', 'PIL', 'pydantic', 'safetensors') if m in sys.modules])"
-    )
-    _, loaded = fresh(f"import sys, alphabar; alphabar.Schedule.linear(); {heavy}")
-    assert loaded.strip() == "[]"
+HEAVY = "print([name for name in ('torch', 'matplotlib', 'PIL', 'safetensors') if name in sys.modules])"
+
+
+def test_importing_it_loads_no_torch():
+    for use in ("", "alphabar.Schedule.linear()", "alphabar.samplers.SAMPLERS", "alphabar.process.q_sample"):
+        _, loaded = fresh(f"import sys, alphabar; {use}\n{HEAVY}")
+        assert loaded.strip() == "[]", use
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_asking_for_help_loads_no_torch(arguments):
     code = (
-        "import sys; sys.argv = ['alphabar', '--help']\n"
-        f"from alphabar.cli import main\ntry: main()\nexcept SystemExit: pass\n{heavy}"
+        f"import sys; sys.argv = ['alphabar', *{arguments}]\n"
+        f"from alphabar.cli import main\ntry: main()\nexcept SystemExit: pass\n{HEAVY}"
     )
     seconds, loaded = fresh(code)
     assert loaded.strip().endswith("[]")
-    assert "train" in loaded
+    assert "alphabar" in loaded
     assert seconds < 5  # about 0.4 on a quiet machine
 
 
@@ -132,58 +240,68 @@ def test_every_public_name_is_there_sorted_and_documented():
         _ = alphabar.nothing
 
 
-def test_doctests():
-    import doctest
-    import importlib
-
-    for name in ("errors", "random", "theory.schedule", "theory.gaussian", "theory.plans.grids"):
-        failed, tried = doctest.testmod(importlib.import_module(f"alphabar.{name}"))
-        assert tried
-        assert not failed
+# --- the documents -------------------------------------------------------------------------------
 
 
-# --- the README ----------------------------------------------------------------------------------
-
-
-def test_the_readmes_python_runs(tmp_path, monkeypatch):
-    """All its Python, in order, as one program (with a smaller budget and network)."""
-    pytest.importorskip("mlxtend")
-    import torch
-
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) >= 5
-    monkeypatch.chdir(tmp_path)
+def python_of(text):
+    """All Python of a document, in order, as one program (with a smaller budget and network)."""
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert blocks
     small = 'images=128, network={"channels": 16, "num_res_blocks": 1, "groups": 8}, precision="float32"'
-    program = "\n".join(blocks).replace('preset="digits"', small)
-    assert small in program
-    exec(compile(program, "README.md", "exec"), {"torch": torch})
+    return "\n".join(blocks).replace('preset="digits"', small)
 
 
-def test_the_readmes_commands_and_functions_exist():
-    from typer.main import get_command
+@pytest.mark.parametrize("document", ["README.md", "docs/python.md"])
+def test_the_documents_python_runs(document, tmp_path, monkeypatch):
+    pytest.importorskip("mlxtend")
+    monkeypatch.chdir(tmp_path)
+    program = python_of((ROOT / document).read_text(encoding="utf-8"))
+    assert 'precision="float32"' in program
+    exec(compile(program, document, "exec"), {"__name__": "document"})
 
-    from alphabar.cli import app
 
-    commands = get_command(app).commands
-    for line in re.findall(r"^alphabar (.*)$", README, re.MULTILINE):
-        words = line.split("#")[0].split()
-        assert words[0] in commands, line
-        command = commands[words[0]]
-        command = getattr(command, "commands", {}).get(words[1], command)
-        options = {o for p in command.params for o in p.opts}
-        assert {w for w in words if re.match(r"--?[a-zA-Z]", w)} <= options, line
-    for name in re.findall(r"^\|.*\| `([a-z_0-9.A-Z]+)`", README, re.MULTILINE):
+def test_the_documents_commands_and_their_options_exist():
+    from alphabar.cli.app import COMMANDS, command
+
+    seen = set()
+    for document in DOCUMENTS:
+        if document.name == "log.md":  # what was done, in the words of its day
+            continue
+        for line in re.findall(r"^alphabar (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE):
+            words = line.split("#")[0].split()
+            assert words[0] in COMMANDS, f"{document.name}: {line}"
+            found = command(words[0])
+            found = getattr(found, "commands", {}).get(words[1], found) if len(words) > 1 else found
+            options = {
+                option
+                for parameter in found.params
+                for option in [*parameter.opts, *parameter.secondary_opts]
+            }
+            given = {word for word in words if re.match(r"--?[a-zA-Z]", word)}
+            assert given <= {*options, "--help"}, f"{document.name}: {line}"
+            seen.add(words[0])
+    assert {"train", "sample", "report"} <= seen
+
+
+def test_the_functions_beside_the_formulas_exist():
+    names = re.findall(r"^\|.*\| (`[^|]*`) \|$", (ROOT / "docs/formulas.md").read_text("utf-8"), re.MULTILINE)
+    names = [name for cell in names for name in re.findall(r"`([\w.]+)`", cell)]
+    assert len(names) > 15
+    for name in names:
         place = alphabar
         for part in name.split("."):
             place = getattr(place, part)
 
 
-def test_the_readmes_tree_is_the_tree():
-    tree = re.search(r"```\nalphabar/\n(.*?)```", README, re.DOTALL)
-    assert tree
-    named = set(re.findall(r"([\w.]+(?:\.py|\.md|/))(?= |\n)", tree[1]))
-    present = {f.name for f in PACKAGE.rglob("*.py") if f.name not in ("__init__.py", "__main__.py")}
-    assert present <= named, f"not in the tree: {present - named}"
+def test_links_between_the_documents_lead_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text(encoding="utf-8")):
+            if not re.match(r"https?:|mailto:", target):
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_readme_is_one_page():
+    assert len(README.splitlines()) <= 150
 
 
 def test_the_texts_speak_of_the_project_alone():

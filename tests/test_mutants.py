@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,18 +13,21 @@ import pytest
 
 import alphabar
 import mutants
-import victim
+from mutation import mutate, mutate_file
 
 TESTS = Path(__file__).parent
 NOTICED = 41  # pytest's exit code for failed tests, 1, kept apart from that of a crash
 LOST = 255  # what multiprocessing says when the fork server has lost a process: no verdict
 ALL_BUGS = set(range(1, 46))
+CONTEXT = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+CONTEXT.set_forkserver_preload(["torch", "pydantic", "safetensors.torch", "PIL.Image"])
 
 
 def run_tests(package_parent, nodes):
     """In a fresh process: the named tests, against the package found in `package_parent`."""
     sys.path.insert(0, str(package_parent))
-    for name in [n for n in sys.modules if n.split(".")[0] in ("alphabar", "tiny", "conftest")]:
+    ours = {"alphabar", "conftest", *(file.stem for file in TESTS.glob("*.py"))}
+    for name in [name for name in sys.modules if name.split(".")[0] in ours]:
         del sys.modules[name]
     import alphabar as mutated
 
@@ -33,19 +38,17 @@ def run_tests(package_parent, nodes):
 
 def kill(mutant, folder):
     """NOTICED if a test of the mutant's failed; anything else if none did, or could be run."""
-    shutil.copytree(Path(alphabar.__file__).parent, folder / "alphabar")
-    file = folder / "alphabar" / mutant.file
-    text = file.read_text(encoding="utf-8")
-    if text.count(mutant.old) != 1:
-        return f"{mutant.old!r} is found {text.count(mutant.old)} times in {mutant.file}"
-    file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    package = Path(alphabar.__file__).parent
+    shutil.copytree(package, folder / "alphabar", ignore=shutil.ignore_patterns("__pycache__"))
+    mutate_file(folder / "alphabar", mutant.function, mutant.old, mutant.new)
     nodes = [str(TESTS / node) for node in mutant.tests.split()]
     for _ in range(2):
-        process = victim.CONTEXT.Process(target=run_tests, args=(folder, nodes))
+        process = CONTEXT.Process(target=run_tests, args=(folder, nodes))
         process.start()
         process.join()
         if process.exitcode != LOST:
             break
+    shutil.rmtree(folder)
     return process.exitcode
 
 
@@ -70,3 +73,61 @@ def test_every_known_bug_is_answered():
 
 def test_the_table_in_the_documentation_is_this_one():
     assert mutants.table() in (TESTS.parent / "docs/known_bugs.md").read_text(encoding="utf-8")
+
+
+# --- the tool ------------------------------------------------------------------------------------
+
+SOURCE = '''
+RATE = {"low": first, "high": second}
+
+def other(a, b):
+    return a * b
+
+class Box:
+    def area(self, a, b):
+        """The area."""
+        if (a <
+                0):  # negative
+            raise ValueError("negative")
+        total = a*b
+        return total
+'''
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "gives"),
+    [
+        ("Box.area", "a * b", "a + b", "total = a + b"),
+        ("Box.area", "a < 0", "a < 1", "if a < 1:"),
+        ("Box.area", "if a < 0: raise ValueError('negative')", "", "pass\n        total = a * b"),
+        ("Box.area", "total = (a * b)", "total = a\ntotal *= b", "total = a\n        total *= b"),
+        ("RATE", "second", "first", "RATE = {'low': first, 'high': first}"),
+    ],
+)
+def test_a_change_is_found_by_its_syntax_within_its_function(name, old, new, gives):
+    changed = mutate(SOURCE, name, old, new)
+    assert gives in changed
+    assert "return a * b" in changed
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "message"),
+    [
+        ("Box.area", "a / b", r"Box.area holds `a / b` 0 times, not once; it is\ndef area\(self, a, b\)"),
+        ("Box.area", "a", "Box.area holds `a` 2 times, not once"),
+        ("Box.volume", "a * b", "there is no Box.volume"),
+    ],
+)
+def test_a_change_without_its_place_names_the_function(name, old, message):
+    with pytest.raises(LookupError, match=message):
+        mutate(SOURCE, name, old, "b")
+
+
+def test_a_mutant_without_its_place_names_its_file_too(tmp_path):
+    (tmp_path / "box.py").write_text(SOURCE, encoding="utf-8")
+    with pytest.raises(LookupError, match="box:other: other holds `c` 0 times"):
+        mutate_file(tmp_path, "box:other", "c", "b")
+    with pytest.raises(LookupError, match=r"crate\.box:other: there is no module crate\.box"):
+        mutate_file(tmp_path, "crate.box:other", "c", "b")
+    mutate_file(tmp_path, "box:other", "a * b", "a - b")
+    assert "return a - b" in (tmp_path / "box.py").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@
 
 Draws -n samples of each of --seeds (the same noise and classes for every solver) and scores them with
 digits_score.py; a line of OUT for each, and what is there already is not done again. A model with
-fitted plans (alphabar tune) is scored with those too. The table shows means over seeds.
+fitted plans (alphabar fit-sampler) is scored with those too. The table shows means over seeds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,27 +47,29 @@ GUIDANCE = [0.0, 1.0, 1.5, 2.0, 3.0]
 def jobs(model: ab.Denoiser, what: str, counts: list[int]) -> list[tuple[str, int, dict[str, Any]]]:
     """(name, evaluations, arguments of `sample`), the cheap ones first."""
     if what == "guidance":
-        made = {"steps": 10}
+        made = {"evaluations": 10}
         found = [(f"guidance {w:g}", 10, {**made, "guidance": w}) for w in GUIDANCE]
-        inner = ab.Guidance(2.0, interval=(0.2 * model.schedule.T, 0.8 * model.schedule.T))
-        found.append(("guidance 2 at 0.2 T < t <= 0.8 T", 10, {**made, "guidance": inner}))
-        found.append(("guidance 2, rescaled 0.7", 10, {**made, "guidance": ab.Guidance(2.0, rescale=0.7)}))
+        inner = (0.2 * model.schedule.T, 0.8 * model.schedule.T)
+        found.append(
+            ("guidance 2 at 0.2 T < t <= 0.8 T", 10, {**made, "guidance": 2.0, "guidance_interval": inner})
+        )
+        found.append(("guidance 2, rescaled 0.7", 10, {**made, "guidance": 2.0, "guidance_rescale": 0.7}))
         return found
     if what == "long":
         return [
-            ("DPM-Solver++ 2", 200, {"sampler": "dpmpp", "order": 2, "steps": 200}),
-            ("DDPM (the paper's)", 1000, {"sampler": "ddpm", "steps": 1000}),
+            ("DPM-Solver++ 2", 200, {"sampler": "dpmpp", "order": 2, "evaluations": 200}),
+            ("DDPM (the paper's)", 1000, {"sampler": "ddpm", "evaluations": 1000}),
         ]
-    if what == "grids":
+    if what == "spacings":
         return [
-            (f"{name}, {grid}", steps, {**SOLVERS[name], "steps": steps, "grid": grid})
-            for steps in (6, 10, 20)
+            (f"{name}, {spacing}", n, {**SOLVERS[name], "evaluations": n, "spacing": spacing})
+            for n in (6, 10, 20)
             for name in ("DDPM (the paper's)", "DDIM", "DPM-Solver++ 2", "UniPC 2", "SA-Solver 2")
-            for grid in ("flow", "trailing", "log_snr", "karras")
+            for spacing in ("flow", "trailing", "log_snr", "karras")
         ]
-    fitted = [("fitted", plan.num_evaluations, {"steps": plan.num_evaluations}) for plan in model.plans]
+    fitted = [("fitted", plan.num_evaluations, {"evaluations": plan.num_evaluations}) for plan in model.plans]
     solvers = {k: v for k, v in SOLVERS.items() if model.x0_mse is not None or "variance" not in v}
-    return fitted + [(name, n, {**made, "steps": n}) for n in counts for name, made in solvers.items()]
+    return fitted + [(name, n, {**made, "evaluations": n}) for n in counts for name, made in solvers.items()]
 
 
 class Score:
@@ -88,18 +91,20 @@ class Score:
         start = time.perf_counter()
         samples = ab.sample(model, n, seed=seed, **given)
         elapsed = time.perf_counter() - start
-        return self.of(samples.images, samples.labels) | {
+        return self.of(samples.images, samples.told["class"]) | {
             "network_evaluations": samples.facts["evaluations"],
             "elapsed_s": elapsed,
         }
 
-    def of(self, images: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
+    def of(self, images: np.ndarray, labels: Sequence[int] | None) -> dict[str, float]:
         """The figures of n pictures, and of the classes that were asked for, if they were."""
         features, p = digits_score.evaluate(self.net, images.reshape(-1, 28, 28))
         return {
             "frechet": self.distance(features),
             "floor": float(np.mean(self.floors)),
-            "agreement": float("nan") if labels is None else float((p.argmax(1) == labels).mean()),
+            "agreement": float("nan")
+            if labels is None
+            else float((p.argmax(1) == np.asarray(labels)).mean()),
             "sure": float((p.max(1) > 0.9).mean()),
         }
 
@@ -135,8 +140,8 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
         style = {"color": "black", "linewidth": 2.5, "zorder": 5} if fitted else {"color": f"C{i % 10}"}
         axes.plot(*zip(*own, strict=True), "o-" if i < 10 else "o--", label=name, markersize=4, **style)
     best = found["DDPM (the paper's)", 1000]
-    axes.axhline(best, color="grey", linestyle=":", label=f"the paper's at 1000: {best:.2f}")
-    axes.axhline(rows[0]["floor"], color="grey", label=f"real digits: {rows[0]['floor']:.2f}")
+    axes.axhline(best, color="gray", linestyle=":", label=f"the paper's at 1000: {best:.2f}")
+    axes.axhline(rows[0]["floor"], color="gray", label=f"real digits: {rows[0]['floor']:.2f}")
     axes.set(xscale="log", yscale="log", xlabel="network evaluations", ylabel="Fréchet distance")
     axes.set_xticks(
         [1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 200, 1000], [1, 2, 3, 4, 5, 6, 8, 10, 20, 50, 200, 1000]
@@ -151,7 +156,7 @@ def main() -> int:
     parser.add_argument("run", nargs="?")
     parser.add_argument("--mnist", type=Path)
     parser.add_argument("--out", type=Path, help="a line for each score")
-    parser.add_argument("--what", choices=["solvers", "guidance", "long", "grids"], default="solvers")
+    parser.add_argument("--what", choices=["solvers", "guidance", "long", "spacings"], default="solvers")
     parser.add_argument("-n", type=int, default=1008)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--evaluations", type=int, nargs="+", default=EVALUATIONS)

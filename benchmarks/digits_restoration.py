@@ -6,7 +6,7 @@ The first test digit of each of 8 classes, none picked; no class is told to the 
 digit; its left half and four fillings of the right one; its means over 4 x 4 pixels and four
 pictures that have them, by projection, then two by gradient; a blur of 1.5 pixels and two
 sharpenings. Prints, for each task and method, the measurement error sqrt(mean (A x - y)^2) and the
-distance sqrt(mean (x - digit)^2), beside that of A^+ y alone, in grey levels of 255.
+distance sqrt(mean (x - digit)^2), beside that of A^+ y alone, in gray levels of 255.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from alphabar.edit import Known, blurred, downscaled
 
 import alphabar as ab
 from alphabar.images import enlarged, save_picture, tiled
-from alphabar.sampling.measurements import measured_of
+from alphabar.sampling.inverse import observed
 
 
 def main() -> None:
@@ -30,32 +31,35 @@ def main() -> None:
     parser.add_argument("--digits", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)
     args = parser.parse_args()
-    model, spec = ab.load(args.run), ab.load(args.run).data
+    model = ab.load(args.run)
+    space = model.space
     with np.load(args.mnist) as mnist:
         x, y = mnist["x_test"], mnist["y_test"]
     chosen = [x[np.flatnonzero(y == digit)[0]][None] for digit in range(args.digits)]
     half = np.ones((1, 28, 28), bool)
     half[..., 14:] = False
     tasks = [
-        ("right half filled", ab.Known(half), "projection", 4),
-        ("4 x super-resolution", ab.downscaled(spec.shape, 4), "projection", 4),
-        ("4 x super-resolution", ab.downscaled(spec.shape, 4), "gradient", 2),
-        ("deblurring, 1.5 pixels", ab.blurred(spec.shape, 1.5), "projection", 2),
+        ("right half filled", Known(half), "projection", 4),
+        ("4 x super-resolution", downscaled(space.shape, 4), "projection", 4),
+        ("4 x super-resolution", downscaled(space.shape, 4), "gradient", 2),
+        ("deblurring, 1.5 pixels", blurred(space.shape, 1.5), "projection", 2),
     ]
     rows, figures = [], {}
     for digit in chosen:
         row, seen = [digit], None
         for name, operator, method, n in tasks:
-            measured = measured_of(operator, digit, spec)
+            measured = observed(operator, digit, model.codec)
             given = digit if name.startswith("right") else measured
-            samples, errors = ab.restore(model, operator, given, n, method=method, steps=args.steps)
+            samples, errors = ab.edit.restore(
+                model, operator, given, n, method=method, evaluations=args.steps
+            )
             if name != seen:
                 row.append(np.kron(measured, np.ones((1, 4, 4), np.uint8)) if "4 x" in name else measured)
             row += list(samples.images)
             seen = name
-            start = torch.zeros(1, *spec.shape)
-            target = torch.from_numpy(spec.to_model(measured))[None]
-            plain = spec.to_data(operator.project(start, target)[0].numpy())
+            start = torch.zeros(1, *space.shape)
+            target = torch.from_numpy(model.codec.encode(measured))[None]
+            plain = model.codec.decode(operator.project(start, target)[0].numpy())
             apart = samples.images.astype(float) - digit
             entry = figures.setdefault(f"{name}, {method}", [])
             plain_apart = float(np.sqrt(np.mean((plain.astype(float) - digit) ** 2)))

@@ -45,7 +45,7 @@ MNIST_KEYS = ("x_train", "y_train", "x_test", "y_test")
 ACCEPTED = {
     ".npy": "a .npy file of one array",
     ".npz": f"a .npz archive of {', '.join(MNIST_KEYS)}",
-    ".json": 'a .json file of an object with a list "labels"',
+    ".json": "a samples.json as alphabar sample writes it, with the classes that were told",
 }
 
 
@@ -137,10 +137,10 @@ def confidence(p: np.ndarray) -> dict[str, float]:
 
 
 def read(path: Path, kind: str) -> Any:
-    """The array of a .npy file, the archive of a .npz file, the list "labels" of a .json file."""
+    """The array of a .npy file, the archive of a .npz file, the classes in a samples.json."""
     try:
         if kind == ".json":
-            return np.asarray(json.loads(path.read_text())["labels"])
+            return np.asarray(json.loads(path.read_text())["told"]["class"])
         loaded = np.load(path, allow_pickle=False)
         return loaded[:] if kind == ".npy" else {name: loaded[name] for name in MNIST_KEYS}
     except (OSError, LookupError, TypeError, ValueError, EOFError, BadZipFile) as error:
@@ -217,7 +217,7 @@ def main(argv: list[str] | None = None) -> int:
     add, cache = parser.add_argument, Path.home() / ".cache" / "alphabar"
     add("samples", type=Path, metavar="SAMPLES.npy", help="n pictures, uint8")
     add("--mnist", type=Path, required=True, help=f"archive of {', '.join(MNIST_KEYS)}")
-    add("--labels", type=Path, help='classes asked for: .npy, or .json with a list "labels"')
+    add("--labels", type=Path, help="classes asked for: .npy, or samples.json")
     add("--cache", type=Path, default=cache, help="keeps the classifier (default: %(default)s)")
     add("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)

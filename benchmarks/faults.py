@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import alphabar as ab
-from alphabar.evaluation import diagnose
 from alphabar.files import load_tensors, save_tensors
 
 IMAGES = 8_000
@@ -33,7 +32,7 @@ class Fault(NamedTuple):
     cause: str
     settings: dict[str, Any] = {}  # noqa: RUF012
     data: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
-    value_range: tuple[float, float] | None = None
+    range: tuple[float, float] | None = None
     spoil: Callable[[Path], None] | None = None
 
 
@@ -65,7 +64,7 @@ def not_finite(run: Path) -> None:
 FAULTS = {
     "a NaN among the weights": Fault("the weights are not finite", spoil=not_finite),
     "half of the pictures black": Fault("the data are not what they should be", data=half_black),
-    "values of 0..1 declared as 0..255": Fault("value range mismatch", data=unit, value_range=(0, 255)),
+    "values of 0..1 declared as 0..255": Fault("value range mismatch", data=unit, range=(0, 255)),
     "the paper's beta with T = 100": Fault(
         "the schedule stops before the picture is gone",
         {"schedule": {"name": "linear", "T": 100, "beta_min": 1e-4, "beta_max": 0.02}},
@@ -78,9 +77,9 @@ FAULTS = {
     ),
     "labels shuffled": Fault("the classes are ignored", data=shuffled),
     "eps and the simple loss, stopped early": Fault(
-        "under-trained at high noise", {"head": "eps", "loss": "simple", "images": 3200}
+        "under-trained at high noise", {"prediction": "eps", "loss": "simple", "images": 3200}
     ),
-    "x_0 and its plain loss": Fault("under-trained at low noise", {"head": "x0", "loss": "x0"}),
+    "x_0 and its plain loss": Fault("under-trained at low noise", {"prediction": "x0", "loss": "x0"}),
     "100 pictures, 400 times each": Fault("it repeats its training pictures", {"images": 40_000}, hundred),
 }
 HEALTHY = {"nothing": Fault("")}
@@ -90,9 +89,9 @@ def made(fault: Fault, folder: Path) -> tuple[Path, ab.Dataset]:
     """Train the run and put the fault in."""
     data = ab.prepare("digits")
     if fault.data is not None:
-        images, labels = fault.data(np.asarray(data.images)[:, 0], data.labels)
+        images, labels = fault.data(np.asarray(data.images)[:, 0], data.values["class"])
         np.savez(folder / "data.npz", images=images, labels=labels)
-        data = ab.prepare(folder / "data.npz", value_range=fault.value_range)
+        data = ab.prepare(folder / "data.npz", range=fault.range)
     run = folder / "run"
     settings = {"images": IMAGES, "precision": "bfloat16", "channels_last": False, **fault.settings}
     for _ in ab.train(data, run, preset="digits", **settings):
@@ -118,7 +117,7 @@ def main() -> int:
         try:
             run, data = made(fault, folder)
             trained = time.perf_counter()
-            found = diagnose(run, data).findings
+            found = ab.diagnose(run, data).findings
         finally:
             shutil.rmtree(folder)
         first = found[0].cause if found else ""

@@ -10,17 +10,16 @@ seed, and by more than its spread over seeds.
 from __future__ import annotations
 
 import argparse
-import copy
 from pathlib import Path
 
 import numpy as np
 
-from alphabar import load, make_plan, prepare, sample
-from alphabar.evaluation import frechet_distance, kid, sliced_wasserstein
-from alphabar.evaluation.features import pixels, untrained
-from alphabar.evaluation.levels import spread
-from alphabar.files import load_tensors
-from alphabar.training.watch import EVALUATIONS, PICTURES, REFERENCE
+from alphabar import load, prepare, sample
+from alphabar.data import spread
+from alphabar.evaluation.features import open_features
+from alphabar.evaluation.scores import frechet_distance, kid, sliced_wasserstein
+from alphabar.runs import RunFolder
+from alphabar.runs.monitor import EVALUATIONS, REFERENCE, SAMPLES
 
 SCORES = {"Fréchet": frechet_distance, "KID": lambda a, b: kid(a, b).value, "sliced W.": sliced_wasserstein}
 
@@ -34,7 +33,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
     data = prepare(args.data)
-    ways = {"pixels": pixels(data.spec), "untrained": untrained(data)}
+    ways = {name: open_features(name, data) for name in ("pixels", "untrained")}
     reference = np.asarray(data.images[spread(data.training, REFERENCE)])
     real = {name: features(reference) for name, features in ways.items()}
 
@@ -48,18 +47,14 @@ def main() -> None:
 
     print(f"{'':<44}" + "".join(f"{f'{name}, {score}':>22}" for name in ways for score in SCORES))
     fresh = np.random.default_rng(0).permutation(data.held_out)
-    for i in range(min(3, len(fresh) // PICTURES)):
-        tell("held-out pictures", np.asarray(data.images[fresh[PICTURES * i : PICTURES * (i + 1)]]))
+    for i in range(min(3, len(fresh) // SAMPLES)):
+        tell("held-out pictures", np.asarray(data.images[fresh[SAMPLES * i : SAMPLES * (i + 1)]]))
     for run in args.runs:
-        model = load(run)
-        for path in sorted((run / "checkpoints").glob("step-*.safetensors")):
-            tensors, facts, _ = load_tensors(path)
-            average = copy.deepcopy(model)
-            average.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("ema.")})
-            plan = make_plan(average.schedule, steps=EVALUATIONS)
+        for path in RunFolder(run).checkpoints():
+            average = load(path)
             for seed in args.seeds:
-                drawn = sample(average, PICTURES, seed=seed, plan=plan)
-                tell(f"{run.name}, {facts['images']:,} images, seed {seed}", drawn.images)
+                drawn = sample(average, SAMPLES, seed=seed, evaluations=EVALUATIONS)
+                tell(f"{run.name}, {average.about['images']:,} images, seed {seed}", drawn.images)
 
 
 if __name__ == "__main__":

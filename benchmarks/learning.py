@@ -1,4 +1,4 @@
-"""Time to a score: digits learnt from MNIST by Alphabar and by other libraries, from a cold start.
+"""Time to a score: digits learned from MNIST by Alphabar and by other libraries, from a cold start.
 
     python benchmarks/learning.py --mnist mnist.npz
     python benchmarks/learning.py --mnist mnist.npz --minutes 1 2 5 --seeds 0 1 2 --peers 5 25
@@ -66,7 +66,7 @@ def own(mnist: Path, minutes: float, seed: int, score: Score, n: int) -> dict[st
         "minutes": minutes,
         "seconds": elapsed,
         "images": model.about["images"],
-        **score.of(samples.images, samples.labels),
+        **score.of(samples.images, samples.told["class"]),
     }
 
 

@@ -1,7 +1,7 @@
 """The rate that a network's own convolutions and products allow: each of its shapes timed alone.
 
-A limit for training or sampling it on this machine, whatever is around them costs: normalisation,
-activations, additions, copies, the optimiser.
+A limit for training or sampling it on this machine, whatever is around them costs: normalization,
+activations, additions, copies, the optimizer.
 """
 
 from __future__ import annotations

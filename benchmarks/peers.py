@@ -299,7 +299,7 @@ class Digits:
         if self.library == "lucidrains":
             with autocast():
                 parts = [self.ema.ema_model.sample(batch_size=len(p)).float() for p in label.split(at_once)]
-            return _grey(torch.cat(parts)), None
+            return _gray(torch.cat(parts)), None
         net = copy.deepcopy(self.net).eval()
         self.ema.copy_to(net.parameters())
         self.scheduler.set_timesteps(50)
@@ -311,8 +311,8 @@ class Digits:
                     out = net(x, t, class_labels=classes).sample
                 x = self.scheduler.step(out.float(), t, x, eta=1.0).prev_sample
             parts.append(x / 2 + 0.5)
-        return _grey(torch.cat(parts)), label.cpu().numpy()
+        return _gray(torch.cat(parts)), label.cpu().numpy()
 
 
-def _grey(x: Tensor) -> np.ndarray:
+def _gray(x: Tensor) -> np.ndarray:
     return (x.clamp(0, 1) * 255).round().byte().cpu().numpy()

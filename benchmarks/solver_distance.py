@@ -4,7 +4,7 @@
 
 From -n starts, the root of the mean square distance in model space between where a deterministic
 plan and where DPM-Solver++ 2 with 100 evaluations end: no score, but it needs no judge, so it can
-be had for any model. A plan that was fitted without noise (alphabar tune --deterministic) is measured too.
+be had for any model. Plans that were fitted without noise (alphabar fit-sampler --deterministic) are too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import argparse
 import warnings
 
 import alphabar as ab
+from alphabar.samplers import make_plan
+from alphabar.sampling.fit import long_runs
 from alphabar.sampling.guidance import Guidance
-from alphabar.sampling.tune import long_runs
 
 SOLVERS = {"DDIM": "ddim", "Heun": "heun", "DPM-Solver++ 2": "dpmpp", "DEIS 3": "deis", "iPNDM 4": "ipndm"}
 SOLVERS |= {"UniPC 2": "unipc"}
@@ -30,11 +31,13 @@ def main() -> None:
     model = ab.load(args.run)
     bench = long_runs(model, Guidance(), 0, 10_000, args.n)
     print(f"| | {' | '.join(map(str, args.evaluations))} |\n{'|---' * (len(args.evaluations) + 1)}|")
-    for grid in ("trailing", "log_snr"):
+    for spacing in ("trailing", "log_snr"):
         for name, sampler in SOLVERS.items():
-            plans = [ab.make_plan(model.schedule, sampler, n, grid=grid) for n in args.evaluations]
+            plans = [make_plan(model.schedule, sampler, n, spacing=spacing) for n in args.evaluations]
             print(
-                f"| {name}, {grid} | " + " | ".join(f"{bench.error_of(plan):.3f}" for plan in plans) + " |",
+                f"| {name}, {spacing} | "
+                + " | ".join(f"{bench.error_of(plan):.3f}" for plan in plans)
+                + " |",
                 flush=True,
             )
     for plan in model.plans:

@@ -36,9 +36,9 @@ import torch
 from peers import DEVICE, wait
 
 import alphabar as ab
-from alphabar.data import Dataset, DataSpec
+from alphabar.data import ClassCondition, Dataset, Space
 from alphabar.training import resolve
-from alphabar.training.measure import fastest_execution
+from alphabar.training.autotune import fastest_execution
 from alphabar.training.trainer import Trainer
 
 HERE = Path(__file__).parent
@@ -90,10 +90,12 @@ def dataset(shape: tuple[int, int, int], classes: int = 0) -> Dataset:
     """Random pictures, in memory."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (512, *shape), dtype=np.uint8)
-    labels = rng.integers(0, classes, 512) if classes else None
-    names = tuple(map(str, range(classes)))
-    counts = tuple(np.bincount(labels, minlength=classes).tolist()) if classes else ()
-    return Dataset(images, labels, DataSpec(shape, classes=names, class_counts=counts), holdout=0.0)
+    if not classes:
+        return Dataset(images, Space(shape), holdout=0.0)
+    condition = ClassCondition(names=tuple(map(str, range(classes))))
+    return Dataset(
+        images, Space(shape), {"class": condition}, {"class": rng.integers(0, classes, 512)}, holdout=0.0
+    )
 
 
 def trainer(
@@ -105,7 +107,7 @@ def trainer(
     preset = settings.get("preset")
     rest = {k: v for k, v in settings.items() if k != "preset"}
     rest |= {"batch_size": batch or images, "images": 10**9}
-    config = resolve(data.spec, len(data), preset, rest)
+    config = resolve(data.space, data.conditions, len(data), preset, rest)
     config = config.model_copy(update={"micro_batch": micro})
     chosen = fastest_execution(config, data, str(DEVICE))
     config = config.model_copy(update={k: chosen[k] for k in ("precision", "channels_last")})
@@ -179,8 +181,8 @@ def end_to_end_contenders(name: str) -> list[Contender]:
     ddim, ddpm = peers.pipeline(net, "ddim"), peers.pipeline(net, "ddpm")
     few = SAMPLED // 4
 
-    def draw(steps: int) -> Any:  # in the precision that a trained model of this kind has
-        return ab.sample(model, SAMPLED, steps=steps, precision=model.precision)
+    def draw(evaluations: int) -> Any:  # in the precision that a trained model of this kind has
+        return ab.sample(model, SAMPLED, evaluations=evaluations, precision=model.precision)
 
     return [
         Contender("Alphabar, 8 evaluations", lambda: draw(8), SAMPLED),
@@ -195,7 +197,7 @@ def sampling_contenders(name: str) -> list[Contender]:
     model, (shape, _, _) = model_of(name), NETWORKS[name]
 
     def draw(precision: str) -> Callable[[], Any]:
-        return lambda: ab.sample(model, SAMPLED, sampler="ddim", steps=STEPS, precision=precision)
+        return lambda: ab.sample(model, SAMPLED, sampler="ddim", evaluations=STEPS, precision=precision)
 
     net = peers.diffusers_unet(name, shape[0])
     return [
@@ -238,10 +240,10 @@ def interleaved(contenders: list[Contender], rounds: int, seconds: float) -> lis
 def network_calls(name: str, images: int) -> Counter[limits.Call]:
     """The convolutions and products of one pass of this network."""
     shape, _, _ = NETWORKS[name]
-    net = trainer(name)[0].model.net
-    label = torch.zeros(images, dtype=torch.int64, device=DEVICE) if net.num_classes else None
+    model = trainer(name)[0].model
+    cond = {k: torch.zeros(images, *c.shape, device=DEVICE) for k, c in model.conditions.items()}
     x, c_noise = torch.randn(images, *shape, device=DEVICE), torch.ones(images, device=DEVICE)
-    return limits.record(lambda: net(x, c_noise, label))
+    return limits.record(lambda: model.net(x, c_noise, cond))
 
 
 def with_limit(

@@ -19,13 +19,14 @@ quick: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not thorough"
 
 check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(MAKE) test
+	$(BIN)/python -m pytest -m thorough
 	ALPHABAR_TEST_WAY="bfloat16, channels_last" $(BIN)/python -m pytest -n auto tests/test_training.py tests/test_hidden.py tests/test_resume.py
 	rm -rf dist .venv/wheel && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target .venv/wheel dist/*.whl

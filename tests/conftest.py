@@ -14,21 +14,16 @@ atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 torch.set_num_threads(1)  # small networks: more threads only get in each other's way
 
 
-SLOW = {  # files, and single tests, that `make quick` leaves out
+THOROUGH = {  # files, and single tests, that `make test` leaves out and `make check` runs
+    "test_mutants",
+    "test_a_run_that_begins_with_weights_killed_at_every_boundary",
+    "test_longer_killed_at_boundaries",
+}
+SLOW = {  # what `make quick` leaves out as well
     *("test_any_samples", "test_bad_input", "test_cli", "test_commands", "test_diagnose", "test_edit"),
     *("test_evaluate", "test_evaluation", "test_fit", "test_flags", "test_guidance", "test_inverse"),
-    *(
-        "test_likelihood",
-        "test_mutants",
-        "test_output",
-        "test_report",
-        "test_results",
-        "test_resume",
-        "test_runs",
-        "test_solvers",
-    ),
-    "test_training",
-    "test_every_sampler_has_the_law_of_its_closed_form",
+    *("test_likelihood", "test_output", "test_report", "test_results", "test_resume", "test_runs"),
+    *("test_solvers", "test_training", "test_every_sampler_has_the_law_of_its_closed_form"),
     "test_the_documents_python_runs",
 }
 
@@ -36,7 +31,9 @@ SLOW = {  # files, and single tests, that `make quick` leaves out
 def pytest_collection_modifyitems(items):
     for item in items:
         names = {item.path.stem, getattr(item, "originalname", item.name)}
-        if names & SLOW or item.path.stem.startswith("test_against_"):
+        if names & THOROUGH:
+            item.add_marker(pytest.mark.thorough)
+        if names & (SLOW | THOROUGH) or item.path.stem.startswith("test_against_"):
             item.add_marker(pytest.mark.slow)
 
 

@@ -221,12 +221,30 @@ def test_the_layout_is_chosen_by_its_best_moment_and_within_the_budget(monkeypat
         t[0] += 5.0 if busy else {("float32", False): 0.05, ("float32", True): 0.06}.get(way, 0.1)
 
     monkeypatch.setattr(Trainer, "update", update)
+    monkeypatch.setattr("alphabar.training.autotune.has_bfloat16", lambda device: True)
     config = tiny_config(precision="auto", channels_last=None)
     found = fastest_execution(config, tiny_data(), "cpu", clock=lambda: t[0])
     assert (found["precision"], found["channels_last"]) == ("float32", False)
     calls.clear()
     found = fastest_execution(config, tiny_data(), "cpu", budget_s=6.0, clock=lambda: t[0])
     assert set(calls) == {("float32", False)}
+
+
+def test_what_a_network_can_not_do_is_no_choice(monkeypatch):
+    """Such as one of the user's that joins c_noise, which stays float32, to x in bfloat16."""
+
+    def update(trainer, *_):
+        if trainer.config.precision == "bfloat16" or trainer.config.lr == 1.0:
+            raise RuntimeError("mat1 and mat2 must have the same dtype")
+
+    monkeypatch.setattr(Trainer, "update", update)
+    monkeypatch.setattr("alphabar.training.autotune.has_bfloat16", lambda device: True)
+    config = tiny_config(precision="auto", channels_last=None)
+    ticks = iter(range(10**6))
+    found = fastest_execution(config, tiny_data(), "cpu", clock=lambda: next(ticks) / 10)
+    assert found["precision"] == "float32"
+    with pytest.raises(RuntimeError, match="same dtype"):
+        fastest_execution(config.model_copy(update={"lr": 1.0}), tiny_data(), "cpu")
 
 
 def test_a_run_without_minutes_is_not_planned_by_the_clock():

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..data.dataset import Dataset
+from ..model.devices import has_bfloat16
 from .config import TrainConfig
 from .trainer import LAYOUTS, Trainer
 
@@ -33,15 +35,18 @@ def fastest_execution(
     """The precision and memory layout (of those left open) that trains the most images a second.
 
     Each is timed on some updates of a small batch of this very network, not compiled: in turns, and by its
-    fastest update, so that a busy moment of the machine decides nothing. What the network can't do is no
-    choice. The choice is recorded in the run, so that resuming repeats it.
+    fastest update, so that a busy moment of the machine decides nothing. What the network or the device can't
+    do is no choice: bfloat16 in software takes a hundred times as long. The choice is recorded in the run, so
+    that resuming repeats it.
 
     Args:
         config, data, device, net: of the run.
         budget_s: seconds after which only those are compared that have been timed, the first at least.
         clock: seconds now.
     """
-    precisions = ["float32", "bfloat16"] if config.precision == "auto" else [config.precision]
+    precisions = [config.precision]
+    if config.precision == "auto":
+        precisions = ["float32", "bfloat16"] if has_bfloat16(torch.device(device)) else ["float32"]
     layouts = [False, True] if config.channels_last is None else [config.channels_last]
     if config.channels_last is None and len(data.space.shape) + 1 not in LAYOUTS:
         layouts = [False]

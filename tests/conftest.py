@@ -24,7 +24,7 @@ SLOW = {  # what `make quick` leaves out as well
     *("test_evaluate", "test_evaluation", "test_fit", "test_flags", "test_guidance", "test_inverse"),
     *("test_likelihood", "test_output", "test_report", "test_results", "test_resume", "test_runs"),
     *("test_solvers", "test_training", "test_every_sampler_has_the_law_of_its_closed_form"),
-    "test_the_documents_python_runs",
+    *("test_the_documents_python_runs", "test_sinks", "test_data", "test_memorization", "test_slots"),
 }
 
 

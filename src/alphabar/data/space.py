@@ -149,12 +149,13 @@ def _show_picture(images: np.ndarray, space: Space) -> np.ndarray:
 
 def _show_array(images: np.ndarray, space: Space) -> np.ndarray:
     """The numbers in gray: rows of the last axis one below another, channel by channel; a vector as one."""
-    channels, last = space.channels, space.shape[-1] if len(space.shape) > 1 else 1
+    channels, *sides = space.shape
+    last = sides[-1] if sides else 1
     low, high = space.bounds or (None, None)
     if low is not None and high is not None:
         low, high = (bound.reshape(channels, 1, 1) for bound in (low, high))
     shown = to_bytes(images.reshape(len(images), channels, -1, last), low, high)
-    return shown.reshape(len(images), 1, -1, space.shape[-1])
+    return shown.reshape(len(images), 1, -1, last if sides else channels)
 
 
 def _axes(rank: int) -> str:

@@ -11,7 +11,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from alphabar import rng
 from alphabar.data import Space
@@ -35,35 +34,9 @@ from alphabar.sampling.inverse import measured_of
 from alphabar.theory.gaussian import q_sample
 from alphabar.theory.plans import SAMPLERS, Plan, inversion, make_plan
 from alphabar.theory.schedule import Schedule
-from tiny import NETWORK, tiny_denoiser
+from tiny import NETWORK, Ideal, tiny_denoiser
 
 FREE = Codec(Space((1, 2, 2), "float32", None, None), 0.0, 1.0)  # data space is model space, without bounds
-
-
-class Ideal(Denoiser):
-    """E[x_0 | x_t] for data N(mean, covariance); remembers what it was asked."""
-
-    def __init__(self, schedule, mean, covariance, codec):
-        super().__init__(nn.Identity(), schedule, "x0", codec)
-        self.mean = torch.as_tensor(mean, dtype=torch.float64).reshape(-1)
-        self.covariance = torch.as_tensor(covariance, dtype=torch.float64)
-        self.asked = []
-
-    def gain(self, t):
-        bar = float(self.schedule.alpha_bar_at(t))
-        noise = (1 - bar) * torch.eye(len(self.mean), dtype=torch.float64)
-        return math.sqrt(bar) * self.covariance @ torch.linalg.inv(bar * self.covariance + noise)
-
-    def forward(self, x_t, t, cond=None):
-        self.asked.append((float(t), x_t.detach().clone()))
-        root = math.sqrt(self.schedule.alpha_bar_at(t))
-        x = x_t.flatten(1).double()
-        x_0 = self.mean + (x - root * self.mean) @ self.gain(t).T
-        return x_0.reshape(x_t.shape).to(x_t.dtype)
-
-    @property
-    def times(self):
-        return [t for t, _ in self.asked]
 
 
 LINEAR = Schedule.linear(1000)

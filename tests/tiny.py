@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from alphabar.data import ClassCondition, Dataset, Space
 from alphabar.model import Denoiser, fit_codec
@@ -74,3 +76,29 @@ def tiny_denoiser(prediction="eps", seed=0, dropout=0.0, classes=True, **network
             parameter.add_(0.05 * torch.randn_like(parameter))
     denoiser = Denoiser(net, Schedule.linear(100), prediction, fit_codec(data.space), conditions)
     return denoiser.eval().requires_grad_(False)
+
+
+class Ideal(Denoiser):
+    """E[x_0 | x_t] for data N(mean, covariance); remembers what it was asked."""
+
+    def __init__(self, schedule, mean, covariance, codec):
+        super().__init__(nn.Identity(), schedule, "x0", codec)
+        self.mean = torch.as_tensor(mean, dtype=torch.float64).reshape(-1)
+        self.covariance = torch.as_tensor(covariance, dtype=torch.float64)
+        self.asked = []
+
+    def gain(self, t):
+        bar = float(self.schedule.alpha_bar_at(t))
+        noise = (1 - bar) * torch.eye(len(self.mean), dtype=torch.float64)
+        return math.sqrt(bar) * self.covariance @ torch.linalg.inv(bar * self.covariance + noise)
+
+    def forward(self, x_t, t, cond=None):
+        self.asked.append((float(t), x_t.detach().clone()))
+        root = math.sqrt(self.schedule.alpha_bar_at(t))
+        x = x_t.flatten(1).double()
+        x_0 = self.mean + (x - root * self.mean) @ self.gain(t).T
+        return x_0.reshape(x_t.shape).to(x_t.dtype)
+
+    @property
+    def times(self):
+        return [t for t, _ in self.asked]

@@ -512,7 +512,7 @@ SAMPLING = [
     Mutant(
         21,
         "the clip range is always -1 to 1",
-        "sampling.sampler:_range",
+        "sampling.choices:bounded",
         "clip_x0(*bounds)",
         "clip_x0(-1.0, 1.0)",
         "test_sampling.py::test_the_range_of_other_data_is_not_minus_1_to_1",
@@ -608,7 +608,7 @@ SAMPLING = [
     Mutant(
         31,
         "a sampler that is asked for is ignored where a plan was fitted",
-        "sampling.sampler:choose_plan",
+        "sampling.choices:choose_plan",
         "config.sampler is None",
         "True",
         "test_fit.py::test_and_for_nothing_else",
@@ -616,7 +616,7 @@ SAMPLING = [
     Mutant(
         31,
         "a plan fitted to other guidance is used",
-        "sampling.sampler:choose_plan",
+        "sampling.choices:choose_plan",
         'plan.made_by["guidance"] == wanted',
         "True",
         "test_fit.py::test_and_for_nothing_else",
@@ -657,8 +657,8 @@ SAMPLING = [
         33,
         "clipping comes after the projection, and undoes it",
         "sampling.sampler:SampleStream.__init__",
-        "self.on_x0 += observation.on_x0()",
-        "self.on_x0 = observation.on_x0() + self.on_x0",
+        "[*self.on_x0, *observation.on_x0()]",
+        "[*observation.on_x0(), *self.on_x0]",
         "test_edit.py::test_the_projection_comes_after_clipping",
     ),
     Mutant(

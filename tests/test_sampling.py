@@ -65,7 +65,7 @@ def test_bfloat16_is_near_and_used_where_it_was_trained_in_and_the_device_has_it
     assert {p.dtype for p in denoiser.net.parameters()} == {torch.float32}
     denoiser.about["training"] = {"precision": "bfloat16"}
     for has, used, images in ((True, "bfloat16", near.images), (False, "float32", exact.images)):
-        monkeypatch.setattr("alphabar.sampling.sampler.has_bfloat16", lambda device, has=has: has)
+        monkeypatch.setattr("alphabar.sampling.choices.has_bfloat16", lambda device, has=has: has)
         drawn = sample(denoiser, 16, evaluations=5)
         assert drawn.facts["precision"] == used
         assert np.array_equal(drawn.images, images)

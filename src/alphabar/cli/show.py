@@ -176,7 +176,7 @@ def _made(run: str | None, schedule: dict[str, Any], asked: dict[str, Any], time
     if schedule:
         raise ValueError("a RUN has its own schedule; --schedule and --T are for a plan without one")
     from ..model import load
-    from ..sampling.sampler import choose_plan
+    from ..sampling.choices import choose_plan
     from .sampling import config_of
 
     denoiser = load(run, "cpu")

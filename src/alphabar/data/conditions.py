@@ -56,6 +56,15 @@ class Condition:
         """A value from what a person typed; None for `none`. ValueError says what is known."""
         raise NotImplementedError
 
+    def values(self, given: Any, n: int) -> list[Any]:
+        """n values of what is given: one for all or a list of n; text is read as a person types it."""
+        each = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) and np.ndim(given) > 0
+        if each and len(given) != n:
+            raise ValueError(f"{self.kind} must be one value, or {n} of them, got {len(given)}")
+        values = [self.parse(v) if isinstance(v, str) else v for v in (given if each else [given])]
+        self.encode(list({repr(value): value for value in values}.values()))  # raises for what is no value
+        return values if each else values * n
+
     def title(self, value: Any) -> str:
         """A value as a person says it."""
         return NOT_TOLD if value is None else str(value)

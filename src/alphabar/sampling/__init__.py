@@ -1,5 +1,6 @@
 """Slots on which plans are executed, what acts on x0_hat, and what is made of them: samples, edits, fits."""
 
+from .choices import choose_plan
 from .config import SampleConfig
 from .edit import encode, interpolate, restore, vary
 from .executor import Denoise, Step, clip, p_sample, threshold, trajectory
@@ -7,7 +8,7 @@ from .fit import estimate_x0_mse, fit_sampler, store_plan
 from .guidance import Guidance, guided
 from .inverse import Known, Observation, Operator, Separable, blurred, downscaled, gray
 from .output import SampleWriter, write_samples, write_stream
-from .sampler import SampleStream, choose_plan, sample, stream_samples
+from .sampler import SampleStream, sample, stream_samples
 from .samples import Samples
 from .slots import Job, Slots
 

@@ -14,9 +14,9 @@ from .. import rng
 from ..model import Batched, Cond, Denoiser
 from ..theory.plans import SAMPLERS, SPACINGS, Plan, dpmpp, log_snr, make_plan
 from ..theory.schedule import Schedule
+from .choices import usual_precision
 from .executor import Denoise, OnX0, clip, trajectory
 from .guidance import Guidance, guided
-from .sampler import usual_precision
 from .told import Told, tell
 
 LONG = 100  # evaluations of a long run

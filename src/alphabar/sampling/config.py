@@ -18,8 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from ..errors import check_whole, unknown
-from ..model import Denoiser, load
+from ..errors import check_whole, in_words, unknown
+from ..model import Denoiser
 from ..model.denoiser import PRECISIONS
 from ..rng import check_seed
 from ..theory.plans import DEFAULT_EVALUATIONS, DEFAULT_SAMPLER, SAMPLERS, SPACINGS, Plan, sampler_options
@@ -146,7 +146,7 @@ class SampleConfig(BaseModel):
         try:
             return cls(**given)
         except ValidationError as error:
-            raise ValueError("; ".join(_readable(entry) for entry in error.errors())) from None
+            raise in_words(error.errors(), "setting of sampling", cls.model_fields) from None
 
     @field_validator("evaluations")
     @classmethod
@@ -190,20 +190,6 @@ class SampleConfig(BaseModel):
             raise ValueError("a model to guide by acts only where the guidance scale is not 1")
         return Guidance(self.guidance, self.guidance_interval, self.guidance_rescale, guide)
 
-    def rule_for(self, denoiser: Denoiser) -> Guidance:
-        """The guidance, with the model to guide by loaded to where `denoiser` is."""
-        guide = self.guide
-        if isinstance(guide, str | Path):
-            guide = load(guide, str(denoiser.device))
-        return self.rule(guide)
-
     def asked(self) -> dict[str, Any]:
         """As JSON, what was asked for beyond the defaults."""
         return self.model_dump(mode="json", exclude_defaults=True)
-
-
-def _readable(entry: Any) -> str:
-    """One complaint of pydantic, in the words of this project."""
-    name = ".".join(str(part) for part in entry["loc"])
-    message = entry["msg"].removeprefix("Value error, ")
-    return message if entry["type"] == "value_error" else f"{name}: {message}, got {entry['input']!r}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,10 +13,11 @@ from ..errors import check_whole, unknown
 from ..model import Denoiser
 from ..theory.gaussian import q_sample
 from ..theory.plans import inversion
+from .choices import choose_plan, share_below
 from .config import SampleConfig
 from .executor import clip
 from .inverse import Known, Observation, Operator, in_type, measure, misses
-from .sampler import FEWEST, choose_plan, sample, stream_samples
+from .sampler import sample, stream_samples
 from .samples import Samples
 from .slots import Job, Progress, Slots, steps_of
 from .told import check_may_be_untold, tell
@@ -130,8 +130,7 @@ def _without_noise(denoiser: Denoiser, start: float, config: SampleConfig) -> Sa
     if config.start is not None:
         raise ValueError("interpolation starts at T, or at t: give t instead of start")
     if config.plan is None:
-        T = denoiser.schedule.T
-        evaluations = min(max(math.ceil(WAY_DOWN * start / T), FEWEST), max(1, math.ceil(start)))
+        evaluations = share_below(start, denoiser.schedule.T, WAY_DOWN)
         usual = {"sampler": SAMPLER_DOWN, "spacing": SPACING_DOWN, "evaluations": evaluations}
         asked = {name: value for name in usual if (value := getattr(config, name)) is not None}
         plan = choose_plan(denoiser, SampleConfig.of(config, {**usual, **asked, "start": start}))

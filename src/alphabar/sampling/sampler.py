@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..data.space import Space
-from ..model import Denoiser, has_bfloat16
-from ..theory.plans import DEFAULT_EVALUATIONS, DEFAULT_SAMPLER, Plan, make_plan
+from ..model import Denoiser
+from .choices import choose
 from .config import SampleConfig
-from .executor import OnX0
-from .executor import clip as clip_x0
-from .executor import threshold as threshold_x0
 from .guidance import Guidance, guided
 from .inverse import Observation
 from .origin import Origin
 from .samples import Samples
 from .slots import SIZE, Job, Progress, Slots, steps_of
 from .told import check_guidance_leads, part, tell
-
-FEWEST = 10  # evaluations by default, however near to the clean sample the start is
 
 
 def sample(
@@ -109,19 +103,12 @@ class SampleStream:
     ) -> None:
         self.denoiser, self.config, self.indices, self.origin = denoiser, config, indices, origin
         self.progress = progress
-        guidance = config.rule_for(denoiser)
-        precision = config.precision or usual_precision(denoiser)
-        self.denoise = guided(denoiser.in_precision(precision), guidance)
-        self.plan = choose_plan(denoiser, config, guidance)
-        self.plan.check_fits(denoiser.schedule)
-        if self.plan.times[-1] != 0:
-            raise ValueError(
-                f"a plan to sample with ends at 0, the clean sample, got {self.plan.times[-1]:g}"
-            )
+        chosen = choose(denoiser, config)
+        guidance, self.plan, self.on_x0 = chosen.guidance, chosen.plan, chosen.on_x0
+        self.denoise = guided(denoiser.in_precision(chosen.precision), guidance)
         origin.check(denoiser, self.plan, len(indices))
-        self.on_x0, range_facts = _range(denoiser, config)
         if observation is not None:
-            self.on_x0 += observation.on_x0()
+            self.on_x0 = [*self.on_x0, *observation.on_x0()]
             self.denoise = observation.within(self.denoise, denoiser.schedule)
         silent = (origin.given or observation is not None) and guidance.scale == 1
         self.told = tell(denoiser, indices, config.seed, config.cond, silent)
@@ -129,8 +116,7 @@ class SampleStream:
         self.rows = _kept_rows(self.plan.num_evaluations, frames)
         self.where = np.arange(len(indices))
         self.facts = self._facts(guidance) | {
-            **range_facts,
-            "precision": precision,
+            **chosen.facts,
             "observation": observation.facts() if observation else None,
         }
 
@@ -219,56 +205,6 @@ class SampleStream:
         """All of them, in the order asked."""
         x_0, kept = self.collected_states()
         return self.samples(list(range(len(self.indices))), self.denoiser.codec.decode(x_0), kept)
-
-
-def usual_precision(denoiser: Denoiser) -> str:
-    """What the model was trained in, if that is "bfloat16" and this device computes in it; or "float32".
-
-    A model's errors are larger than bfloat16's roundings (docs/log.md), which a network that was
-    trained with them has seen; it takes half the time where the hardware has it, and longer elsewhere.
-    """
-    trained = denoiser.about.get("training", {}).get("precision")
-    return "bfloat16" if trained == "bfloat16" and has_bfloat16(denoiser.device) else "float32"
-
-
-def choose_plan(denoiser: Denoiser, config: SampleConfig, guidance: Guidance | None = None) -> Plan:
-    """The plan of `sample`: the given one, or the model's own fitted one if only `evaluations` are asked for,
-    or `make_plan`'s, with as many evaluations as the default leaves below `start`, and at least 10.
-    """
-    if config.plan is not None:
-        return config.plan
-    T, start, evaluations = denoiser.schedule.T, config.start, config.evaluations
-    alone = config.sampler is None and config.spacing is None and not config.options and start in (None, T)
-    if alone and evaluations is not None:
-        wanted = (guidance or config.rule_for(denoiser)).facts()
-        for plan in denoiser.plans:
-            if plan.num_evaluations == evaluations and plan.made_by["guidance"] == wanted:
-                return plan
-    options = dict(config.options)
-    if config.sampler == "ddpm" and options.get("variance") == "optimal" and "x0_mse" not in options:
-        if denoiser.x0_mse is None:
-            raise ValueError(
-                "the optimal variance is estimated from the model once: alphabar fit-sampler RUN --variance"
-            )
-        options["x0_mse"] = denoiser.x0_mse
-    if evaluations is None:
-        top = T if start is None else start
-        evaluations = min(max(math.ceil(DEFAULT_EVALUATIONS * top / T), FEWEST), max(1, math.ceil(top)))
-    sampler = config.sampler or DEFAULT_SAMPLER
-    return make_plan(denoiser.schedule, sampler, evaluations, start, config.spacing, **options)
-
-
-def _range(denoiser: Denoiser, config: SampleConfig) -> tuple[list[OnX0], dict[str, Any]]:
-    """What keeps x0_hat within the data's range, and the record of it."""
-    bounds, share = denoiser.codec.bounds, config.threshold
-    if bounds is None and (config.clip or share is not None):
-        raise ValueError("this model's data has no bounds to clip to; give clip=False and no threshold")
-    facts = {"clip": None, "threshold": share}
-    if bounds is None or config.clip is False:
-        return [], facts
-    if share is not None:
-        return [threshold_x0(*bounds, share)], facts
-    return [clip_x0(*bounds)], {**facts, "clip": [np.ravel(b).tolist() if np.ndim(b) else b for b in bounds]}
 
 
 def _numbers(n: int | None, indices: Iterable[int] | None) -> np.ndarray:

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..data.space import Space
+from .sheets import html_of, png_of
 from .told import Told
+
+IN_NOTEBOOK = 64  # samples on a sheet
 
 
 @dataclass
@@ -36,14 +39,17 @@ class Samples:
     def __len__(self) -> int:
         return len(self.images)
 
+    def _shown(self) -> np.ndarray:
+        return self.space.shown(self.images[:IN_NOTEBOOK])
+
     def _repr_png_(self) -> bytes:
         """A sheet of them, for notebooks."""
-        from .sheets import png_of
-
-        return png_of(self)
+        return png_of(self._shown())
 
     def _repr_html_(self) -> str:
         """The same with a line of facts, for notebooks."""
-        from .sheets import html_of
-
-        return html_of(self)
+        n = len(self)
+        what = (
+            f"{n} sample{'s' * (n != 1)}, seed {self.facts['seed']}, {self.facts['evaluations']} evaluations"
+        )
+        return html_of(self._shown(), what + f"; the first {IN_NOTEBOOK} are shown" * (n > IN_NOTEBOOK))

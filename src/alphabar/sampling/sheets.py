@@ -9,11 +9,9 @@ import io
 import numpy as np
 
 from ..images import enlarged, picture, tiled
-from .samples import Samples
 
 STRIP_COLUMNS = 11
 STRIP_ROWS = 8
-IN_NOTEBOOK = 64
 
 
 def sheet(images: np.ndarray, least: int = 512) -> np.ndarray:
@@ -29,18 +27,14 @@ def strip(frames: np.ndarray, least: int = 1000) -> np.ndarray:
     return enlarged(tiled(rows, columns=len(columns)), least)
 
 
-def png_of(samples: Samples) -> bytes:
-    """A sheet of the first samples, as the bytes of a PNG."""
+def png_of(images: np.ndarray) -> bytes:
+    """A sheet of (N, C, H, W) uint8, as the bytes of a PNG."""
     buffer = io.BytesIO()
-    picture(sheet(samples.space.shown(samples.images[:IN_NOTEBOOK]))).save(buffer, "PNG")
+    picture(sheet(images)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def html_of(samples: Samples) -> str:
-    """The sheet with a line of facts."""
-    image = base64.b64encode(png_of(samples)).decode()
-    facts, n = samples.facts, len(samples.images)
-    what = f"{n} sample{'s' * (n != 1)}, seed {facts['seed']}, {facts['evaluations']} evaluations"
-    what += f"; the first {IN_NOTEBOOK} are shown" * (n > IN_NOTEBOOK)
-    shown = f'<img src="data:image/png;base64,{image}">'
-    return f"<figure>{shown}<figcaption>{html.escape(what)}</figcaption></figure>"
+def html_of(images: np.ndarray, caption: str) -> str:
+    """The sheet with a caption, as HTML."""
+    shown = f'<img src="data:image/png;base64,{base64.b64encode(png_of(images)).decode()}">'
+    return f"<figure>{shown}<figcaption>{html.escape(caption)}</figcaption></figure>"

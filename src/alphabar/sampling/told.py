@@ -39,30 +39,13 @@ def tell(
     told: Told = {}
     for k, (name, condition) in enumerate(denoiser.conditions.items()):
         if name in given:
-            told[name] = _values(name, condition, given[name], len(indices))
+            told[name] = condition.values(given[name], len(indices))
         elif silent and condition.dropout > 0:
             told[name] = [None] * len(indices)
         else:
             told[name] = condition.draw(rng.uniform(seed, "condition", indices, k)).tolist()
         check_may_be_untold(name, condition, told[name])
     return told
-
-
-def _values(name: str, condition: Condition, given: Any, n: int) -> list[Any]:
-    """One value for each of n samples."""
-    if isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) and np.ndim(given):
-        if len(given) != n:
-            raise ValueError(f"{name} must be one value, or {n} of them, got {len(given)}")
-        values = [_value(condition, value) for value in given]
-    else:
-        values = [_value(condition, given)] * n
-    condition.encode(list({repr(value): value for value in values}.values()))  # raises for what is no value
-    return values
-
-
-def _value(condition: Condition, given: Any) -> Any:
-    """Text as a person types it (a class by its name) as a value; a value (the class's number) as it is."""
-    return condition.parse(given) if isinstance(given, str) else given
 
 
 def check_may_be_untold(name: str, condition: Condition, values: Sequence[Any]) -> None:

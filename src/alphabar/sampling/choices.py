@@ -1,0 +1,107 @@
+"""What the settings of sampling come to for one model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..model import Denoiser, has_bfloat16, load
+from ..theory.plans import DEFAULT_EVALUATIONS, DEFAULT_SAMPLER, Plan, make_plan
+from .config import SampleConfig
+from .executor import OnX0
+from .executor import clip as clip_x0
+from .executor import threshold as threshold_x0
+from .guidance import Guidance
+
+FEWEST = 10  # evaluations by default, however near to the clean sample the start is
+
+
+@dataclass(frozen=True)
+class Choices:
+    """`facts` are those of the range and the precision, as JSON."""
+
+    guidance: Guidance
+    precision: str
+    plan: Plan
+    on_x0: list[OnX0]
+    facts: dict[str, Any]
+
+
+def choose(denoiser: Denoiser, config: SampleConfig) -> Choices:
+    """All of it; ValueError for what doesn't fit the model."""
+    guidance = rule_of(denoiser, config)
+    precision = config.precision or usual_precision(denoiser)
+    plan = choose_plan(denoiser, config, guidance)
+    plan.check_fits(denoiser.schedule)
+    if plan.times[-1] != 0:
+        raise ValueError(f"a plan to sample with ends at 0, the clean sample, got {plan.times[-1]:g}")
+    on_x0, facts = bounded(denoiser, config)
+    return Choices(guidance, precision, plan, on_x0, {**facts, "precision": precision})
+
+
+def rule_of(denoiser: Denoiser, config: SampleConfig) -> Guidance:
+    """The guidance, with the model to guide by loaded to where `denoiser` is."""
+    guide = config.guide
+    if isinstance(guide, str | Path):
+        guide = load(guide, str(denoiser.device))
+    return config.rule(guide)
+
+
+def usual_precision(denoiser: Denoiser) -> str:
+    """What the model was trained in, if that is "bfloat16" and this device computes in it; or "float32".
+
+    A model's errors are larger than bfloat16's roundings (docs/log.md), which a network that was
+    trained with them has seen; it takes half the time where the hardware has it, and longer elsewhere.
+    """
+    trained = denoiser.about.get("training", {}).get("precision")
+    return "bfloat16" if trained == "bfloat16" and has_bfloat16(denoiser.device) else "float32"
+
+
+def choose_plan(denoiser: Denoiser, config: SampleConfig, guidance: Guidance | None = None) -> Plan:
+    """The plan of `sample`: the given one, or the model's own fitted one if only `evaluations` are asked for,
+    or `make_plan`'s, with as many evaluations as the default leaves below `start`, and at least 10.
+    """
+    if config.plan is not None:
+        return config.plan
+    T, start, evaluations = denoiser.schedule.T, config.start, config.evaluations
+    alone = config.sampler is None and config.spacing is None and not config.options and start in (None, T)
+    if alone and evaluations is not None:
+        wanted = (guidance or rule_of(denoiser, config)).facts()
+        for plan in denoiser.plans:
+            if plan.num_evaluations == evaluations and plan.made_by["guidance"] == wanted:
+                return plan
+    options = dict(config.options)
+    if config.sampler == "ddpm" and options.get("variance") == "optimal" and "x0_mse" not in options:
+        if denoiser.x0_mse is None:
+            raise ValueError(
+                "the optimal variance is estimated from the model once: alphabar fit-sampler RUN --variance"
+            )
+        options["x0_mse"] = denoiser.x0_mse
+    if evaluations is None:
+        evaluations = share_below(T if start is None else start, T, DEFAULT_EVALUATIONS)
+    sampler = config.sampler or DEFAULT_SAMPLER
+    return make_plan(denoiser.schedule, sampler, evaluations, start, config.spacing, **options)
+
+
+def share_below(start: float, T: int, evaluations: int) -> int:
+    """As many evaluations as a plan of `evaluations` from T has below `start`; at least 10, and no more than
+    one a step.
+    """
+    return min(max(math.ceil(evaluations * start / T), FEWEST), max(1, math.ceil(start)))
+
+
+def bounded(denoiser: Denoiser, config: SampleConfig) -> tuple[list[OnX0], dict[str, Any]]:
+    """What keeps x0_hat within the data's range, and the record of it."""
+    bounds, share = denoiser.codec.bounds, config.threshold
+    if bounds is None and (config.clip or share is not None):
+        raise ValueError("this model's data has no bounds to clip to; give clip=False and no threshold")
+    facts = {"clip": None, "threshold": share}
+    if bounds is None or config.clip is False:
+        return [], facts
+    if share is not None:
+        return [threshold_x0(*bounds, share)], facts
+    return [clip_x0(*bounds)], {**facts, "clip": [np.ravel(b).tolist() if np.ndim(b) else b for b in bounds]}

@@ -19,8 +19,7 @@ def explain(run: Run, as_json: bool) -> None:
     """Print what a run costs here, and then its settings."""
     from ..training.autotune import seconds_per_update
     from .console import document, show, table
-    from .progress import time_left
-    from .train import execution
+    from .progress import execution, time_left
 
     config, trainer = run.config, run.trainer
     update_s = seconds_per_update(trainer, MEASURED_S)

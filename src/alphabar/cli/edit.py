@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -13,24 +13,8 @@ from .app import Group
 from .flags import Flag, takes
 from .read import read_noisy, read_sample
 from .restore import colorize, deblur, inpaint, upscale
-from .sample import report_written
-from .sampling import (
-    FRAMES,
-    UNTOLD,
-    check_folder,
-    config_of,
-    load_model,
-    sample_flags,
-    say_if_drawn,
-    with_defaults,
-)
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ..data.space import Space
-    from ..sampling.samples import Samples
-
+from .sampling import FRAMES, UNTOLD, config_of, load_model, sample_flags, with_defaults
+from .written import asked_folder, report_written, say_if_drawn, write
 
 T_HELP = "Noise level to start from, 1 to T; higher changes more. Try 0.6 T."
 
@@ -68,7 +52,7 @@ def vary(
 
     if number < 1:
         raise ValueError(f"-n must be at least 1, got {number}")
-    _check_free(out)
+    folder = asked_folder(out)
     config = config_of(how)
     denoiser = load_model(run, how)
     space = denoiser.space
@@ -82,11 +66,9 @@ def vary(
         )
     elapsed_s = time.perf_counter() - begin
     say_if_drawn(samples, how, " variation")
-    folder = write(out, "varied", samples, model_file=run, pictures=pictures, t=t)
-    if not noisy:
-        show_sheet(folder / "input.png", given, space)
+    sheets = {"noisy.png": denoiser.codec.decode(x_t)} | ({} if noisy else {"input.png": given})
+    folder = write(folder, "varied", samples, sheets, model_file=run, pictures=pictures, t=t)
     np.save(folder / "noisy.npy", x_t[0] if len(x_t) == 1 else x_t)
-    show_sheet(folder / "noisy.png", denoiser.codec.decode(x_t), space)
     report_written(folder, samples, json, elapsed_s)
 
 
@@ -120,7 +102,7 @@ def interpolate(
     from ..sampling.edit import interpolate as between
     from .console import bar
 
-    _check_free(out)
+    folder = asked_folder(out)
     config = config_of(how)
     denoiser = load_model(run, how)
     if t is not None and not 1 <= t <= denoiser.schedule.T:
@@ -130,40 +112,9 @@ def interpolate(
     with bar("sampling") as progress:
         samples = between(denoiser, x_a, x_b, number, config, method=by, t=t, progress=progress)
     elapsed_s = time.perf_counter() - begin
-    folder = write(out, "interpolated", samples, model_file=run, pictures=[a, b], by=by)
-    row = np.concatenate([x_a[None], samples.images, x_b[None]])
-    show_sheet(folder / "row.png", row, denoiser.space, number + 2)
+    row = {"row.png": np.concatenate([x_a[None], samples.images, x_b[None]])}
+    folder = write(folder, "interpolated", samples, row, number + 2, model_file=run, pictures=[a, b], by=by)
     report_written(folder, samples, json, elapsed_s)
-
-
-def _check_free(out: str | None) -> None:
-    """ValueError, before anything takes long, for a folder that can't be written."""
-    from ..sampling.output import new_folder
-
-    if out is not None:
-        new_folder(check_folder(out))
-
-
-def write(out: str | None, stem: str, samples: Samples, **facts: Any) -> Path:
-    """Write samples with their facts into a new folder, or the next free one; return it."""
-    from ..sampling.output import folder_for, new_folder, write_samples
-
-    folder = folder_for(stem, samples, **facts) if out is None else new_folder(check_folder(out))
-    write_samples(folder, samples, **facts)
-    return folder
-
-
-def show_sheet(path: Path, images: np.ndarray, space: Space, columns: int | None = None) -> None:
-    """(n, *shape) in data space as one sheet; also of other shapes, such as what is known of a sample."""
-    from ..data.space import Space
-    from ..images import enlarged, save_picture, tiled
-
-    if images.shape[1:] != space.shape:
-        low: Any = None if space.low is None else min(space.low)
-        high: Any = None if space.high is None else max(space.high)
-        space = Space(images.shape[1:], space.dtype, low, high)
-    sheet = tiled(space.shown(images), columns or min(len(images), 8))
-    save_picture(path, enlarged(sheet, 256 if len(images) == 1 else 512))
 
 
 edit = Group(

@@ -7,9 +7,12 @@ import signal
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .console import errors, say
+
+if TYPE_CHECKING:
+    from ..runs.run import Run
 
 FIRST_LINE_S = 15.0
 LATER = 0.15  # each line comes this share of the time since the start later, so that long runs say less
@@ -82,6 +85,13 @@ def time_left(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def execution(run: Run) -> str:
+    """How the network runs."""
+    layout = "channels_last" if run.config.channels_last else "contiguous"
+    compiled = f", compiled ({run.config.compile})" if run.config.compile else ""
+    return f"{run.config.precision}, {layout}{compiled}, {run.trainer.device}"
 
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")

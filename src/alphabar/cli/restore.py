@@ -11,10 +11,11 @@ import typer
 from . import options
 from .flags import Flag, glossed, takes
 from .read import read_mask, read_observation, read_sample
-from .sample import report_written
-from .sampling import UNTOLD, config_of, load_model, sample_flags, say_if_drawn, with_defaults
+from .sampling import UNTOLD, config_of, load_model, sample_flags, with_defaults
+from .written import asked_folder, report_written, say_if_drawn, write
 
 if TYPE_CHECKING:
+    from ..data.space import Space
     from ..model import Denoiser
     from ..sampling.inverse import Operator
 
@@ -152,9 +153,8 @@ def _restore(
     """Draw pictures that agree with y, and write them with y and, if there is one, the whole picture."""
     from ..sampling.edit import restore
     from .console import bar, show
-    from .edit import _check_free, show_sheet, write
 
-    _check_free(asked.get("out"))
+    folder = asked_folder(asked.get("out"))
     space, number = denoiser.space, asked.get("number", 8)
     method, strength = asked.get("method", "projection"), asked.get("strength", 1.0)
     begin = time.perf_counter()
@@ -164,10 +164,9 @@ def _restore(
         )
     elapsed_s = time.perf_counter() - begin
     say_if_drawn(samples, how, "")
-    folder = write(asked.get("out"), stem, samples, **facts, observation_error=errors.tolist())
-    show_sheet(folder / "observed.png", _shown(operator, y, denoiser)[None], space)
-    if whole is not None:
-        show_sheet(folder / "whole.png", whole[None], space)
+    sheets = {"observed.png": _shown(operator, y, space)[None]}
+    sheets |= {} if whole is None else {"whole.png": whole[None]}
+    folder = write(folder, stem, samples, sheets, **facts, observation_error=errors.tolist())
     report_written(folder, samples, bool(asked.get("json")), elapsed_s, observation_error=errors)
     if not asked.get("json"):
         worst = f", at most {np.max(errors):.3g}" if number > 1 else ""
@@ -175,11 +174,11 @@ def _restore(
         show(f"observation error ({operator.name}): {np.mean(errors):.3g}{worst}{span}")
 
 
-def _shown(operator: Operator, y: np.ndarray, denoiser: Denoiser) -> np.ndarray:
+def _shown(operator: Operator, y: np.ndarray, space: Space) -> np.ndarray:
     """What is known, as a picture: what is unknown of it is black."""
     from ..sampling.inverse import Known
 
     if not isinstance(operator, Known):
         return y
-    bounds = denoiser.space.bounds
+    bounds = space.bounds
     return np.where(operator.known.numpy(), y, y.min() if bounds is None else bounds[0]).astype(y.dtype)

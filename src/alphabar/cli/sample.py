@@ -9,7 +9,8 @@ import typer
 
 from . import options
 from .flags import takes
-from .sampling import FRAMES, check_folder, config_of, load_model, sample_flags
+from .sampling import FRAMES, config_of, load_model, sample_flags
+from .written import asked_folder, report_written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,13 +35,13 @@ def sample(
 
     Samples are written as they are drawn; if it is interrupted, the same command draws the rest.
     """
-    from ..sampling.output import folder_for, new_folder
+    from ..sampling.output import folder_for
     from ..sampling.sampler import stream_samples
     from .console import bar
 
     if number < 1 or first < 0:
         raise ValueError(f"-n must be at least 1 and --first at least 0, got {number} and {first}")
-    folder = None if out is None else new_folder(check_folder(out))
+    folder = asked_folder(out)
     config = config_of(how)
     denoiser = load_model(run, how)
     begin = time.perf_counter()
@@ -71,19 +72,3 @@ def _write(folder: Path, stream: SampleStream, run: str) -> int:
             raise
         writer.finish()
     return len(missing)
-
-
-def report_written(folder: Path, samples: Any, json: bool, elapsed_s: float, **more: Any) -> None:
-    """Say what was drawn and where it is."""
-    from .console import document, show
-
-    n, evaluations = len(samples.indices), samples.facts["evaluations"]
-    if json:
-        document({"folder": folder, "samples": n, "evaluations": evaluations, "elapsed_s": elapsed_s, **more})
-        return
-    plan = samples.facts["plan"].get("made_by", samples.facts["plan"])
-    name = plan.get("sampler", "a given plan")
-    show(
-        f"{n} sample{'s' * (n > 1)} in {evaluations} evaluation{'s' * (evaluations > 1)} ({name}), "
-        f"{elapsed_s:.1f} s; look at {folder / 'grid.png'}"
-    )

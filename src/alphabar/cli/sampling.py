@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .flags import Flag, flags_of, flags_of_rows, listed
@@ -13,7 +12,6 @@ from .settings import in_flags
 if TYPE_CHECKING:
     from ..model import Denoiser
     from ..sampling.config import SampleConfig
-    from ..sampling.sampler import Samples
 
 OWN = "Sampler"
 PLANNED = ("evaluations", "sampler", "spacing", "start")
@@ -115,25 +113,3 @@ def told_of(how: Mapping[str, Any]) -> dict[str, str]:
             raise ValueError(f"{name} is told twice, {words[name]!r} and {value!r}: tell it once")
         words[name] = value
     return words
-
-
-def say_if_drawn(samples: Samples, how: Mapping[str, Any], each: str) -> None:
-    """Say so where something was told at random because nothing was given."""
-    from .console import say
-
-    given = told_of(how)
-    for name, values in samples.told.items():
-        if name not in given and values is not None and any(value is not None for value in values):
-            flag = "--class" if name == "class" else f"--cond {name}=…"
-            say(f"no {flag} was given: the {name} of each{each} is drawn at random")
-
-
-def check_folder(out: str) -> str:
-    """ValueError for a name of a file where a folder is written."""
-    if Path(out).suffix.lower() in (".png", ".jpg", ".jpeg", ".gif", ".npy", ".json"):
-        stem = Path(out).with_suffix("")
-        raise ValueError(
-            f"--out is a folder for all that is written (pictures, grid.png, samples.npy, …), got {out}: "
-            f"give --out {stem}, and look at {stem / 'grid.png'}"
-        )
-    return out

@@ -11,7 +11,7 @@ import typer
 
 from . import options
 from .flags import Flag, described, flags_of, glossed, takes
-from .progress import Progress, Stop, Stopped, stop_signals
+from .progress import Progress, Stop, Stopped, execution, stop_signals
 from .settings import in_flags, merged, parse_sets
 
 if TYPE_CHECKING:
@@ -259,13 +259,6 @@ def _announce(run: Run, say: Any) -> None:
     )
     if run.total and run.total < FEW_IMAGES:
         say(f"{run.total:,} images are few: expect rough shapes at best. Small pictures take 60,000 and more")
-
-
-def execution(run: Run) -> str:
-    """How the network runs."""
-    layout = "channels_last" if run.config.channels_last else "contiguous"
-    compiled = f", compiled ({run.config.compile})" if run.config.compile else ""
-    return f"{run.config.precision}, {layout}{compiled}, {run.trainer.device}"
 
 
 def _draw_curves(run: Run) -> None:

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, get_origin
+from typing import Any, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ..errors import unknown
-from .flags import Flag, flags_of
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def settings(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """A validated model; ValueError in a user's words: which option, what is accepted, what was received."""
-    try:
-        return model(**values)
-    except ValidationError as error:
-        raise ValueError(readable(error, model)) from None
+from .flags import Flag
 
 
 def in_flags(error: ValueError, flags: Mapping[str, Flag]) -> ValueError:
@@ -34,23 +24,6 @@ def in_flags(error: ValueError, flags: Mapping[str, Flag]) -> ValueError:
             part = f"{flags[name].flag.split('/')[0]} {rest.replace('Input should be', 'must be', 1)}"
         parts.append(part)
     return ValueError("; ".join(parts))
-
-
-def readable(error: ValidationError, model: type[BaseModel]) -> str:
-    """What pydantic complains of, in the words of this program."""
-    flags = flags_of(model)
-    found = []
-    for entry in error.errors():
-        name, *rest = map(str, entry["loc"] or ("",))
-        option = flags[name].flag if name in flags and not rest else ".".join([name, *rest])
-        message = entry["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
-        if entry["type"] == "extra_forbidden":
-            found.append(str(unknown("setting", option, model.model_fields)))
-        elif entry["type"] == "value_error":
-            found.append(message)
-        else:
-            found.append(f"{option} {message}, got {entry['input']!r}".strip())
-    return "; ".join(dict.fromkeys(found))
 
 
 def parse_sets(pairs: Iterable[str], model: type[BaseModel]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from PIL import ImageColor
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from ..errors import unknown
+from ..errors import in_words, unknown
 
 Channels = Literal["auto", "gray", "rgb", "rgba"]
 Classes = Literal["auto", "folders", "none"]
@@ -138,14 +138,4 @@ def data_config(config: DataConfig | None, settings: dict[str, Any]) -> DataConf
     try:
         return DataConfig(**{**before, **settings})
     except ValidationError as error:
-        raise ValueError("; ".join(map(_readable, error.errors()))) from None
-
-
-def _readable(entry: Any) -> str:
-    """One complaint of pydantic, in plain words."""
-    name = ".".join(map(str, entry["loc"]))
-    if entry["type"] == "extra_forbidden":
-        return str(unknown("setting of data", name, DataConfig.model_fields))
-    if entry["type"] == "value_error":
-        return entry["msg"].removeprefix("Value error, ")
-    return f"{name}: {entry['msg']}, got {entry['input']!r}"
+        raise in_words(error.errors(), "setting of data", DataConfig.model_fields) from None

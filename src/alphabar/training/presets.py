@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..data.space import Space
-from ..errors import unknown
+from ..errors import in_words, unknown
 from .config import BUDGETS, DEFAULT_SCHEDULE, TrainConfig
 
 UPDATES = 500
@@ -169,7 +169,7 @@ def resolve(
     try:
         return TrainConfig(**values)
     except ValidationError as error:
-        raise ValueError("; ".join(_readable(entry) for entry in error.errors())) from None
+        raise in_words(error.errors(), "setting", TrainConfig.model_fields) from None
 
 
 def _is_number(value: Any) -> bool:
@@ -191,12 +191,3 @@ def _of_model(path: str | None) -> dict[str, Any]:
 
     facts = describe(path)
     return {name: facts[name] for name in ("network", "schedule", "prediction")}
-
-
-def _readable(entry: Any) -> str:
-    """One complaint of pydantic, in the words of this project."""
-    name = ".".join(str(part) for part in entry["loc"])
-    if entry["type"] == "extra_forbidden":
-        return str(unknown("setting", name, TrainConfig.model_fields))
-    message = entry["msg"].removeprefix("Value error, ")
-    return f"{name}: {message}, got {entry['input']!r}" if name else message

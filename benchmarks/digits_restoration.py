@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from alphabar.edit import Known, blurred, downscaled
 
 import alphabar as ab
+from alphabar.edit import Known, blurred, downscaled
 from alphabar.images import enlarged, save_picture, tiled
-from alphabar.sampling.inverse import observed
+from alphabar.sampling.inverse import measured_of
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     for digit in chosen:
         row, seen = [digit], None
         for name, operator, method, n in tasks:
-            measured = observed(operator, digit, model.codec)
+            measured = measured_of(operator, digit, space)
             given = digit if name.startswith("right") else measured
             samples, errors = ab.edit.restore(
                 model, operator, given, n, method=method, evaluations=args.steps
@@ -58,8 +58,8 @@ def main() -> None:
             row += list(samples.images)
             seen = name
             start = torch.zeros(1, *space.shape)
-            target = torch.from_numpy(model.codec.encode(measured))[None]
-            plain = model.codec.decode(operator.project(start, target)[0].numpy())
+            in_model, target = operator.in_model_space(model.codec, measured)
+            plain = model.codec.decode(in_model.project(start, torch.from_numpy(target)[None])[0].numpy())
             apart = samples.images.astype(float) - digit
             entry = figures.setdefault(f"{name}, {method}", [])
             plain_apart = float(np.sqrt(np.mean((plain.astype(float) - digit) ** 2)))

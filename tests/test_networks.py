@@ -80,6 +80,7 @@ def package(tmp_path, monkeypatch):
     (folder / "__init__.py").write_text('__version__ = "1.2.3"\nfrom .deep import Net as Short\n')
     (folder / "deep.py").write_text(MODULE)
     (folder / "broken.py").write_text("import usersnets.missing\n")
+    (folder / "raising.py").write_text("import math\n\nmath.tua\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     yield folder
@@ -171,13 +172,18 @@ def test_the_version_is_the_distributions_where_there_is_one():
     [
         (
             {"name": "missingpackage:Net"},
-            "ModuleNotFoundError.*Install its package, or put its folder on PYTHONPATH",
+            "ModuleNotFoundError.*install its package, or put its folder on PYTHONPATH",
         ),
         (
             {"name": "usersnets.broken:Net"},
             "usersnets.broken.*cannot be imported.*No module named 'usersnets.missing'",
         ),
+        (
+            {"name": "usersnets.raising:Net"},
+            "usersnets.raising, .* cannot be imported: AttributeError: module 'math' has no attribute 'tua'",
+        ),
         ({"name": "usersnets.deep:Nett"}, "there is no Nett in usersnets.deep"),
+        ({"name": "usersnets.deep:Net.Nett"}, "there is no Net.Nett in usersnets.deep"),
         ({"name": "usersnets.deep:function"}, "must be a class derived from torch.nn.Module"),
         ({"name": "usersnets.deep:number"}, "must be a class derived from torch.nn.Module, got 3"),
         ({"name": "subprocess:Popen", "args": "false"}, "must be a class derived from torch.nn.Module"),

@@ -8,16 +8,22 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from alphabar import Dataset, Denoiser, Schedule, TrainConfig, Trainer, load, sample, train
 from alphabar.data import ClassCondition, Space
 from alphabar.model import fit_codec
-from alphabar.nn import build_network
+from alphabar.nn import Dropout, build_network
 from alphabar.runs import Run
+from alphabar.runs.history import total_of
 from alphabar.runs.monitor import COST, SHARE, Monitor, held_out_loss, sample_distance
 from alphabar.sampling import Samples
 from alphabar.training import PRESETS, TIMES, Diverged, resolve
+from alphabar.training.adapt import adapt_state
 from alphabar.training.objectives import OBJECTIVES, Draws, denoise
+from alphabar.training.presets import default_network
 from alphabar.training.trainer import draw_times, hide
 from tiny import EXECUTION, NETWORK, ROUGH, tiny_config, tiny_data
 
@@ -139,10 +145,104 @@ def test_the_average_follows_its_formula_once_a_step():
 def test_buffers_are_not_averaged_and_the_schedule_is_none_of_the_weights():
     trainer = Trainer(tiny_config(), tiny_data())
     assert not list(trainer.model.buffers())
-    trainer.model.net.register_buffer("table", torch.tensor([1.0]))
-    trainer.ema.net.register_buffer("table", torch.tensor([5.0]))
+    for model, value in ((trainer.model, 1.0), (trainer.ema, 5.0)):
+        model.net.register_buffer("table", torch.tensor([value]))
+        model.net.register_buffer("count", torch.tensor(int(value)))
     trainer.update()
-    assert trainer.ema.net.table.item() == 5.0
+    assert (trainer.ema.net.table.item(), trainer.ema.net.count.item()) == (1.0, 1)
+
+
+class Users(nn.Module):
+    """A network of a user's, with tied weights, statistics of its own, and masks that torch draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.inp, self.out = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.out.weight = self.inp.weight
+        self.norm, self.dropout = nn.BatchNorm1d(64), nn.Dropout(0.3)
+
+    def forward(self, x, c_noise):
+        h = self.dropout(self.norm(self.inp(x.flatten(1))))
+        return F.dropout(self.out(h), 0.1, self.training).view(x.shape)
+
+
+USERS = {"network": {"name": "test_training:Users"}, "precision": "float32", "micro_batch": 3}
+
+
+def test_the_average_has_the_statistics_of_the_network():
+    trainer = Trainer(tiny_config(**USERS), tiny_data(classes=False))
+    trainer.update()
+    trainer.update()
+    own, average = trainer.model.net.norm, trainer.ema.net.norm
+    assert average.num_batches_tracked == 6
+    assert average.running_mean.abs().max() > 0
+    assert torch.equal(average.running_mean, own.running_mean)
+    assert torch.equal(average.running_var, own.running_var)
+    assert not torch.equal(average.weight, own.weight)
+
+
+def test_what_torch_draws_in_an_update_is_a_function_of_its_number_and_the_micro_batch():
+    """And torch's generator is left as it was."""
+    a, b = (Trainer(tiny_config(**USERS), tiny_data(classes=False)) for _ in range(2))
+    masks = {}
+    for trainer in (a, b):
+        kept = masks[trainer] = []
+        trainer.model.net.dropout.register_forward_hook(lambda *args, kept=kept: kept.append(args[2] != 0))
+    a.update(), a.update(), a.update()
+    first = torch.get_rng_state()
+    b.update()
+    assert torch.equal(torch.get_rng_state(), first)
+    torch.rand(5)
+    c = Trainer(tiny_config(**USERS), tiny_data(classes=False))
+    c.load_state({name: tensor.clone() for name, tensor in b.state().items()}, 1)
+    c.model.net.dropout.register_forward_hook(lambda *args: masks[b].append(args[2] != 0))
+    c.update(), c.update()
+    assert len(masks[a]) == len(masks[b]) == 9
+    assert all(torch.equal(one, other) for one, other in zip(masks[a], masks[b], strict=True))
+    assert all(torch.equal(tensor, c.state()[name]) for name, tensor in a.state().items())
+    patterns = {tuple(mask[:2].flatten().tolist()) for mask in masks[a]}
+    assert len(patterns) == 9
+
+
+class Frugal(nn.Module):
+    """A network that may run a layer again in the backward pass, rather than keep what it made."""
+
+    def __init__(self, again):
+        super().__init__()
+        self.linear, self.dropout, self.again = nn.Linear(64, 64), Dropout(0.5), again
+
+    def forward(self, x, c_noise):
+        def layer(h):
+            return F.dropout(self.dropout(self.linear(h)), 0.2).sin()
+
+        h = x.flatten(1)
+        return (checkpoint(layer, h, use_reentrant=False) if self.again else layer(h)).view(x.shape)
+
+
+def test_a_layer_that_runs_again_in_the_backward_pass_has_the_same_masks():
+    config, trainers = tiny_config(precision="float32"), []
+    for again in (False, True):
+        torch.manual_seed(1)
+        trainers.append(Trainer(config, tiny_data(classes=False), net=Frugal(again)))
+    assert trainers[0].update() == trainers[1].update()
+    for one, other in zip(*(trainer.parameters.values() for trainer in trainers), strict=True):
+        assert torch.equal(one.grad, other.grad)
+
+
+def test_tied_weights_and_statistics_are_saved_loaded_and_resumed_to_the_bit(tmp_path):
+    data, config = tiny_data(classes=False), tiny_config(**USERS)
+    list(Run(tmp_path / "whole", data, config).train())
+    steps = Run(tmp_path / "parts", data, config).train()
+    for _ in range(4):
+        next(steps)
+    steps.close()
+    list(Run(tmp_path / "parts", data, config).train())
+    whole, parts = load(tmp_path / "whole"), load(tmp_path / "parts")
+    assert whole.net.out.weight is whole.net.inp.weight
+    assert whole.net.norm.running_mean.abs().max() > 0
+    for name, tensor in whole.net.state_dict().items():
+        assert torch.equal(tensor, parts.net.state_dict()[name]), name
+    assert np.isfinite(sample(whole, 2, evaluations=2).images).all()
 
 
 def test_the_rate_rises_stays_and_falls_and_its_start_ignores_the_total():
@@ -259,7 +359,7 @@ def test_with_little_data_there_is_less_to_measure():
     images = np.zeros((3, 1, 8, 8), np.uint8)
     everything = Dataset(images, Space((1, 8, 8)), fingerprint="three", holdout=0)
     config = tiny_config()
-    assert set(Monitor(Trainer(config, everything))()) == {"sample_distance"}
+    assert set(Monitor(Trainer(config, everything))()) == {"sample_distance", "sample_n"}
     images[0] = 1
     two = Dataset(images[:2], Space((1, 8, 8)), fingerprint="two")
     assert "held_out_loss" in Monitor(Trainer(config, two))()
@@ -314,6 +414,111 @@ def test_data_in_another_range_come_back_in_it(tmp_path):
     assert drawn.std() == pytest.approx(3, abs=0.7)
 
 
+class Watched:
+    """An array that knows how many of its numbers were taken at once."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.most = array, array.shape, 0
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, index):
+        self.most = max(self.most, self.array[index].size)
+        return self.array[index]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (30,), (3, 40)])
+def test_data_without_bounds_are_measured_block_by_block(monkeypatch, shape):
+    monkeypatch.setattr("alphabar.model.codec.NUMBERS_AT_ONCE", 1000)
+    images = 1e6 + np.random.default_rng(0).standard_normal((500, *shape)).astype(np.float64)
+    images[:, 0] = 0.1
+    watched = Watched(images)
+    codec = fit_codec(Space(shape, "float64", None, None), watched)
+    assert 500 < watched.most <= 1000
+    flat = np.moveaxis(images, 1, 0).reshape(shape[0], -1)
+    np.testing.assert_allclose(codec.offset, flat.mean(1), rtol=1e-14)
+    np.testing.assert_allclose(codec.scale[1:], flat.std(1)[1:], rtol=1e-9)
+    assert codec.scale[0] == 1
+
+
+def test_a_data_set_is_measured_once_for_all_its_trainers(monkeypatch):
+    fitted = []
+    monkeypatch.setattr(
+        "alphabar.training.trainer.fit_codec", lambda *args: fitted.append(args) or fit_codec(*args)
+    )
+    one, other = tiny_data(), tiny_data(seed=1)
+    for data in (one, one, other, one):
+        Trainer(tiny_config(), data)
+    assert len(fitted) == 2
+
+
+# --- starting from a model -----------------------------------------------------------------------
+
+
+def told_trainer(names, condition="class", net=None):
+    """A trainer for classes of these names."""
+    images = np.random.default_rng(0).integers(0, 255, (16, 1, 8, 8)).astype(np.uint8)
+    conditions, values = {condition: ClassCondition(names=names)}, {condition: np.arange(16) % len(names)}
+    data = Dataset(images, Space((1, 8, 8)), conditions, values, "told")
+    return Trainer(tiny_config(seed=len(names[0])), data, net=net)
+
+
+@pytest.mark.parametrize("condition", ["weight", "embed", "down", "conv1"])
+def test_a_condition_may_be_called_like_a_part_of_the_network(condition):
+    """Also where there are as many classes as channels: only its own embedding is matched by class."""
+    names = tuple("abcdefgh")
+    source, target = told_trainer(names, condition).model, told_trainer(names[::-1], condition).model
+    state, _ = adapt_state(source, target)
+    own = f"condition_embeddings.of_{condition}.weight"
+    before = source.net.state_dict()
+    assert torch.equal(state[own], before[own].flip(1))
+    assert all(torch.equal(state[name], tensor) for name, tensor in before.items() if name != own)
+
+
+class Told(nn.Module):
+    """A network of a user's that looks classes up in a table."""
+
+    def __init__(self, classes, width, by_name):
+        super().__init__()
+        table = nn.Embedding(classes, width)
+        self.by_name = by_name
+        if by_name:
+            self.condition_embeddings = nn.ModuleDict({"of_class": table})
+        else:
+            self.table = table
+        self.linear = nn.Linear(width, 64)
+
+    def forward(self, x, c_noise, cond):
+        table = self.condition_embeddings["of_class"] if self.by_name else self.table
+        return x + self.linear(table(cond["class"].argmax(1))).view(x.shape)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_a_table_called_as_an_embedding_of_the_unet_is_matched_by_its_rows(width):
+    source = told_trainer(("ant", "bee", "cow"), net=Told(3, width, by_name=True)).model
+    target = told_trainer(("cow", "ant", "dog"), net=Told(3, width, by_name=True)).model
+    state, notes = adapt_state(source, target)
+    before, fresh = source.net.state_dict(), target.net.state_dict()
+    own = "condition_embeddings.of_class.weight"
+    assert torch.equal(state[own], torch.stack([before[own][2], before[own][0], fresh[own][2]]))
+    assert torch.equal(state["linear.weight"], before["linear.weight"])
+    assert notes == ["class: known cow, ant; new dog; left out bee"]
+
+
+def test_classes_of_another_network_are_copied_in_their_order_and_other_numbers_are_refused():
+    source = told_trainer(("ant", "bee", "cow"), net=Told(3, 3, by_name=False)).model
+    target = told_trainer(("ant", "cow", "dog"), net=Told(3, 3, by_name=False)).model
+    state, notes = adapt_state(source, target)
+    assert all(torch.equal(state[name], tensor) for name, tensor in source.net.state_dict().items())
+    assert notes == [
+        "class: not matched by name in this network: cow has the weights of bee, dog has the weights of cow"
+    ]
+    four = told_trainer(("ant", "bee", "cow", "dog"), net=Told(4, 3, by_name=False)).model
+    with pytest.raises(ValueError, match=r"table\.weight \(3, 3\) → \(4, 3\): give data of the same"):
+        adapt_state(source, four)
+
+
 # --- configuration -------------------------------------------------------------------------------
 
 
@@ -336,13 +541,61 @@ def test_presets_are_what_they_say():
         assert resolve(space, {}, 1000, name) == resolve(space, {}, 1000, name)
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 33, 61), (2, 64, 48), (3, 256, 256)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 8, 8),
+        (3, 32, 32),
+        (3, 33, 61),
+        (2, 64, 48),
+        (3, 256, 256),
+        (3, 520, 300),
+        (2, 16_000),
+        (1, 9, 2000),
+    ],
+)
 def test_the_default_network_fits_any_size(shape):
     config = resolve(Space(shape), {}, 100)
     with torch.device("meta"):
         net = build_network(config.network, shape, {})
         out = net(torch.empty(1, *shape), torch.empty(1), {})
     assert out.shape == (1, *shape)
+
+
+@pytest.mark.parametrize(
+    ("sides", "patch", "levels"),
+    [
+        ((8,), 1, 2),
+        ((8, 8), 1, 2),
+        ((28, 28), 2, 2),
+        ((32, 32), 2, 2),
+        ((64, 64), 2, 3),
+        ((65, 65), 4, 2),
+        ((128, 128), 4, 3),
+        ((128, 16, 16), 4, 3),
+        ((256, 256), 4, 4),
+        ((512, 512), 4, 5),
+        ((1024,), 16, 4),
+        ((16_000,), 16, 8),
+        ((80, 1000), 4, 4),
+    ],
+)
+def test_large_sides_are_folded_as_far_as_channels_reach_and_halved_for_the_rest(sides, patch, levels):
+    network = default_network(Space((3, *sides)))
+    assert network["patch"] == patch
+    assert network["channel_mult"] == [1] + [2] * (levels - 1)
+    assert network["attention_levels"] == [levels - 1]
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("side", [129, 200, 256, 257, 500, 1000, 3000, 16_000])
+def test_the_default_networks_levels_are_neither_too_large_nor_too_small(dims, side):
+    network = default_network(Space((1, *[side] * dims)))
+    top = side / network["patch"]
+    bottom = top / 2 ** (len(network["channel_mult"]) - 1)
+    assert 4.9 < bottom < 10
+    assert network["patch"] ** dims <= network["channels"]
+    assert top <= 64 or (2 * network["patch"]) ** dims > network["channels"]
 
 
 def test_settings_override_presets_key_by_key():
@@ -374,6 +627,13 @@ def test_settings_are_validated(settings, message):
         resolve(Space((1, 8, 8)), {}, 100, None, settings)
 
 
+def test_a_log_that_settings_could_not_check_is_refused_by_the_run(tmp_path):
+    """Settings know the logs only once `alphabar.runs.sinks` is imported."""
+    config = tiny_config().model_copy(update={"log": "tensorbord"})
+    with pytest.raises(ValueError, match=r"unknown log 'tensorbord'; known: .*did you mean 'tensorboard'"):
+        Run(tmp_path / "run", tiny_data(), config)
+
+
 def test_budgets(tmp_path):
     data = tiny_data(40)
     run = Run(tmp_path / "a", data, tiny_config(images=None, epochs=1.5))
@@ -382,7 +642,7 @@ def test_budgets(tmp_path):
     timed = Run(tmp_path / "b", data, tiny_config(images=None, minutes=1 / 30))
     assert timed.total is None
     rows = list(timed.train())
-    assert timed.total == json.loads((tmp_path / "b/run.json").read_text())["measured"]["images"]
+    assert timed.total == total_of(json.loads((tmp_path / "b/run.json").read_text()))
     assert rows[-1]["images"] >= timed.total > rows[-2]["images"]
 
 
@@ -445,7 +705,7 @@ def test_few_steps_and_a_strong_terminal_signal_are_warned_of_when_training():
         ({"channels": -16}, "channels must be a whole number of at least 4, got -16"),
         ({"scale_shift": "False"}, "scale_shift must be true or false, got 'False'"),
         ({"dropout": "abc"}, "dropout must lie within"),
-        ({"channel_mult": 3}, "channel_mult must be whole numbers"),
+        ({"channel_mult": 3}, "channel_mult must be a list of whole numbers"),
         ({"shape": [3, 8, 8]}, "shape"),
     ],
 )

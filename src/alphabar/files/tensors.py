@@ -27,7 +27,8 @@ def save_tensors(
 ) -> str:
     """Write a .safetensors file with `metadata` as JSON; return its digest.
 
-    The digest covers metadata, names, types, shapes and bytes, and is kept beside the metadata.
+    The digest covers metadata, names, types, shapes and bytes, and is kept beside the metadata. Tensors that
+    share memory, such as tied weights, are written once for each name.
 
     Args:
         path: of the file.
@@ -38,7 +39,7 @@ def save_tensors(
     """
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    tensors = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     digest = _digest(tensors, metadata)
     # One entry, because the library writes several in an order that changes from run to run. It makes the
     # bytes, and they are written here: its own temporary files are not known to `clean`.
@@ -92,6 +93,16 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], str]:
         return entry["facts"], entry["digest"]
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFile(f"{path} is damaged: its header cannot be read ({error})") from None
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of those that share memory with one before, which a .safetensors file can't hold."""
+    seen, found = set(), {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return found
 
 
 def _digest(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> str:

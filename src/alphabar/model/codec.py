@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -9,9 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..data.space import Space
-from ..errors import unknown
+from ..errors import made_from, unknown
 
 Bound = float | np.ndarray
+NUMBERS_AT_ONCE = 2**21  # of the data, while a codec is fitted: 16 MB
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,9 @@ class Codec:
         """image = scale x_0 + offset in the data's own type; whole numbers are rounded and clipped."""
         offset, scale = self._columns
         images = np.asarray(x_0, dtype=np.float64) * scale + offset
-        dtype = np.dtype(self.space.dtype)
-        if dtype.kind not in "iu":
-            return images.astype(dtype)
-        info = np.iinfo(dtype)
-        low, high = self.space.bounds or (info.min, info.max)
-        whole = np.clip(np.rint(images), low, high)
-        # the greatest 64-bit numbers are no float64: the nearest float64 below them is
-        top = np.nextafter(float(info.max) + 1, 0) if dtype.itemsize == 8 else float(info.max)
-        return np.clip(whole, float(info.min), top).astype(dtype)
+        if self.space.is_whole and self.space.bounds is not None:
+            images = np.clip(np.rint(images), *self.space.bounds)
+        return self.space.as_dtype(images)
 
     @cached_property
     def bounds(self) -> tuple[Bound, Bound] | None:
@@ -98,9 +94,27 @@ class Codec:
             return cls(space, tuple((low + high) / 2), tuple((high - low) / 2))
         if images is None or not len(images):
             raise ValueError("a codec for samples without bounds is fitted to samples: give some")
-        flat = np.moveaxis(np.asarray(images, dtype=np.float64), 1, 0).reshape(space.channels, -1)
-        std = flat.std(1)
-        return cls(space, tuple(flat.mean(1)), tuple(np.where(std > 0, std, 1.0)))
+        mean, std = _moments(images)
+        return cls(space, tuple(mean), tuple(np.where(std > 0, std, 1.0)))
+
+
+def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) of each channel of images (N, C, …), float64, from those of blocks.
+
+    The update is that of Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance". Values
+    are taken relative to the first one, so that a constant channel has a standard deviation of exactly 0.
+    """
+    channels = images.shape[1]
+    size = max(1, NUMBERS_AT_ONCE // math.prod(images.shape[1:]))
+    first = np.asarray(images[0], np.float64).reshape(channels, -1)[:, :1]
+    count, mean, squares = 0, np.zeros(channels), np.zeros(channels)
+    for i in range(0, len(images), size):
+        block = np.moveaxis(np.asarray(images[i : i + size], np.float64), 1, 0).reshape(channels, -1) - first
+        more, shift = block.shape[1], block.mean(1) - mean
+        squares += more * block.var(1) + shift**2 * (count * more / (count + more))
+        count += more
+        mean += shift * (more / count)
+    return first[:, 0] + mean, np.sqrt(squares / count)
 
 
 CODECS: dict[str, type[Codec]] = {Codec.name: Codec}
@@ -116,11 +130,4 @@ def fit_codec(space: Space, images: np.ndarray | None = None, name: str = Codec.
 
 def codec_from(entry: dict[str, Any], space: Space) -> Codec:
     """The codec that `to_dict` described."""
-    arguments = dict(entry)
-    name = arguments.pop("name", None)
-    if name not in CODECS:
-        raise unknown("codec", name, CODECS)
-    try:
-        return CODECS[name](space, **arguments)
-    except TypeError as error:
-        raise ValueError(f"the codec {name!r} cannot be made of {sorted(arguments)}: {error}") from None
+    return made_from(CODECS, entry, "name", "codec", space)

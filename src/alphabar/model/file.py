@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..data.conditions import condition_from
 from ..data.space import Space
-from ..files import DamagedFile, load_tensors, read_metadata, save_tensors
+from ..files import DamagedFile, expanded, load_tensors, read_metadata, save_tensors
 from ..nn import build_network, network_config, requirement
 from ..theory.plans import Plan
 from ..theory.schedule import Schedule
@@ -69,7 +69,7 @@ def save(denoiser: Denoiser, path: str | Path) -> str:
 
 def model_path(path: str | Path) -> Path:
     """The model file that a path names: itself, or the one inside a run's folder."""
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_dir():
         return path
     if not (path / MODEL_FILE).exists():

@@ -76,9 +76,17 @@ def network_class(name: Any) -> type[nn.Module]:
             "move it to the top of a module, or give the network itself (net=)"
         )
     try:
-        found: Any = importlib.import_module(module_name)
-        for part in path.split("."):
-            found = getattr(found, part)
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        advice = "its own code raises that"
+        if isinstance(error, ModuleNotFoundError):
+            advice = "install its package, or put its folder on PYTHONPATH"
+        raise ValueError(
+            f"{module_name}, which the network {name} needs, cannot be imported: "
+            f"{type(error).__name__}: {error}; {advice}"
+        ) from error
+    try:
+        found: Any = functools.reduce(getattr, path.split("."), module)
     except AttributeError:
         advice = "it must have the class at its top"
         if module_name == "__main__":
@@ -88,11 +96,6 @@ def network_class(name: Any) -> type[nn.Module]:
         raise ValueError(
             f"there is no {path} in {module_name}, which the network {name} needs: {advice}"
         ) from None
-    except Exception as error:
-        raise ValueError(
-            f"{module_name}, which the network {name} needs, cannot be imported: "
-            f"{type(error).__name__}: {error}. Install its package, or put its folder on PYTHONPATH"
-        ) from error
     if not isinstance(found, type) or not issubclass(found, nn.Module):
         raise ValueError(f"the network {name} must be a class derived from torch.nn.Module, got {found!r}")
     return found

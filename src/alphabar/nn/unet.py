@@ -237,14 +237,14 @@ def _checked(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with its rows as lists, after a check that its numbers can be a network's."""
     for name, least in LEAST.items():
         value = config[name]
-        row = name in ("channel_mult", "attention_levels")
-        if row:
-            value = config[name] = list(value) if isinstance(value, list | tuple) else [None]
-        elif name == "head_channels" and value is None:
+        if name == "head_channels" and value is None:
             continue
-        numbers = value if row else [value]
+        what, numbers = "a whole number", [value]
+        if name in ("channel_mult", "attention_levels"):
+            what = "a list of whole numbers"
+            numbers = list(value) if isinstance(value, list | tuple) else [None]
+            config[name] = numbers
         if not all(type(n) is int and n >= least for n in numbers):
-            what = "whole numbers" if row else "a whole number"
             raise ValueError(f"network: {name} must be {what} of at least {least}, got {value!r}")
     if not config["channel_mult"]:
         raise ValueError("network: channel_mult needs a factor for each level, got none")

@@ -2,52 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.conditions import ClassCondition
 from ..model.denoiser import Denoiser
 from ..nn import network_config
 from .config import differences
 
+EMBEDDING = re.compile(r"(?:^|\.)condition_embeddings\.of_([^.]+)\.(.+)")
+"""What the weights of a condition's own embedding are called, in `UNet` and in networks that follow it."""
+
 
 def adapt_state(source: Denoiser, target: Denoiser) -> tuple[dict[str, Tensor], list[str]]:
     """(weights for `target`'s network, what a person should know of how they were matched).
 
-    Classes are matched by name; those that are new keep the target's fresh weights, and those that are gone
-    are left out, as whole conditions are. Samples may have other sides, where the network's weights don't
-    depend on them.
+    In an embedding called as in `UNet`, the weights of classes are matched by the classes' names: those that
+    are new keep the target's fresh weights, and those that are gone are left out, as whole conditions are.
+    All other weights are copied. Samples may have other sides, where no weight's shape depends on them.
 
     ValueError if the models predict different things, samples have other channels, or networks differ.
     """
     _check_alike(source, target)
     before, fresh = source.net.state_dict(), target.net.state_dict()
-    owners = {name: _condition_of(name, source, target) for name in before.keys() | fresh.keys()}
-    found, unfit = {}, []
+    found: dict[str, Tensor] = {}
+    unfit, by_name = [], set()
     for name, tensor in fresh.items():
-        owner = owners[name]
-        if name not in before:
-            if owner is None:
-                unfit.append(name)
+        owner = _condition_of(name, source, target)
+        old = before.get(name)
+        if old is None:
+            unfit += [] if owner else [f"{name} (not there before)"]
             found[name] = tensor
-        elif owner is not None and _are_classes(owner, source, target):
-            matched = _matched(before[name], tensor, source.conditions[owner], target.conditions[owner])
-            unfit += [name] if matched is None else []
+        elif owner and (matched := _matched(name, owner, source, target)) is not None:
             found[name] = matched
-        elif before[name].shape == tensor.shape:
-            found[name] = before[name].to(tensor.device)
+            by_name.add(owner)
+        elif old.shape == tensor.shape:
+            found[name] = old.to(tensor.device)
         else:
-            unfit.append(name)
-    unfit += [name for name in before.keys() - fresh.keys() if owners[name] is None]
+            unfit.append(f"{name} {tuple(old.shape)} → {tuple(tensor.shape)}")
+    gone = sorted(before.keys() - fresh.keys())
+    unfit += [f"{name} (gone)" for name in gone if not _condition_of(name, source, target)]
     if unfit:
-        settings = differences(network_config(source.net), network_config(target.net))
-        why = f": {', '.join(settings)}" if settings else f" in {', '.join(sorted(unfit)[:3])}"
-        raise ValueError(
-            f"the network differs from that of the model to start from{why}; leave the network's settings "
-            "out, and it is that model's"
-        )
-    return found, _notes(source, target)
+        raise _differing(source, target, unfit)
+    return found, _notes(source, target, by_name)
+
+
+def _differing(source: Denoiser, target: Denoiser, unfit: list[str]) -> ValueError:
+    """What to say where weights have no place in the other network."""
+    what = "the network differs from that of the model to start from"
+    settings = differences(network_config(source.net), network_config(target.net))
+    if settings:
+        what = f"{what}: {', '.join(settings)}"
+        return ValueError(f"{what}; leave the network's settings out, and it is that model's")
+    return ValueError(
+        f"{what}, with the same settings, in {', '.join(unfit[:3])}: give data of the same sides and "
+        "classes. (Other classes are matched by name where the network embeds them by a layer called "
+        "condition_embeddings.of_NAME, linear or a torch.nn.Embedding)"
+    )
 
 
 def _check_alike(source: Denoiser, target: Denoiser) -> None:
@@ -65,38 +77,39 @@ def _check_alike(source: Denoiser, target: Denoiser) -> None:
 
 
 def _condition_of(name: str, source: Denoiser, target: Denoiser) -> str | None:
-    """The condition that a weight belongs to: it bears its name, as `of_NAME` or alone."""
-    parts = name.split(".")
-    known = source.conditions.keys() | target.conditions.keys()
-    return next((c for c in sorted(known) if c in parts or f"of_{c}" in parts), None)
+    """The condition whose embedding a weight belongs to."""
+    match = EMBEDDING.search(name)
+    return match[1] if match and match[1] in source.conditions.keys() | target.conditions.keys() else None
 
 
-def _are_classes(name: str, source: Denoiser, target: Denoiser) -> bool:
-    pair = source.conditions.get(name), target.conditions.get(name)
-    return all(isinstance(condition, ClassCondition) for condition in pair)
+def _axis_of_classes(name: str, owner: str, model: Denoiser) -> int | None:
+    """The axis of a condition's weight along which its classes are; None if there is none."""
+    condition, layer = model.conditions.get(owner), model.net.get_submodule(name.rpartition(".")[0])
+    if not isinstance(condition, ClassCondition) or not name.endswith(f"of_{owner}.weight"):
+        return None
+    if isinstance(layer, nn.Linear) and layer.in_features == len(condition.names):
+        return 1
+    return 0 if isinstance(layer, nn.Embedding) and layer.num_embeddings == len(condition.names) else None
 
 
-def _matched(before: Tensor, fresh: Tensor, old: Any, new: Any) -> Tensor | None:
-    """Weights by class: the columns (or rows) of classes that both know are those of before."""
-    found = fresh.clone()
-    axis = next((i for i in (1, 0) if _fits(before, fresh, i, len(old.names), len(new.names))), None)
-    if axis is None:  # a weight of the condition that doesn't have one part a class
-        return before.to(fresh.device) if before.shape == fresh.shape else None
-    both = [name for name in new.names if name in old.names]
-    here, there = ([known.index(name) for name in both] for known in (new.names, old.names))
-    place = (slice(None),) * axis
-    found[(*place, here)] = before.to(fresh.device)[(*place, there)]
-    return found
+def _matched(name: str, owner: str, source: Denoiser, target: Denoiser) -> Tensor | None:
+    """A weight by class, where classes that both know have those of before; None if it has none by class."""
+    axes = [_axis_of_classes(name, owner, model) for model in (source, target)]
+    if axes[0] is None or axes[0] != axes[1]:
+        return None
+    before, found = (model.net.state_dict()[name].movedim(axes[0], 0) for model in (source, target))
+    if before.shape[1:] != found.shape[1:]:
+        return None
+    old, new = (getattr(model.conditions[owner], "names", ()) for model in (source, target))
+    both = [each for each in new if each in old]
+    here, there = ([known.index(each) for each in both] for known in (new, old))
+    found = found.clone()
+    found[here] = before[there].to(found.device)
+    return found.movedim(0, axes[0]).contiguous()
 
 
-def _fits(before: Tensor, fresh: Tensor, axis: int, old: int, new: int) -> bool:
-    if before.ndim != fresh.ndim or axis >= before.ndim:
-        return False
-    rest = [list(t.shape[:axis]) + list(t.shape[axis + 1 :]) for t in (before, fresh)]
-    return (before.shape[axis], fresh.shape[axis]) == (old, new) and rest[0] == rest[1]
-
-
-def _notes(source: Denoiser, target: Denoiser) -> list[str]:
+def _notes(source: Denoiser, target: Denoiser, by_name: set[str]) -> list[str]:
+    """What differs; `by_name` are the conditions whose classes were matched."""
     notes = []
     if source.space.shape != target.space.shape:
         notes.append(f"samples were {source.space.shown_shape()} and are {target.space.shown_shape()}")
@@ -104,6 +117,11 @@ def _notes(source: Denoiser, target: Denoiser) -> list[str]:
         notes.append("the schedule is another one")
     for name in sorted(source.conditions.keys() | target.conditions.keys()):
         old, new = (getattr(m.conditions.get(name), "names", ()) for m in (source, target))
+        if old and new and old != new and name not in by_name:
+            pairs = [f"{b} has the weights of {a}" for a, b in zip(old, new, strict=False) if a != b]
+            more = ", …" if len(pairs) > 3 else ""
+            notes.append(f"{name}: not matched by name in this network: {', '.join(pairs[:3])}{more}")
+            continue
         parts = {
             "known": [n for n in new if n in old],
             "new": [n for n in new if n not in old],

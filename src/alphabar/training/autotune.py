@@ -1,4 +1,4 @@
-"""Layout and precision by measurement: which way trains fastest here."""
+"""Precision and memory layout, by measurement: what trains fastest on this device."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def fastest_execution(
     budget_s: float | None = None,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
-    """The precision and memory layout (of those left open) that trains the most images a second.
+    """The precision and memory layout, of those left open, that train the most images a second.
 
-    Each is timed on some updates of a small batch of this very network, not compiled: in turns, and by its
-    fastest update, so that a busy moment of the machine decides nothing. What the network or the device can't
-    do is no choice: bfloat16 in software takes a hundred times as long. The choice is recorded in the run, so
-    that resuming repeats it.
+    Each pair is timed on a few updates of this very network with small batches, without compiling. They take
+    turns, and the fastest update of each counts, so that a busy moment of the machine decides nothing. What
+    the network can't run is left out, and so is bfloat16 where the device has to emulate it, a hundred times
+    slower. The run records the choice, so that resuming repeats it.
 
     Args:
         config, data, device, net: of the run.
-        budget_s: seconds after which only those are compared that have been timed, the first at least.
-        clock: seconds now.
+        budget_s: stop after so many seconds, and choose among the pairs that have been timed, at least one.
+        clock: gives the time in seconds.
     """
     precisions = [config.precision]
     if config.precision == "auto":
@@ -57,25 +57,26 @@ def fastest_execution(
         return budget_s is not None and clock() - start > budget_s
 
     seconds: dict[tuple[str, bool], float] = {}
-    for way in itertools.product(precisions, layouts):
+    for pair in itertools.product(precisions, layouts):
         if seconds and is_over():
             break
-        update = {"precision": way[0], "channels_last": way[1], "batch_size": size, "compile": None}
+        update = {"precision": pair[0], "channels_last": pair[1], "batch_size": size, "compile": None}
         trainer = Trainer(config.model_copy(update=update), data, device, copy.deepcopy(net))
         try:
             trainer.update()  # the first warms up
         except RuntimeError as error:  # such as a network of the user's that mixes types in bfloat16
             failed = error
             continue
-        trials[way], seconds[way] = trainer, _seconds(trainer, clock)
+        trials[pair], seconds[pair] = trainer, _seconds(trainer, clock)
     if not trials:
-        raise failed or AssertionError("nothing was tried")
+        assert failed is not None
+        raise failed
     for _ in range(ROUNDS):
-        for way, trainer in trials.items():
+        for pair, trainer in trials.items():
             until = clock() + TRIAL_S / ROUNDS
             while clock() < until and not is_over():
-                seconds[way] = min(seconds[way], _seconds(trainer, clock))
-    precision, layout = min(seconds, key=lambda way: seconds[way])
+                seconds[pair] = min(seconds[pair], _seconds(trainer, clock))
+    precision, layout = min(seconds, key=lambda pair: seconds[pair])
     rates = {
         f"{p}, {'channels_last' if c else 'contiguous'}": round(size / s, 2) for (p, c), s in seconds.items()
     }

@@ -19,7 +19,8 @@ Compile = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no
 DEFAULT_SCHEDULE = {"name": "sigmoid", "T": 1000}
 BUDGETS = ("images", "epochs", "minutes")
 LOGS: dict[str, Any] = {}
-"""Where metrics can go, by name. Training writes none: `alphabar.runs.sinks` fills it."""
+"""Where metrics can go, by name. Training writes none: `alphabar.runs.sinks` fills it. Until that is imported
+any name is taken here; `Run` checks them all."""
 
 
 def _field(
@@ -36,15 +37,14 @@ def _field(
 
     Args:
         default, description: of the field.
-        group: what a person wants with it; the most used ones (`common`) come before all groups.
+        group: the heading of the help that it stands under, unless it is `common`.
         role: `identity` (it decides the bits), `budget` (how long), `habit` (may change at any time) or
             `start` (where the weights come from).
-        common: whether it is among the most used.
+        common: whether it is among the most used, which come before all headings.
         bounds: ge, gt, le, lt, allow_inf_nan.
         extra: for the command line: flag, choices, glossed, metavar, shown, off, amount, option.
     """
-    extra |= {"role": role, "topic": group}
-    extra |= {} if common else {"group": group}
+    extra |= {"role": role} if common else {"role": role, "group": group}
     make: Any = Field
     return make(default, description=description, json_schema_extra=extra, **(bounds or {}))
 

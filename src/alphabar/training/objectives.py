@@ -1,4 +1,4 @@
-"""What training minimizes, and how often it looks at which time."""
+"""What training minimizes, and how it draws the times."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def denoise(denoiser: Denoiser, loss: str, x_0: Tensor, cond: Cond, draws: Draws
 
 
 OBJECTIVES: dict[str, Objective] = {"denoise": denoise}
-"""By name, (denoiser, loss, x_0, cond, draws) → losses a sample by name, of which the sum is minimized."""
+"""By name: (denoiser, loss, x_0, cond, draws) → losses of each sample, by name; their sum is minimized."""
 
 
 def uniform(u: np.ndarray, schedule: Schedule) -> np.ndarray:
-    """Whole times, each of 1..T as often: floor(u T) + 1."""
+    """Whole times, uniform on 1..T: floor(u T) + 1."""
     return np.minimum(np.floor(u * schedule.T), schedule.T - 1) + 1
 
 
 TIMES: dict[str, Callable[[np.ndarray, Schedule], np.ndarray]] = {"uniform": uniform}
-"""Densities of t by name: functions of numbers u uniform in [0, 1) and the schedule."""
+"""Densities of t by name: (u, uniform in [0, 1), and the schedule) → times."""

@@ -13,7 +13,10 @@ from ..errors import in_words, unknown
 from .config import BUDGETS, DEFAULT_SCHEDULE, TrainConfig
 
 UPDATES = 500
-"""A run of few images makes its batches smaller, down to 16, until it has so many updates."""
+"""A short run gets smaller batches, down to 16, so that it makes at least this many updates."""
+
+CHANNELS = 64
+"""Of the default network's top level."""
 
 
 class Preset(dict[str, Any]):
@@ -82,16 +85,15 @@ PRESETS: dict[str, Preset] = {
         images=102_400_000,
     ),
 }
-"""Settings by name:
-
-- `ddpm`: the notes literally: T = 1000, linear beta, eps, uniform t, the simple loss, no classes
-- `digits`: what gives the best digits in five minutes on two cores (docs/log.md)
-- `cifar10`: the network and training of arXiv 2006.11239
-"""
+"""By name. The DDPM paper is arXiv 2006.11239; how the digits' settings were found is in docs/log.md."""
 
 
 def default_network(space: Space) -> dict[str, Any]:
-    """A U-Net for samples with one to three sides: at most about 32 places a side at its top level.
+    """A U-Net for samples with one to three sides, with at most about 10 places a side at its bottom level.
+
+    The top level has at most 32 places a side for sides up to 128. For longer ones it has at most 64, but a
+    patch never grows beyond as many numbers as that level has channels, which couldn't predict them all. Each
+    level halves the sides; where one is much shorter than the longest, there are fewer, to spare padding.
 
     ValueError for vectors, which have no sides: their network must be given.
     """
@@ -103,11 +105,14 @@ def default_network(space: Space) -> dict[str, Any]:
         )
     side = max(sides)
     patch = 1 if side <= 16 else 2 if side <= 64 else 4
-    levels = max(2, min(4, round(math.log2(side / patch / 7)) + 1))
+    while side > 64 * patch and space.channels * (2 * patch) ** len(sides) <= CHANNELS:
+        patch *= 2
+    most = max(4, round(math.log2(min(sides) / patch)))
+    levels = max(2, min(most, round(math.log2(side / patch / 7)) + 1))
     return {
         "name": "unet",
-        "channels": 64,
-        "channel_mult": [1, 2, 2, 2][:levels],
+        "channels": CHANNELS,
+        "channel_mult": [1, *[2] * (levels - 1)],
         "num_res_blocks": 2,
         "attention_levels": [levels - 1],
         "scale_shift": True,
@@ -121,7 +126,7 @@ def default_images(num_training: int) -> int:
 
 
 def default_batch(images: float | None) -> int:
-    """64; 32 or 16 for so few images that there would be fewer than `UPDATES` updates."""
+    """64, or 32 or 16 where a run of so few images would make fewer than `UPDATES` updates."""
     return next((size for size in (64, 32) if images is None or images >= size * UPDATES), 16)
 
 
@@ -131,6 +136,7 @@ def resolve(
     num_training: int,
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> TrainConfig:
     """Defaults, then the preset, then the model to start from, then the settings.
 
@@ -141,11 +147,13 @@ def resolve(
         preset: a row of `PRESETS`.
         settings: fields of `TrainConfig`; None leaves one open. With `init_from`, network, schedule and
             prediction are that model's.
+        known: what a run that is there already has of these, so that the model needn't be read again.
     """
     if preset is not None and preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     settings = dict(settings or {})
-    layers = [PRESETS[preset] if preset else {}, _of_model(settings.get("init_from")), settings]
+    taken = _of_model(settings.get("init_from")) if known is None else known
+    layers = [PRESETS[preset] if preset else {}, taken, settings]
     named = any("name" in (_part(layer, "network") or {}) for layer in layers)
     network = {} if named else default_network(space)
     values: dict[str, Any] = {"schedule": DEFAULT_SCHEDULE, "network": network}
@@ -167,9 +175,12 @@ def resolve(
     if not conditions:
         values.setdefault("conditional", False)
     try:
-        return TrainConfig(**values)
+        config = TrainConfig(**values)
     except ValidationError as error:
         raise in_words(error.errors(), "setting", TrainConfig.model_fields) from None
+    if config.flip:
+        space.check_flip()
+    return config
 
 
 def _is_number(value: Any) -> bool:

@@ -6,11 +6,11 @@ import copy
 import importlib.util
 import os
 import shutil
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -18,16 +18,17 @@ from torch import Tensor, nn
 
 from .. import rng
 from ..data.dataset import Dataset
-from ..model.codec import fit_codec
+from ..model.codec import Codec, fit_codec
 from ..model.denoiser import Denoiser, call_network
 from ..nn import build_network, keyed_dropout
 from ..theory.schedule import Schedule
 from .config import TrainConfig
+from .generators import seeded
 from .objectives import OBJECTIVES, TIMES, Draws
 from .optimizer import make_optimizers
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
-_INITIAL_WEIGHTS = threading.Lock()  # torch's initializers draw from one global generator
+_CODECS: WeakKeyDictionary[Dataset, Codec] = WeakKeyDictionary()  # fitting one may read all the data
 
 
 class Diverged(ArithmeticError):
@@ -79,7 +80,10 @@ def compiled(mode: str, device: torch.device) -> Callable[..., Tensor]:
 class Trainer:
     """A model in training: network, average (EMA), optimizers and the number of updates done.
 
-    `update` makes one; what it does is a function of this state, the configuration and the data alone.
+    `update` makes one; what it does is a function of this state, the configuration and the data alone. That
+    includes what a network draws from torch's own generators, such as the masks of `torch.nn.Dropout`: for
+    each micro-batch they are set by (seed, update, place of its first image). So these draws change with the
+    cut into micro-batches, as the statistics of a batch norm do; the masks of `alphabar.nn.Dropout` don't.
 
     Args:
         config: the settings.
@@ -101,8 +105,7 @@ class Trainer:
         if net is None:
             net = initial_network(config, data.space.shape, shapes)
         schedule = Schedule.from_dict(config.schedule, advise=False)
-        codec = fit_codec(data.space, data.images)
-        self.model = Denoiser(net, schedule, config.prediction, codec, conditions).to(self.device)
+        self.model = Denoiser(net, schedule, config.prediction, codec_of(data), conditions).to(self.device)
         self.model.precision = "float32" if config.precision == "auto" else config.precision
         self.layout = torch.contiguous_format
         if config.channels_last:
@@ -123,20 +126,19 @@ class Trainer:
         """Images trained on so far."""
         return self.step * self.config.batch_size
 
-    def update(self, total: int | None = None, rate: float | None = None) -> dict[str, Any]:
-        """One update, on batch `step`.
+    def update(self, rate: float | None = None) -> dict[str, Any]:
+        """One update, on batch `step`; a row of metrics.
 
         The batch is worked through in micro-batches whose gradients add up to that of the mean
-        over the whole batch; rate, clipping and average happen once. Raises Diverged, with nothing
-        changed, if the loss or the gradient is not finite.
+        over the whole batch; rate, clipping and average happen once. Raises Diverged, with weights and
+        average unchanged, if the loss or the gradient is not finite.
 
         Args:
-            total: images of the whole run, if that is known by now.
-            rate: the learning rate, instead of the configuration's for this moment.
+            rate: the learning rate; unless given, the configuration's for a run of unknown length.
         """
         config, k = self.config, self.step
         inputs = self._inputs(k)
-        self.rate = config.learning_rate(self.images, total) if rate is None else rate
+        self.rate = config.learning_rate(self.images, None) if rate is None else rate
         self.model.train()
         self.model.zero_grad(set_to_none=True)
         losses = self._backward(inputs, k)
@@ -188,11 +190,13 @@ class Trainer:
             part = slice(i, min(i + size, n))
             places = np.arange(part.start, part.stop)
             x_0, eps, cond = self._micro_batch(inputs, k, part, places)
-            with keyed_dropout(self.model.net, config.seed, k, places):
+            number = int(rng.stream(config.seed, "network", k, i).integers(2**62))
+            # backward too is within them: a network may run its layers again there, to save memory
+            with seeded(number, self.device), keyed_dropout(self.model.net, config.seed, k, places):
                 draws = Draws(inputs.t[part], eps)
                 losses = OBJECTIVES[config.objective](self.model, config.loss, x_0, cond, draws)
                 total = torch.stack(list(losses.values())).sum(0)
-            (total.sum() / n).backward()
+                (total.sum() / n).backward()
             for name, value in ({**losses, "loss": total}).items():
                 found.setdefault(name, []).append(value.detach())
         return {name: torch.cat(parts).cpu().numpy().astype(np.float64) for name, parts in found.items()}
@@ -221,7 +225,7 @@ class Trainer:
             )
 
     def _average(self) -> None:
-        """average <- average + (1 - decay) (weights - average), once an update; buffers are not touched.
+        """average <- average + (1 - decay) (weights - average), once an update; buffers are copied.
 
         decay = 0.5^(batch / halflife), with the halflife growing with the images seen up to its
         full length, as in the code of arXiv 2206.00364, so that the start is forgotten.
@@ -231,6 +235,9 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 self.averages[name].lerp_(parameter, 1 - decay)
+            buffers = dict(self.model.net.named_buffers())
+            for name, average in self.ema.net.named_buffers() if buffers else ():
+                average.copy_(buffers[name])
 
     # --- the state as tensors ------------------------------------------------------------------
 
@@ -263,9 +270,15 @@ class Trainer:
 
 def initial_network(config: TrainConfig, shape: tuple[int, ...], conditions: dict[str, Any]) -> nn.Module:
     """The network that a configuration describes, with weights that follow from its seed."""
-    with _INITIAL_WEIGHTS, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng.stream(config.seed, "weights").integers(2**62)))
+    with seeded(int(rng.stream(config.seed, "weights").integers(2**62)), torch.device("cpu")):
         return build_network(config.network, shape, conditions)
+
+
+def codec_of(data: Dataset) -> Codec:
+    """The codec fitted to a data set, once."""
+    if data not in _CODECS:
+        _CODECS[data] = fit_codec(data.space, data.images)
+    return _CODECS[data]
 
 
 def layout_of(shape: tuple[int, ...]) -> torch.memory_format:

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alphabar.data import ClassCondition, DataConfig, Dataset, Space, decoding, prepare
+from alphabar.data import ClassCondition, DataConfig, Dataset, Space, condition_from, decoding, prepare
 from alphabar.data.cache import cache_entries, cache_folder, clear_cache
 from alphabar.data.pictures import open_picture, picture_array
 from alphabar.data.source_types import Arrays
 from alphabar.data.sources import is_array, open_source
 from alphabar.images import displayable, save_picture
-from alphabar.model.codec import fit_codec
+from alphabar.model.codec import codec_from, fit_codec
 
 
 @pytest.fixture(autouse=True)
@@ -330,6 +330,24 @@ def test_unknown_choices_list_the_known_and_the_nearest(tmp_path):
         prepare(tmp_path, channels="grey")
     with pytest.raises(ValueError, match="unknown background 'whitish'"):
         prepare(tmp_path, background="whitish")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"kind": "text"}, "unknown kind of condition 'text'; known: class"),
+        ({"names": ["a"]}, "unknown kind of condition None"),
+        ({"kind": "class", "name": "a"}, r"the kind of condition 'class' cannot be made of \['name'\]"),
+    ],
+)
+def test_descriptions_of_conditions_and_codecs_that_are_none_are_refused(entry, message):
+    with pytest.raises(ValueError, match=message):
+        condition_from(entry)
+    entry = {"name" if key == "kind" else "offset": value for key, value in entry.items()}
+    with pytest.raises(ValueError, match="unknown codec"):
+        codec_from(entry, Space((2,)))
+    with pytest.raises(ValueError, match=r"the codec 'affine' cannot be made of \['bias'\]"):
+        codec_from({"name": "affine", "bias": 1.0}, Space((2,)))
 
 
 def test_a_class_is_given_by_its_name_before_its_number():
@@ -1001,6 +1019,14 @@ def test_a_zip_entry_too_large_for_a_picture_is_not_unpacked(tmp_path, monkeypat
         prepare(path)
 
 
+def test_a_picture_too_large_to_decode_is_named_with_the_way_out(tmp_path, monkeypatch):
+    grays(tmp_path, 2)
+    save(tmp_path / "large.png", noise(64, 64))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    with pytest.raises(ValueError, match=r"large\.png \(whole, but of more than .*: save it smaller\)"):
+        prepare(tmp_path)
+
+
 def test_many_pictures_need_few_open_files(tmp_path):
     for i in range(120):
         save(tmp_path / f"{i:03d}.jpg", noise(8, 8, seed=i))
@@ -1175,6 +1201,45 @@ def test_the_cache_is_listed_and_emptied_and_nothing_else(tmp_path):
     assert len(prepare(tmp_path / "a").images) == 4
 
 
+def test_in_a_folder_that_has_other_things_the_cache_removes_its_own_alone(tmp_path):
+    grays(tmp_path / "a")
+    prepare(tmp_path / "a")
+    entry, features = only_entry().path, cache_folder() / "features"
+    (entry / "notes.txt").write_text("mine")
+    features.mkdir()
+    (features / "measured.csv").write_text("mine")
+    (features / "models").mkdir()
+    (features / "models" / "a.safetensors").write_text("mine")
+    assert len(cache_entries()) == 1  # no features of ours
+    for name in ("0" * 20, "learned-" + "a" * 20):
+        (features / f"{name}.safetensors").write_bytes(b"12345")
+    found = {entry.path: entry for entry in cache_entries()}
+    assert (found[features].num_samples, found[features].size_bytes) == (2, 10)
+    clear_cache()
+    left = {path.relative_to(cache_folder()).as_posix() for path in cache_folder().rglob("*.*")}
+    assert left == {f"{entry.name}/notes.txt", "features/measured.csv", "features/models/a.safetensors"}
+
+
+def test_equal_samples_of_several_entries_take_their_room_once(tmp_path):
+    """The same pictures, copied and touched: each entry is whole, and the samples are one file."""
+    grays(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    first = prepare(tmp_path / "a")
+    os.utime(tmp_path / "a" / "000.png", ns=(0, 0))
+    again, copied = prepare(tmp_path / "a"), prepare(tmp_path / "b")
+    assert first.fingerprint == again.fingerprint == copied.fingerprint
+    entries = cache_entries()
+    assert len(entries) == 3
+    assert len({(entry.path / "images.raw").stat().st_ino for entry in entries}) == 1
+    everything = {path.stat().st_ino: path.stat().st_size for path in cache_folder().rglob("*.*")}
+    assert abs(sum(entry.size_bytes for entry in entries) - sum(everything.values())) < len(entries)
+    shutil.rmtree(entries[-1].path)
+    np.testing.assert_array_equal(prepare(tmp_path / "b").images, first.images)
+    save(tmp_path / "b" / "000.png", noise(8, 8, seed=9))
+    assert prepare(tmp_path / "b").fingerprint != first.fingerprint
+    assert len({path.stat().st_ino for path in cache_folder().glob("*/images.raw")}) == 2
+
+
 # --- ranges and normalization ------------------------------------------------------------------
 
 
@@ -1231,6 +1296,21 @@ def test_numbers_far_from_zero_keep_what_differs_between_them(tmp_path, kind):
         assert dataset.space.high[0] >= values.max()
     codec = fit_codec(prepare(far).space)
     np.testing.assert_allclose(codec.decode(codec.encode(far)), far, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "int32", "uint8"])
+def test_the_least_and_the_greatest_number_of_a_type_come_back(dtype):
+    """Also those of 64 bits, whose greatest no float is equal to."""
+    info = np.iinfo(dtype)
+    ends = np.array([info.min, info.max], dtype).repeat(16).reshape(2, 1, 4, 4)
+    dataset = prepare(ends, holdout=0)
+    np.testing.assert_array_equal(dataset.images, ends)
+    codec = fit_codec(dataset.space)
+    back = codec.decode(codec.encode(ends))
+    assert back.dtype == ends.dtype
+    np.testing.assert_array_equal(back, ends)
+    beyond = dataset.space.as_dtype(np.array([-1e30, 1e30, 3.6]))
+    assert beyond.tolist() == [info.min, info.max, 4]
 
 
 def test_each_channel_of_numbers_has_a_range_of_its_own_and_their_scale_does_not_matter():
@@ -1413,6 +1493,17 @@ def test_flips_mirror_about_half_of_the_images_left_to_right():
     assert (same ^ mirrored).all()
     assert 60 < mirrored.sum() < 140
     np.testing.assert_array_equal(dataset.images, images)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 64), (1, 4, 8, 8)])
+def test_what_is_no_picture_is_never_flipped(shape):
+    images = np.zeros((20, *shape), np.float32)
+    dataset = Dataset(images, Space(shape, "float32", None, None))
+    with pytest.raises(
+        ValueError, match=rf"flip mirrors pictures .* samples are {shape[0]}.*: leave flip out"
+    ):
+        dataset.batch(0, 0, 4, flip=True)
+    dataset.batch(0, 0, 4)
 
 
 def test_labels_come_along(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import alphabar
 from alphabar import rng
 from alphabar.data import Space
 from alphabar.model import Codec, Denoiser, fit_codec
@@ -136,6 +137,16 @@ def test_the_projection_comes_after_clipping():
         miss = operator.measure(torch.from_numpy(codec.encode(images))).numpy() - y
         assert np.abs(miss).max() < 1e-5
         assert images.max() > 10  # the price; `restore` settles it
+
+
+def test_a_restoration_leaves_the_range_where_clipping_is_turned_off():
+    codec = CODECS["float32"]
+    y = np.full((1, 4, 4), 12, np.float32)  # beyond 0 to 10
+    for how, greatest in (({}, 10), ({"threshold": 0.9}, 10), ({"clip": False}, 12)):
+        samples, errors = restore(bounded(codec), downscaled((1, 8, 8), 2), y, 2, evaluations=2, **how)
+        assert samples.images.max() >= greatest - 1e-4
+        assert (samples.images.max() <= 10) == (greatest == 10)
+        np.testing.assert_allclose(errors, 12 - greatest, atol=1e-4)
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "unipc", "ipndm"])
@@ -482,7 +493,7 @@ def test_interpolation_is_deterministic_and_told_nothing_or_one_thing():
     assert guided.facts["guidance"]["scale"] == 3
     with pytest.raises(ValueError, match="guidance leads towards what is told"):
         interpolate(model, a, b, 3, method="noise", evaluations=2, guidance=3.0)
-    with pytest.raises(ValueError, match="told one thing: give one value for all"):
+    with pytest.raises(ValueError, match="told the same class: give one value, not a list"):
         interpolate(model, a, b, 3, cond={"class": [0, 1, 1]})
 
 
@@ -543,7 +554,8 @@ def test_slerp_of_nearly_parallel_ones_is_the_straight_way():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 1}, "n must be at least 2, the two samples, got 1"),
+        ({"n": 2.5}, "n must be a whole number of at least 2, got 2.5"),
+        ({"n": 1}, "n must be a whole number of at least 2, got 1"),
         ({"method": "magic"}, "unknown way to interpolate 'magic'; known: encode, noise"),
         ({"t": 50}, "t is for interpolation by noise"),
         ({"method": "noise", "t": 101}, r"t must lie within 0\.\.100, got 101"),
@@ -649,6 +661,14 @@ def test_as_many_pictures_as_samples_or_one(name):
     for shape in ((2, 1, 8, 8), (4, 1, 8, 8), (1, 1, 8, 8), (3, 8, 8), (3, 1, 8, 9)):
         with pytest.raises(ValueError, match=rf"{name} must have the model's shape \(1, 8, 8\)"):
             sample(model, 3, start=10, evaluations=1, **{name: np.zeros(shape, np.float32)})
+
+
+def test_the_public_module_has_what_edits_are_made_of():
+    from alphabar.edit import Known as Mask
+    from alphabar.edit import vary as varied
+
+    assert alphabar.edit.restore is restore
+    assert (Mask, varied) == (Known, vary)
 
 
 # --- variations ----------------------------------------------------------------------------------

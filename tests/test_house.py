@@ -38,9 +38,11 @@ MAY_KNOW = {  # beside leaves
     "interop": MODEL,
     "serving": {*MODEL, "sampling", "runs"},
     "cli": {*INSIDE, "interop", "serving"},
-    "samplers": {"theory"},  # the last three give names to what is elsewhere
+    "samplers": {"theory"},  # the last five give names to what is elsewhere
     "schedules": {"theory"},
     "process": {"theory"},
+    "edit": {"sampling"},
+    "scores": {"evaluation"},
 }
 LIBRARIES = {  # that each may use
     "errors": set(),
@@ -63,6 +65,8 @@ LIBRARIES = {  # that each may use
     "samplers": set(),
     "schedules": set(),
     "process": set(),
+    "edit": set(),
+    "scores": set(),
 }
 
 LINES = 300  # of a file

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from alphabar.data import Space
+from alphabar.data import ClassCondition, Space
 from alphabar.model import Denoiser, fit_codec
-from alphabar.sampling import SampleWriter, sample, stream_samples, write_samples, write_stream
+from alphabar.sampling import Samples, SampleWriter, sample, stream_samples, write_samples, write_stream
 from alphabar.sampling.output import UNFINISHED, folder_for, new_folder
 from alphabar.theory.schedule import Schedule
 from tiny import tiny_denoiser
@@ -61,7 +62,7 @@ def test_a_folder_holds_pictures_a_sheet_an_array_and_what_makes_them_again(deno
             inside = json.loads(image.text["alphabar"])
         assert inside["index"] == index
         assert inside["told"] == {"class": ["left", "none", "right"][i]}
-        assert inside["asked"] == samples.facts["asked"]
+        assert inside["settings"] == samples.facts["settings"] == SETTINGS
     facts = json.loads((tmp_path / "s/samples.json").read_text())
     assert facts["indices"] == [7, 3, 20]
     assert facts["told"] == {"class": [0, None, 1]}
@@ -142,9 +143,12 @@ def test_a_line_that_was_cut_short_counts_for_nothing(denoiser, tmp_path):
 def test_other_settings_and_finished_folders_are_refused(denoiser, tmp_path):
     stream = stream_samples(denoiser, 20, **SETTINGS)
     SampleWriter(tmp_path / "cut", stream).close()
-    for other in ({"seed": 4}, {"evaluations": 3}, {"cond": {"class": 1}}):
-        with pytest.raises(ValueError, match=r"unfinished samples of other settings \(asked"):
-            SampleWriter(tmp_path / "cut", stream_samples(denoiser, 20, **{**SETTINGS, **other}))
+    for other in ({"seed": 4}, {"evaluations": 3}, {"told": {"class": 1}}):
+        (name,) = other
+        settings = {**SETTINGS, **other}
+        settings |= {"cond": settings.pop("told")} if name == "told" else {}
+        with pytest.raises(ValueError, match=rf"unfinished samples of other settings \({name}"):
+            SampleWriter(tmp_path / "cut", stream_samples(denoiser, 20, **settings))
     with pytest.raises(ValueError, match=r"other settings \(indices"):
         SampleWriter(tmp_path / "cut", stream_samples(denoiser, 21, **SETTINGS))
     write_stream(tmp_path / "cut", stream)
@@ -158,6 +162,52 @@ def test_other_settings_and_finished_folders_are_refused(denoiser, tmp_path):
         pytest.raises(ValueError, match=r"20 of 20 .*missing"),
     ):
         writer.finish()
+
+
+def test_what_grows_with_samples_or_classes_is_written_once_and_not_into_each_picture(tmp_path):
+    denoiser = tiny_denoiser("v", dropout=0.1)
+    names = tuple(f"kind number {i}" for i in range(2))
+    denoiser.conditions = {"class": ClassCondition(names, dropout=0.1)}
+    samples = sample(denoiser, 40, cond={"class": [0, 1] * 20}, **SETTINGS)
+    write_samples(tmp_path / "s", samples)
+    with Image.open(tmp_path / "s/000001.png") as image:
+        inside = image.text["alphabar"]
+    assert json.loads(inside)["told"] == {"class": "kind number 1"}
+    assert "kind number 0" not in inside
+    assert "0, 1, 0, 1" not in inside
+    listing = (tmp_path / "s/samples.json").read_text()
+    assert json.loads(listing)["told"] == {"class": [0, 1] * 20}
+    assert listing.count("kind number 0") == 1
+    again = sample(denoiser, 40, cond=json.loads(listing)["told"], **json.loads(listing)["settings"])
+    assert again.images.tobytes() == samples.images.tobytes()
+
+
+def test_samples_of_another_type_or_shape_are_refused(denoiser, tmp_path):
+    samples = sample(denoiser, 4, frames=2, **SETTINGS)
+    others = [
+        {"images": samples.images.astype(np.float64)},
+        {"images": samples.images[:, 0]},
+        {"images": samples.images[:3]},
+        {"frames": samples.frames.astype(np.float32)},
+        {"frames": samples.frames[:1]},
+    ]
+    for i, other in enumerate(others):
+        with pytest.raises(ValueError, match=r"samples to be written here are uint8 of shape \(.*, got"):
+            write_samples(tmp_path / str(i), replace(samples, **other))
+
+
+def test_samples_that_were_read_or_made_by_hand_can_be_written(tmp_path):
+    images = np.arange(3 * 64, dtype=np.uint8).reshape(3, 1, 8, 8)
+    write_samples(tmp_path / "s", Samples(images, np.arange(3), {}, {}, Space((1, 8, 8), layout="HW")))
+    assert np.array_equal(np.load(tmp_path / "s/samples.npy"), images[:, 0])
+
+
+def test_those_who_write_at_the_end_can_refuse_an_unfinished_folder_beforehand(denoiser, tmp_path):
+    SampleWriter(tmp_path / "cut", stream_samples(denoiser, 20, **SETTINGS)).close()
+    assert new_folder(tmp_path / "cut") == tmp_path / "cut"
+    with pytest.raises(ValueError, match="holds unfinished samples: choose a new folder"):
+        new_folder(tmp_path / "cut", unfinished=False)
+    assert new_folder(tmp_path / "new", unfinished=False) == tmp_path / "new"
 
 
 def test_two_writers_never_share_a_folder(denoiser, tmp_path):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from alphabar import rng
 from alphabar.data import ClassCondition, Space
@@ -176,7 +179,6 @@ def test_classes_are_drawn_as_often_as_in_the_data_or_as_asked(denoiser):
     assert sample(denoiser, 2, evaluations=1, cond={"class": ["right", "left"]}).told == {"class": [1, 0]}
     array = sample(denoiser, 2, evaluations=1, cond={"class": np.array([0, 1])})
     assert array.told == {"class": [0, 1]}
-    assert array.facts["asked"]["cond"] == {"class": [0, 1]}
     several = tiny_denoiser("v")
     several.conditions = {"class": ClassCondition(("1", "0"))}  # text is a name, a number is a value
     assert sample(several, 2, evaluations=1, cond={"class": ["1", 1]}).told == {"class": [0, 1]}
@@ -216,8 +218,10 @@ def test_a_plan_may_be_given_whole(denoiser):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n": 0}, "at least one"),
-        ({"indices": [-1]}, "numbered from 0"),
+        ({"n": 0}, "n must be a whole number of at least 1, got 0"),
+        ({"n": 2.5}, "n must be a whole number of at least 1, got 2.5"),
+        ({"indices": []}, "indices must be at least one, got none"),
+        ({"indices": [4, -1]}, "numbers of samples from 0, got -1"),
         ({"n": 1, "indices": [0]}, "not both"),
         ({"start": 50}, "starts at T = 100, got 50"),
         ({"x_0": np.zeros((1, 9, 8), np.uint8)}, r"shape \(1, 8, 8\), got \(1, 9, 8\)"),
@@ -275,12 +279,12 @@ def test_a_configuration_gives_the_same_as_settings_and_says_what_was_asked(deno
     flat = sample(denoiser, 2, evaluations=3, sampler="ddim", eta=0.5, seed=4)
     assert samples.images.tobytes() == flat.images.tobytes()
     assert samples.facts == flat.facts
-    asked = {"evaluations": 3, "sampler": "ddim", "options": {"eta": 0.5}, "seed": 4}
-    assert samples.facts["asked"] == asked
-    again = sample(denoiser, 2, SampleConfig(**json.loads(json.dumps(asked))))
+    settings = {"evaluations": 3, "sampler": "ddim", "options": {"eta": 0.5}, "seed": 4}
+    assert samples.facts["settings"] == settings
+    again = sample(denoiser, 2, SampleConfig(**json.loads(json.dumps(settings))))
     assert again.images.tobytes() == samples.images.tobytes()
     changed = sample(denoiser, 2, config, seed=5)
-    assert changed.facts["asked"] == {**asked, "seed": 5}
+    assert changed.facts["settings"] == {**settings, "seed": 5}
     plan = make_plan(denoiser.schedule, "ddim", 3, eta=0.5)
     (tmp_path / "plan.json").write_text(json.dumps(plan.to_dict()))
     for given in (plan, tmp_path / "plan.json", str(tmp_path / "plan.json")):
@@ -296,6 +300,33 @@ def test_a_bfloat16_copy_is_made_once():
     first = denoiser.in_precision("bfloat16")
     sample(denoiser, 1, evaluations=1, precision="bfloat16")
     assert denoiser.in_precision("bfloat16") is first
+
+
+class Buffered(nn.Module):
+    """A network with buffers that bfloat16 has no numbers for."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((1,), 1 / 3))
+        self.register_buffer("table", torch.full((1,), 257.0))
+
+    def forward(self, x, c_noise):
+        return self.weight * (x.float() * self.table / 257)
+
+
+def test_in_bfloat16_parameters_alone_are_rounded_in_sampling_as_in_training():
+    model = Denoiser(Buffered(), Schedule.linear(20), "v", Codec(Space(SHAPE), 127.5, 127.5))
+    x = torch.randn(2, *SHAPE)
+    exact, rounded = model(x, 10), model.in_precision("bfloat16")
+    assert (rounded.net.weight.dtype, rounded.net.table.dtype) == (torch.bfloat16, torch.float32)
+    assert rounded.net.table == 257
+    found = rounded(x, 10)
+    assert not torch.equal(found, exact)
+    model.precision = "bfloat16"  # as a model in training
+    torch.testing.assert_close(model(x, 10), found, rtol=0, atol=0)
+    model.precision = "float32"
+    model.net.table.fill_(514)
+    assert model.in_precision("bfloat16").net.table == 514
 
 
 def test_a_stream_yields_the_same_samples_block_by_block_and_refuses_at_once(denoiser):
@@ -325,4 +356,25 @@ def test_samples_show_themselves_in_a_notebook(denoiser):
     assert max(sheet.shape) >= 300
     page = samples._repr_html_()
     assert "data:image/png;base64," in page
-    assert "70 samples, seed 0, 1 evaluations; the first 64 are shown" in page
+    assert "70 samples, seed 0, 1 evaluation; the first 64 are shown" in page
+    read = replace(samples, images=samples.images[:1], facts={})  # as those that were read from pictures
+    assert "<figcaption>1 sample</figcaption>" in read._repr_html_()
+
+
+def test_help_and_editors_show_what_sample_takes():
+    shown, streamed = inspect.signature(sample), inspect.signature(stream_samples)
+    assert shown.parameters == streamed.parameters
+    assert shown.return_annotation == "Samples"
+    for name in ("denoiser", "n", "indices", "x_0", "frames", "settings"):
+        assert name in shown.parameters
+        assert f"    {name}: " in sample.__doc__
+
+
+def test_numbers_of_numpy_may_be_given_anywhere_and_settings_go_by_name(denoiser):
+    config = SampleConfig(cond={"class": [np.int64(1), np.array(0)], "other": (np.float32(0.5),)})
+    assert json.loads(json.dumps(config.settings())) == {"cond": {"class": [1, 0], "other": [0.5]}}
+    drawn = sample(denoiser, 2, evaluations=1, cond={"class": [np.int64(1), np.array(0)]})
+    assert json.dumps(drawn.told) == '{"class": [1, 0]}'
+    for given in ({"sampler": "ddim"}, 3):
+        with pytest.raises(ValueError, match=r"go by name, such as sample\(model, 4, seed=1\), got"):
+            sample(denoiser, 4, given)

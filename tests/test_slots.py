@@ -226,6 +226,29 @@ class Angle(Condition):
         return None if given is None or given == "none" else float(given)
 
 
+@dataclass(frozen=True)
+class Place(Condition):
+    """Where something is, a vector of three numbers; all zeros are nowhere."""
+
+    kind: ClassVar[str] = "place"
+    rank: ClassVar[int] = 1
+
+    @property
+    def shape(self):
+        return (3,)
+
+    def encode_told(self, values):
+        if values.shape[1:] != self.shape:
+            raise ValueError(f"a place has three numbers, got {values.shape[1:]}")
+        return values.astype(np.float32)
+
+    def draw(self, u):
+        return np.stack([u, 1 - u, np.ones(len(u))], 1)
+
+    def parse(self, given):
+        return None if given == "none" else [float(part) for part in given.split(",")]
+
+
 @pytest.fixture
 def angles(monkeypatch):
     monkeypatch.setitem(CONDITIONS, "angle", Angle)
@@ -326,3 +349,65 @@ def test_guidance_keeps_what_the_model_is_always_told(angles):
     assert cond["angle"][[0, 16]].tolist() == [pytest.approx([0, 1, 1], abs=1e-6), [0, 0, 0]]
     with pytest.raises(ValueError, match="always needs to be told the class"):
         sample(model, 1, cond={"class": None})
+    with pytest.raises(ValueError, match="always needs to be told the class, which training never hid"):
+        model.told({"class": [None]}, 1)
+
+
+A, B = [0.1, 0.2, 0.3], [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "n", "told"),
+    [
+        (A, 4, [A] * 4),
+        (A, 3, [A] * 3),
+        (np.array(A), 3, [A] * 3),
+        ("0.1,0.2,0.3", 2, [A] * 2),
+        ([A, None], 2, [A, None]),
+        ([None, "1,2,3", np.array(A)], 3, [None, B, A]),
+        (np.array([A, B, A]), 3, [A, B, A]),
+        (torch.tensor([B, B], dtype=torch.float64), 2, [B, B]),
+        (None, 2, [None, None]),
+    ],
+    ids=str,
+)
+def test_a_value_may_be_a_vector_for_all_or_one_each(given, n, told):
+    model = model_of((5,), {"place": Place(dropout=0.1)})
+    drawn = sample(model, n, cond={"place": given}, evaluations=1)
+    assert drawn.told == {"place": told}
+    each = sample(model, n, cond={"place": told}, evaluations=1)
+    assert drawn.images.tobytes() == each.images.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("cond", "message"),
+    [
+        ({"place": [A, A]}, "place must be one value, or 3 of them, got 2"),
+        ({"place": [[A, A, A]]}, "a value of place has rank 1: give one, or a list of 3, got 3 axes"),
+        ({"place": [A, [1.0], B]}, "values of kind place must all have one shape"),
+        ({"place": [1.0, 2.0]}, "a place has three numbers"),
+        ({"color": [1, 0]}, "color must be one value, or 3 of them, got 2"),
+        ({"color": "x"}, "color: unknown class 'x'; known: r, g"),
+        ({"color": 7}, r"color: a class is a whole number within 0\.\.1"),
+        ({"size": [[0, 1, 1]]}, "a value of size has rank 0: give one, or a list of 3, got 2 axes"),
+    ],
+    ids=str,
+)
+def test_values_that_are_none_are_refused_by_the_name_of_their_condition(cond, message):
+    conditions = {
+        "place": Place(dropout=0.1),
+        "color": ClassCondition(("r", "g"), dropout=0.1),
+        "size": ClassCondition(("s", "l"), dropout=0.1),
+    }
+    with pytest.raises(ValueError, match=message):
+        sample(model_of((5,), conditions), 3, cond=cond, evaluations=1)
+
+
+def test_between_two_samples_all_are_told_one_vector():
+    model = model_of((5,), {"place": Place(dropout=0.1)})
+    a, b = np.zeros((2, 5), np.float32)
+    assert interpolate(model, a, b, 3, cond={"place": A}, evaluations=2).told == {"place": [A] * 3}
+    with pytest.raises(ValueError, match="told the same place: give one value, not a list"):
+        interpolate(model, a, b, 3, cond={"place": [A, A, A]}, evaluations=2)
+    with pytest.raises(ValueError, match="unknown condition 'plaice'; known: place"):
+        interpolate(model, a, b, 3, cond={"plaice": A}, evaluations=2)

@@ -5,8 +5,8 @@
     model = ab.load("runs/mine")
     samples = ab.sample(model, 16)            # .images
 
-and in the modules `ab.process` (forward process and posterior), `ab.schedules`, `ab.samplers`, `ab.edit`
-(real pictures), `ab.scores` and `ab.evaluation` (is it good).
+and in modules, `ab.process` (forward process and posterior), `ab.schedules`, `ab.samplers`, `ab.edit` (real
+pictures), `ab.scores` and `ab.evaluation` (is it good), `ab.runs`.
 """
 
 from __future__ import annotations
@@ -33,22 +33,14 @@ _HOMES = {
     "save": "model",
     "train": "runs",
 }
-_MODULES = {
-    "edit": "sampling.edit",
-    "evaluation": "evaluation",
-    "process": "process",
-    "runs": "runs",
-    "samplers": "samplers",
-    "schedules": "schedules",
-    "scores": "evaluation.scores",
-}
+_MODULES = {"edit", "evaluation", "process", "runs", "samplers", "schedules", "scores"}
 
 __all__ = sorted([*_HOMES, *_MODULES, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        value = importlib.import_module(f".{_MODULES[name]}", __name__)
+        value = importlib.import_module(f".{name}", __name__)
     elif name in _HOMES:
         value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     else:
@@ -62,12 +54,11 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from . import evaluation, process, runs, samplers, schedules
+    from . import edit, evaluation, process, runs, samplers, schedules, scores
     from .data import Dataset, prepare
-    from .evaluation import scores
     from .model import Denoiser, load, save
     from .runs import Results, diagnose, train
-    from .sampling import SampleConfig, edit, sample
+    from .sampling import SampleConfig, sample
     from .theory.plans import Plan
     from .theory.schedule import Schedule
     from .training import TrainConfig, Trainer

@@ -8,7 +8,9 @@ import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+Made = TypeVar("Made")
 
 
 def check_whole(name: str, got: Any, least: int) -> int:
@@ -34,6 +36,31 @@ def unknown(kind: str, got: object, known: Iterable[object]) -> ValueError:
     near = difflib.get_close_matches(str(got), names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ValueError(f"unknown {kind} {got!r}; known: {', '.join(names) or 'none'}{hint}")
+
+
+def made_from(
+    table: Mapping[str, Callable[..., Made]], entry: Mapping[str, Any], key: str, what: str, *first: Any
+) -> Made:
+    """What a row of `table` makes of `entry`, as from JSON: entry[key] names the row, the rest is arguments.
+
+    Args:
+        table: name → class or function.
+        entry: what `to_dict` gave.
+        key: of the name in it.
+        what: the rows are, for messages.
+        first: arguments before those of `entry`.
+
+    >>> made_from({"complex": complex}, {"name": "complex", "real": 1.0}, "name", "number")
+    (1+0j)
+    """
+    arguments = dict(entry)
+    name = arguments.pop(key, None)
+    if name not in table:
+        raise unknown(what, name, table)
+    try:
+        return table[name](*first, **arguments)
+    except TypeError as error:
+        raise ValueError(f"the {what} {name!r} cannot be made of {sorted(arguments)}: {error}") from None
 
 
 def in_words(complaints: Iterable[Any], kind: str, known: Iterable[object]) -> ValueError:

@@ -218,11 +218,11 @@ def labels_of(values: np.ndarray, where: str) -> Labels:
 
 
 def arranged(rows: Rows, layout: str, where: str, from_python: bool = False) -> Samples:
-    """Rows as they are stored → samples of a layout, the one asked for or found, with a note of it.
+    """Rows as they are stored → samples in the given layout, or in the one that is found; with a note of it.
 
-    With `layout` auto, (N, H, W), (N, H, W, C) and (N, C, H, W) are pictures, whose channel axis of four
-    axes is the last if it is the shorter of the two candidates, else the second; other ranks are as they
-    are. From Python, (N, C, L) is a picture only if it holds bytes or is square. True and false are 1 and 0.
+    With `layout` auto, (N, H, W), (N, H, W, C) and (N, C, H, W) are pictures: of four axes the last is the
+    channels if it is shorter than the second, else the second is. Other ranks are taken as they are. From
+    Python, (N, C, L) is a picture only if it holds bytes or is square. True and false are 1 and 0.
     """
     shape = rows.shape
     if rows.dtype.kind not in "buif" or rows.dtype.itemsize > 8:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import hashlib
 import os
 import platform
@@ -17,11 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..files import DamagedFile, flush_folder, read_json, write_json
+from ..files import DamagedFile, clean, flush_folder, read_json, write_json
 from .space import Space
 
 IMAGES, HASHES, CLASSES, FACTS = "images.raw", "hashes.npy", "class.npy", "facts.json"
+OWN = {IMAGES, HASHES, CLASSES, FACTS}
 FEATURES = "features"
+FEATURE_FILE = re.compile(r"(learned-)?[0-9a-f]{20}\.safetensors")
 LEFTOVER = ".preparing-"
 LEFTOVER_S = 86_400
 
@@ -46,7 +49,7 @@ class CacheEntry:
         path: of the folder.
         source: DATA, as it was named when it was prepared.
         num_samples, shape: of what it holds.
-        size_bytes: on the disk.
+        size_bytes: on the disk; what several entries share is counted in parts.
         prepared_at: seconds since 1970.
     """
 
@@ -59,7 +62,7 @@ class CacheEntry:
 
 
 def cache_folder() -> Path:
-    """Where prepared data lies: $ALPHABAR_CACHE, or alphabar/ in the user's cache folder."""
+    """Where prepared data is kept: $ALPHABAR_CACHE, or alphabar/ in the user's cache folder."""
     try:
         if os.environ.get("ALPHABAR_CACHE"):
             return Path(os.environ["ALPHABAR_CACHE"]).expanduser()
@@ -138,8 +141,25 @@ def _is_gone(pid: str, node: str) -> bool:
 
 def write_facts(folder: Path, facts: dict[str, Any]) -> None:
     """Write the description of a filled folder, with size, time and digest of each file in it."""
-    files = {path.name: _stamp(path) | {"sha256": _sha256(path)} for path in sorted(folder.iterdir())}
+    sha256 = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    _share(folder / IMAGES, sha256[IMAGES])
+    files = {name: _stamp(folder / name) | {"sha256": digest} for name, digest in sha256.items()}
     write_json(folder / FACTS, {**facts, "files": files})
+
+
+def _share(images: Path, sha256: str) -> None:
+    """Make `images` a hard link to equal ones of another entry, so that they take their room once.
+
+    The same pictures are prepared again whenever they were moved, copied or touched.
+    """
+    for other in filter(_is_entry, images.parent.parent.iterdir()):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            known = read_json(other / FACTS)["files"][IMAGES]["sha256"]
+            if known == sha256 and filecmp.cmp(images, other / IMAGES, shallow=False):
+                link = images.with_name(f"{IMAGES}.link")
+                os.link(other / IMAGES, link)
+                os.replace(link, images)
+                return
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -205,24 +225,43 @@ def cache_entries() -> list[CacheEntry]:
 
 
 def clear_cache() -> int:
-    """Remove all that the cache holds, to be prepared again when it is used; return how many bytes it was."""
+    """Remove all that the cache holds, to be prepared again when it is used; return how many bytes it was.
+
+    The folder may be anybody's: what Alphabar wrote there is known by its name, and nothing else is touched.
+    """
     entries = cache_entries()
     for entry in entries:
-        shutil.rmtree(entry.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for file in _own_files(entry.path):
+                file.unlink(missing_ok=True)
+            clean(entry.path)
+            entry.path.rmdir()  # unless it holds something else
     if cache_folder().is_dir():
         remove_leftovers(cache_folder())
     return sum(entry.size_bytes for entry in entries)
 
 
 def _is_entry(path: Path) -> bool:
-    return path.is_dir() and bool(re.fullmatch(r"[0-9a-f]{20}", path.name) or path.name == FEATURES)
+    if not path.is_dir():
+        return False
+    return bool(re.fullmatch(r"[0-9a-f]{20}", path.name) or (path.name == FEATURES and _own_files(path)))
+
+
+def _own_files(folder: Path) -> list[Path]:
+    """The files in a folder of the cache that have the names of ours."""
+    features = folder.name == FEATURES
+    return [
+        file
+        for file in folder.iterdir()
+        if (FEATURE_FILE.fullmatch(file.name) if features else file.name in OWN)
+    ]
 
 
 def _entry(path: Path) -> CacheEntry:
-    files = [file for file in path.rglob("*") if file.is_file()]
-    size, at = sum(file.stat().st_size for file in files), path.stat().st_mtime
+    stats = [file.stat() for file in _own_files(path)]
+    size, at = sum(stat.st_size // stat.st_nlink for stat in stats), path.stat().st_mtime
     if path.name == FEATURES:
-        return CacheEntry(path, "features for scores", len(files), (), size, at)
+        return CacheEntry(path, "features for scores", len(stats), (), size, at)
     try:
         facts = read_json(path / FACTS)
         shape = tuple(facts["space"]["shape"])

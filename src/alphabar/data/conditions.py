@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import unknown
+from ..errors import made_from, unknown
 
 NOT_TOLD = "none"
 Values = Mapping[str, Any]
@@ -23,11 +23,13 @@ class Condition:
     training is a product with 0, and guidance away from it a tensor of zeros.
 
     Attributes:
-        dropout: the share of training samples that it was hidden from; above 0 the model can be asked
+        rank: how many axes one value has: 0 for a number, 1 for a vector. Text is one value in any case.
+        dropout: the share of training samples that it was hidden from; above 0 the model also works
             without it.
     """
 
     kind: ClassVar[str] = ""
+    rank: ClassVar[int] = 0
     dropout: float = field(default=0.0, kw_only=True)
 
     @property
@@ -41,7 +43,11 @@ class Condition:
         encoded = np.zeros((len(told), *self.shape), np.float32)
         if told.any():
             some = values[told] if isinstance(values, np.ndarray) else [v for v in values if v is not None]
-            encoded[told] = self.encode_told(np.asarray(some))
+            try:
+                array = np.asarray(some)
+            except ValueError:  # NumPy's own words are about an "inhomogeneous part"
+                raise ValueError(f"values of kind {self.kind} must all have one shape") from None
+            encoded[told] = self.encode_told(array)
         return encoded
 
     def encode_told(self, values: np.ndarray) -> np.ndarray:
@@ -56,14 +62,48 @@ class Condition:
         """A value from what a person typed; None for `none`. ValueError says what is known."""
         raise NotImplementedError
 
-    def values(self, given: Any, n: int) -> list[Any]:
-        """n values of what is given: one for all or a list of n; text is read as a person types it."""
-        each = isinstance(given, Sequence | np.ndarray) and not isinstance(given, str) and np.ndim(given) > 0
-        if each and len(given) != n:
-            raise ValueError(f"{self.kind} must be one value, or {n} of them, got {len(given)}")
-        values = [self.parse(v) if isinstance(v, str) else v for v in (given if each else [given])]
-        self.encode(list({repr(value): value for value in values}.values()))  # raises for what is no value
-        return values if each else values * n
+    def is_one(self, given: Any) -> bool:
+        """Whether this is one value, and not a list of them."""
+        return self._axes(given) <= self.rank
+
+    def values(self, name: str, given: Any, n: int) -> list[Any]:
+        """The n values that are given: one for all samples, or a list of one each, in plain Python.
+
+        Args:
+            name: of the condition, for messages.
+            given: text is read as a person types it; None is not told.
+            n: samples.
+        """
+        axes = self._axes(given)
+        if axes > self.rank + 1:
+            raise ValueError(
+                f"a value of {name} has rank {self.rank}: give one, or a list of {n}, got {axes} axes"
+            )
+        one = axes <= self.rank
+        if not one and len(given) != n:
+            raise ValueError(f"{name} must be one value, or {n} of them, got {len(given)}")
+        try:
+            values = [self.parse(v) if isinstance(v, str) else plain(v) for v in ([given] if one else given)]
+            self.encode(list({repr(value): value for value in values}.values()))  # raises for what is none
+        except ValueError as error:
+            raise ValueError(str(error) if name == self.kind else f"{name}: {error}") from None
+        return values * n if one else values
+
+    def _axes(self, given: Any) -> int:
+        """How many axes this has: the rank of a value, and one more for a list of them."""
+        if given is None or isinstance(given, str):
+            return self.rank
+        if hasattr(given, "ndim"):
+            return given.ndim
+        return 1 + max(map(self._axes, given), default=0) if isinstance(given, Sequence) else 0
+
+    def check_told(self, name: str, values: Sequence[Any] | np.ndarray) -> None:
+        """Raise ValueError where a value is missing, and training never hid it."""
+        if not self.dropout and any(value is None for value in values):
+            raise ValueError(
+                f"this model always needs to be told the {name}, which training never hid: give one "
+                "(a model trained with --set condition_dropout=0.1 does without)"
+            )
 
     def title(self, value: Any) -> str:
         """A value as a person says it."""
@@ -72,6 +112,10 @@ class Condition:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return {"kind": self.kind, **asdict(self)}
+
+    def meaning(self) -> dict[str, Any]:
+        """What an encoded value means, as JSON: two models for which it is equal can be told the same."""
+        return {name: value for name, value in self.to_dict().items() if name != "dropout"}
 
 
 @dataclass(frozen=True)
@@ -132,6 +176,10 @@ class ClassCondition(Condition):
         """Its name."""
         return NOT_TOLD if value is None else self.names[int(value)]
 
+    def meaning(self) -> dict[str, Any]:
+        """The names; how many samples each had doesn't matter."""
+        return {name: value for name, value in super().meaning().items() if name != "counts"}
+
 
 CONDITIONS: dict[str, type[Condition]] = {ClassCondition.kind: ClassCondition}
 """Kinds of conditions by name: `class`, one of several."""
@@ -139,13 +187,11 @@ CONDITIONS: dict[str, type[Condition]] = {ClassCondition.kind: ClassCondition}
 
 def condition_from(entry: Mapping[str, Any]) -> Condition:
     """The condition that `to_dict` described."""
-    arguments = dict(entry)
-    kind = arguments.pop("kind", None)
-    if kind not in CONDITIONS:
-        raise unknown("kind of condition", kind, CONDITIONS)
-    try:
-        return CONDITIONS[kind](**arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"a condition of kind {kind!r} cannot be made of {sorted(arguments)}: {error}"
-        ) from None
+    return made_from(CONDITIONS, entry, "kind", "kind of condition")
+
+
+def plain(value: Any) -> Any:
+    """Arrays and NumPy's numbers as lists and numbers, within lists as well: ready for JSON."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value

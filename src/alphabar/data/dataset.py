@@ -33,13 +33,13 @@ class Dataset:
         images: (N, *shape) in data space.
         space: what one sample is.
         conditions: what is told of samples, by name.
-        values: its values, name → (N, …).
+        values: their values, name → (N, …).
         fingerprint: SHA-256 of samples, values and their description.
         holdout: the share held out for validation: about that many of all, at least one, and about
             2,000 at most. A sample's content decides, not its place: what is held out stays so when
             others are added or moved, and equal samples are on the same side.
-        notes: what a user should know of how the data was read.
-        prepared: the settings of `prepare` that were not the usual ones.
+        notes: what a user should know about how the data was read.
+        prepared: the settings of `prepare` that were not the defaults.
         hashes: 64 bits of each sample's content, (N,); computed unless given.
     """
 
@@ -91,7 +91,7 @@ class Dataset:
         return self.training[rng.stream(seed, "order", epoch).permutation(len(self.training))]
 
     def indices(self, seed: int, k: int, size: int) -> np.ndarray:
-        """Which samples make batch k: places k·size … (k+1)·size - 1 of the endless row of epochs.
+        """Which samples make batch k: numbers k·size … (k+1)·size - 1 of all epochs, one after another.
 
         Every epoch is its own permutation of the training part, so each sample is seen once in it;
         a batch may reach across epochs, and may be larger than the data set.
@@ -106,6 +106,8 @@ class Dataset:
 
     def batch(self, seed: int, k: int, size: int, flip: bool = False) -> Batch:
         """Batch k of a run with this seed; `flip` mirrors each picture with probability 1/2."""
+        if flip:
+            self.space.check_flip()
         batch = self.take(self.indices(seed, k, size))
         if flip:
             mirrored = rng.uniform(seed, "flip", np.arange(size), k) < 0.5

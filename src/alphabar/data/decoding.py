@@ -176,7 +176,7 @@ class Decoder:
     def _bad_message(self) -> str:
         return (
             f"{len(self.bad)} of {len(self.source.names)} pictures cannot be read: {self._bad_names()}. "
-            "Repair or remove them, or go on without them (--skip-bad, skip_bad=True)"
+            "Repair, shrink or remove them, or go on without them (--skip-bad, skip_bad=True)"
         )
 
     def _bad_names(self) -> str:

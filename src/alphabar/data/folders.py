@@ -41,7 +41,7 @@ def folder(path: Path, classes: str) -> Pictures:
 
 
 def zipped(path: Path, classes: str) -> Pictures:
-    """All pictures within a .zip; a folder that holds all of them is passed over."""
+    """All pictures within a .zip; a single folder that holds all of them doesn't count as one."""
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
@@ -104,7 +104,7 @@ def _pictures(
 def _walk(root: Path) -> tuple[list[str], list[str]]:
     """All files below a folder, sorted, and notes.
 
-    Links to folders are followed, after all that is no link, and each folder is entered once: so loops end.
+    Links to folders are followed last, and each folder is entered once, so loops end.
     """
     names, notes, entered = [], [], {}
     real, links = deque([(root, "")]), deque()
@@ -219,7 +219,7 @@ def _labels(names: Sequence[str], classes: str) -> Labels:
 def _plainly_classes(names: Sequence[str], counts: Counter[str]) -> bool:
     """Every picture exactly one sub-folder deep, and two pictures or more in each of two or more.
 
-    A first level that splits the data (train, test, …) is none.
+    Folders that split the data (train, test, …) are no classes.
     """
     return (
         all(name.count("/") == 1 for name in names)

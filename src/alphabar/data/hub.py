@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from ..files import expanded
 from .arrays import LABEL_KEYS, labels_of
 from .pictures import opened
 from .source_types import Labels, Pictures
@@ -55,7 +55,7 @@ def hugging_face(name: str, classes: str) -> Pictures:
 
 
 def _load(datasets: Any, name: str, split: str) -> Any:
-    path = Path(name).expanduser()
+    path = expanded(name)
     try:
         if (path / "dataset_dict.json").exists() or (path / "dataset_info.json").exists():
             table = datasets.load_from_disk(str(path))

@@ -20,7 +20,7 @@ PICTURE_ENDINGS = {
     ".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 }  # fmt: skip
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM", "TIFF", "AVIF")
-"""The only ones that are opened, whatever a file is called: some of Pillow's start other programs."""
+"""The only formats that are opened, whatever a file is called: some of Pillow's run other programs."""
 GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"}
 ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 LARGE_PIXELS = 2**24
@@ -137,5 +137,5 @@ def reason(error: Exception) -> str:
         return "not in a format that Alphabar reads, or damaged"
     if isinstance(error, Image.DecompressionBombError):
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        return f"more than {most} million pixels; save it smaller"
+        return f"whole, but of more than {most} million pixels: save it smaller"
     return str(error) or type(error).__name__

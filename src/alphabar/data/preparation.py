@@ -223,7 +223,7 @@ def _survey_notes(survey: Survey, space: Space, is_array: bool) -> list[str]:
         if far:
             notes.append(
                 f"a few values are far from all others, which fill little of the range, in channel "
-                f"{some([str(i) for i in far])}: cut them off if they are faults"
+                f"{some([str(i) for i in far])}: clip them if they are errors"
             )
     elif space.high and high - low < LITTLE * (max(space.high) - min(space.low or space.high)):
         remedy = "scale them up (16 bits are read as value / 257), or give them as an array in .npy"

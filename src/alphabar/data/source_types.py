@@ -45,7 +45,7 @@ class Pictures:
 
 @dataclass
 class Rows:
-    """An array (N, …) that is read in blocks along its first axis, from the start as often as wanted."""
+    """An array (N, …) that is read in blocks along its first axis; each call of `blocks` starts anew."""
 
     shape: tuple[int, ...]
     dtype: np.dtype

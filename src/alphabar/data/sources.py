@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import expanded
 from .arrays import digits, given, npy, npz
 from .config import DataConfig
 from .folders import OWN_LISTS, folder, zipped
@@ -65,14 +66,6 @@ def is_array(data: Any) -> bool:
         return True
     text = str(data)
     return text == DIGITS or (not text.startswith(HUB) and _path(text)[0].suffix.lower() in (".npy", ".npz"))
-
-
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path with `~` replaced; ValueError if nobody knows whose home that is."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise ValueError(f"the home folder in {path} is not known; give the whole path") from None
 
 
 def _path(text: str) -> tuple[Path, str]:

@@ -104,6 +104,25 @@ class Space:
             return images
         return images[..., None, :, :] if self.layout == "HW" else np.moveaxis(images, -1, -3)
 
+    def as_dtype(self, values: np.ndarray) -> np.ndarray:
+        """Numbers in the samples' own type; for whole ones they are rounded and cut off at its ends."""
+        dtype = np.dtype(self.dtype)
+        if values.dtype == dtype or dtype.kind not in "iu":
+            return values.astype(dtype)
+        info, whole = np.iinfo(dtype), np.rint(values)
+        # the greatest 64-bit numbers have no float64: the nearest one is beyond the type
+        top = np.nextafter(float(info.max) + 1, 0) if dtype.itemsize == 8 else info.max
+        inside = np.clip(whole, info.min, top).astype(dtype)
+        return np.where(whole >= info.max, dtype.type(info.max), inside).astype(dtype)
+
+    def check_flip(self) -> None:
+        """Raise ValueError where mirroring samples left to right makes no sense."""
+        if self.kind != "picture":
+            raise ValueError(
+                f"flip mirrors pictures left to right, and these samples are {self.shown_shape()}, not "
+                "pictures: leave flip out"
+            )
+
     def shown(self, images: np.ndarray) -> np.ndarray:
         """Samples (n, *shape) in data space → pictures (n, C', H, W) of uint8 to look at."""
         return KINDS[self.kind].show(np.asarray(images), self)

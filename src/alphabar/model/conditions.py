@@ -22,11 +22,6 @@ def take(cond: Cond | None, index: Any) -> dict[str, Tensor]:
     return each(lambda tensor: tensor[index], cond)
 
 
-def null_like(cond: Cond) -> dict[str, Tensor]:
-    """As many rows that are told nothing."""
-    return each(torch.zeros_like, cond)
-
-
 def cat(a: Cond, b: Cond) -> dict[str, Tensor]:
     """The rows of a, then those of b, of equal names."""
     assert a.keys() == b.keys()

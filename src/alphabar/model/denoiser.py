@@ -108,7 +108,7 @@ class Denoiser(nn.Module):
         if self.precision != "float32":
             # the network alone: c_noise, and what is before and after, stay in x_t's precision
             dtype = getattr(torch, self.precision)
-            weights = {name: p.to(dtype) for name, p in self.net.named_parameters() if p.dtype != dtype}
+            weights = _parameters_as(dtype, self.net)
             x, cond = x.to(dtype), each(lambda tensor: tensor.to(dtype), cond)
         arguments = (x, c_noise, cond) if self._takes_cond else (x, c_noise)
         return self.call(self.net, weights, arguments).to(x_t.dtype)
@@ -133,35 +133,38 @@ class Denoiser(nn.Module):
             given: Sequence[Any] | np.ndarray = values.get(name, [None] * n)
             if len(given) != n:
                 raise ValueError(f"{name} needs a value for each of {n} samples, got {len(given)}")
-            if not condition.dropout and any(value is None for value in given):
-                raise ValueError(
-                    f"this model always needs to be told the {name}: it was trained without hiding it "
-                    "(--set condition_dropout=0.1 would)"
-                )
+            condition.check_told(name, given)
             found[name] = torch.from_numpy(condition.encode(given)).to(self.device)
         return found
 
     def in_precision(self, precision: str) -> Denoiser:
         """This model with its network in "float32" or "bfloat16", for inference.
 
-        Its weights are cast once, and again only after they have changed. (Those of a model that trains
-        stay float32, as its gradients do, and are cast in each pass.)
+        Its parameters are cast once, and again only after they have changed; buffers keep their type. (Those
+        of a model in training stay float32, as its gradients do, and are cast in each pass.)
         """
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         if precision == self.precision == "float32":
             return self
-        state = [precision, *(p._version for p in self.net.parameters())]
+        state = [precision, *(t._version for t in (*self.net.parameters(), *self.net.buffers()))]
         if self._cast is None or self._cast[0] != state:
             self._cast = None
             cast = copy.deepcopy(self).eval().requires_grad_(False)
-            cast.net.to(getattr(torch, precision))
+            for name, tensor in _parameters_as(getattr(torch, precision), cast.net).items():
+                cast.net.get_parameter(name).data = tensor
             cast.precision = precision
             self._cast = state, cast
         return self._cast[1]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cast": None}  # a copy has no use for another's
+
+
+def _parameters_as(dtype: torch.dtype, net: nn.Module) -> dict[str, Tensor]:
+    """The parameters in another precision, by name; buffers may be counts or tables, and are left alone."""
+    found = net.named_parameters()
+    return {name: p.to(dtype) for name, p in found if p.is_floating_point() and p.dtype != dtype}
 
 
 def call_network(net: nn.Module, weights: dict[str, Tensor], arguments: tuple[Any, ...]) -> Tensor:

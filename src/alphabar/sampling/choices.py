@@ -22,7 +22,7 @@ FEWEST = 10  # evaluations by default, however near to the clean sample the star
 
 @dataclass(frozen=True)
 class Choices:
-    """`facts` are those of the range and the precision, as JSON."""
+    """What the settings come to: guidance, precision, plan and what acts on x0_hat; `facts` as JSON."""
 
     guidance: Guidance
     precision: str
@@ -32,7 +32,7 @@ class Choices:
 
 
 def choose(denoiser: Denoiser, config: SampleConfig) -> Choices:
-    """All of it; ValueError for what doesn't fit the model."""
+    """The choices for a model; ValueError for what doesn't fit it."""
     guidance = rule_of(denoiser, config)
     precision = config.precision or usual_precision(denoiser)
     plan = choose_plan(denoiser, config, guidance)
@@ -62,8 +62,8 @@ def usual_precision(denoiser: Denoiser) -> str:
 
 
 def choose_plan(denoiser: Denoiser, config: SampleConfig, guidance: Guidance | None = None) -> Plan:
-    """The plan of `sample`: the given one, or the model's own fitted one if only `evaluations` are asked for,
-    or `make_plan`'s, with as many evaluations as the default leaves below `start`, and at least 10.
+    """The plan of `sample`: the given one, or the model's own fitted one if only `evaluations` are given, or
+    that of `make_plan`, by default with as many evaluations as 20 from T have below `start`, but at least 10.
     """
     if config.plan is not None:
         return config.plan
@@ -74,6 +74,15 @@ def choose_plan(denoiser: Denoiser, config: SampleConfig, guidance: Guidance | N
         for plan in denoiser.plans:
             if plan.num_evaluations == evaluations and plan.made_by["guidance"] == wanted:
                 return plan
+    options = own_options(denoiser, config)
+    if evaluations is None:
+        evaluations = share_below(T if start is None else start, T, DEFAULT_EVALUATIONS)
+    sampler = config.sampler or DEFAULT_SAMPLER
+    return make_plan(denoiser.schedule, sampler, evaluations, start, config.spacing, **options)
+
+
+def own_options(denoiser: Denoiser, config: SampleConfig) -> dict[str, Any]:
+    """The sampler's own options, with what the model knows for them: x0_mse for the optimal variance."""
     options = dict(config.options)
     if config.sampler == "ddpm" and options.get("variance") == "optimal" and "x0_mse" not in options:
         if denoiser.x0_mse is None:
@@ -81,10 +90,7 @@ def choose_plan(denoiser: Denoiser, config: SampleConfig, guidance: Guidance | N
                 "the optimal variance is estimated from the model once: alphabar fit-sampler RUN --variance"
             )
         options["x0_mse"] = denoiser.x0_mse
-    if evaluations is None:
-        evaluations = share_below(T if start is None else start, T, DEFAULT_EVALUATIONS)
-    sampler = config.sampler or DEFAULT_SAMPLER
-    return make_plan(denoiser.schedule, sampler, evaluations, start, config.spacing, **options)
+    return options
 
 
 def share_below(start: float, T: int, evaluations: int) -> int:

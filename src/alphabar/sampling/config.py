@@ -18,7 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from ..data.conditions import plain
 from ..errors import check_whole, in_words, unknown
+from ..files import expanded
 from ..model import Denoiser
 from ..model.denoiser import PRECISIONS
 from ..rng import check_seed
@@ -34,7 +36,7 @@ def read_plan(given: Any) -> Plan | None:
         return Plan.from_dict(given)
     if not isinstance(given, str | Path):
         raise ValueError(f"a plan is a Plan or the path of its JSON file, got {type(given).__name__}")
-    file = Path(given).expanduser()
+    file = expanded(given)
     if not file.is_file():
         raise ValueError(f"no such file: {given} (a plan, as by alphabar show plan --out FILE)")
     try:
@@ -134,6 +136,10 @@ class SampleConfig(BaseModel):
 
         ValueError, in plain words, for what cannot be.
         """
+        if config is not None and not isinstance(config, SampleConfig):
+            raise ValueError(
+                f"settings of sampling go by name, such as sample(model, 4, seed=1), got {config!r}"
+            )
         given = {} if config is None else {name: getattr(config, name) for name in config.model_fields_set}
         settings = dict(settings or {})
         own = {name: settings.pop(name) for name in list(settings) if name not in cls.model_fields}
@@ -164,8 +170,8 @@ class SampleConfig(BaseModel):
     @field_validator("cond", "options")
     @classmethod
     def _plain(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Arrays as lists, so that all is JSON."""
-        return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in given.items()}
+        """Arrays and NumPy's numbers as lists and numbers, so that all is JSON."""
+        return {name: plain(value) for name, value in given.items()}
 
     @field_validator("seed")
     @classmethod
@@ -175,9 +181,9 @@ class SampleConfig(BaseModel):
 
     @model_validator(mode="after")
     def _plan_alone(self) -> SampleConfig:
-        asked = [n for n in ("evaluations", "sampler", "spacing", "start") if getattr(self, n) is not None]
-        if self.plan is not None and (asked or self.options):
-            names = ", ".join([*asked, *self.options])
+        given = [n for n in ("evaluations", "sampler", "spacing", "start") if getattr(self, n) is not None]
+        if self.plan is not None and (given or self.options):
+            names = ", ".join([*given, *self.options])
             raise ValueError(f"a plan has its own {names}: give it alone")
         if self.threshold is not None and self.clip is not None:
             raise ValueError("thresholding takes the place of clipping: give threshold or clip, not both")
@@ -190,6 +196,6 @@ class SampleConfig(BaseModel):
             raise ValueError("a model to guide by acts only where the guidance scale is not 1")
         return Guidance(self.guidance, self.guidance_interval, self.guidance_rescale, guide)
 
-    def asked(self) -> dict[str, Any]:
-        """As JSON, what was asked for beyond the defaults."""
+    def settings(self) -> dict[str, Any]:
+        """As JSON, the settings that are not the defaults."""
         return self.model_dump(mode="json", exclude_defaults=True)

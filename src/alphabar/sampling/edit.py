@@ -1,4 +1,4 @@
-"""Work on real samples: their noise, the way between two, variations, and the rest of what is half known."""
+"""Edits of real samples: their noise, the way between two, variations, and the rest of what is half known."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..theory.gaussian import q_sample
 from ..theory.plans import inversion
 from .choices import choose_plan, share_below
 from .config import SampleConfig
-from .executor import clip
-from .inverse import Known, Observation, Operator, in_type, measure, misses
+from .executor import clip, through
+from .inverse import Known, Observation, Operator, measure, misses
 from .sampler import sample, stream_samples
 from .samples import Samples
 from .slots import Job, Progress, Slots, steps_of
-from .told import check_may_be_untold, tell
+from .told import check_known, tell
 
 INTERPOLATIONS = ("encode", "noise")
 WAY_UP, WAY_DOWN = 100, 50  # evaluations: there and back is then off by 0.0005 to 0.003 (see `interpolate`)
@@ -81,7 +81,7 @@ def interpolate(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Samples:
-    """n samples on the way from a to b, both among them as the model sees them.
+    """n samples on the way from a to b, which are the first and the last, as the model sees them.
 
     The way down is UniPC in 50 evaluations even in log-SNR unless told otherwise: errors of eps_hat, where
     nothing is clipped, then come out at 0.4 to 0.7 of their size (with a cosine schedule at 40 times their
@@ -95,15 +95,14 @@ def interpolate(
         config, settings: as for `sample`; nothing is told unless given; a plan that adds noise is refused.
         method: `encode`: between their noises x_T, along the great circle (DDIM inversion, arXiv
             2010.02502). `noise`: between the two noised to t with the same noise (sec. 4.3 of arXiv
-            2006.11239), where more of what is between is the model's the higher t is.
+            2006.11239): the higher t is, the more of what is between comes from the model.
         t: of `noise`; T/2 unless given.
         progress: called with (done, total) evaluations of a batch.
     """
     shape, schedule = denoiser.space.shape, denoiser.schedule
     if method not in INTERPOLATIONS:
         raise unknown("way to interpolate", method, INTERPOLATIONS)
-    if n < 2:
-        raise ValueError(f"n must be at least 2, the two samples, got {n}")
+    check_whole("n", n, 2)
     if t is not None and method == "encode":
         raise ValueError("t is for interpolation by noise; encoding goes all the way to T")
     config = SampleConfig.of(config, settings)
@@ -116,7 +115,7 @@ def interpolate(
     pair = np.stack([np.asarray(a), np.asarray(b)])
     w = np.linspace(0, 1, n).reshape(-1, *[1] * len(shape))
     if method == "encode":
-        x_a, x_b = encode(denoiser, pair, cond={name: _one(v) for name, v in config.cond.items()})
+        x_a, x_b = encode(denoiser, pair, cond=_of_both(denoiser, config.cond))
         x_t = slerp(x_a, x_b, w)
     else:
         x_a, x_b = denoiser.codec.encode(pair)
@@ -132,8 +131,8 @@ def _without_noise(denoiser: Denoiser, start: float, config: SampleConfig) -> Sa
     if config.plan is None:
         evaluations = share_below(start, denoiser.schedule.T, WAY_DOWN)
         usual = {"sampler": SAMPLER_DOWN, "spacing": SPACING_DOWN, "evaluations": evaluations}
-        asked = {name: value for name in usual if (value := getattr(config, name)) is not None}
-        plan = choose_plan(denoiser, SampleConfig.of(config, {**usual, **asked, "start": start}))
+        given = {name: value for name in usual if (value := getattr(config, name)) is not None}
+        plan = choose_plan(denoiser, SampleConfig.of(config, {**usual, **given, "start": start}))
         dropped = dict.fromkeys(usual) | {"options": {}}
         config = SampleConfig.of(config, {**dropped, "plan": plan})
     elif config.plan.times[0] != start:
@@ -170,16 +169,16 @@ def vary(
     Args:
         denoiser: the model.
         images: (m, *shape) in data space; in model space, already noisy, if `noisy`.
-        t: the time, 1 … T: the higher it is, the more is the model's.
-        n: ways back for each.
+        t: the time, 1 … T: the higher it is, the more comes from the model.
+        n: variations of each.
         config, settings: as for `sample`.
-        noisy: take them as x_t as they are.
+        noisy: take them as x_t, as they are.
         frames: states along the way to keep, as for `sample`.
         progress: called with (done, total) evaluations of a batch.
 
     Returns:
-        m n samples, those of the first image first; and the noisy inputs (m, *shape) in model space, as the
-        first way back of each has them.
+        m n samples, those of the first image first; and the noisy inputs (m, *shape) in model space, those
+        that the first variation of each starts from.
     """
     schedule, shape = denoiser.schedule, denoiser.space.shape
     check_whole("n", n, 1)
@@ -237,12 +236,13 @@ def restore(
     if measured.shape != wanted:
         raise ValueError(f"measured ({operator.name}) must have the shape {wanted}, got {measured.shape}")
     known = np.broadcast_to(operator.known.numpy(), wanted) if isinstance(operator, Known) else None
-    measured = in_type(measured if known is None else np.where(known, measured, 0), space)
+    measured = space.as_dtype(measured if known is None else np.where(known, measured, 0))
     observation = Observation.of_data(operator, measured, codec, method, strength)
     stream = stream_samples(denoiser, n, config, observation=observation, **settings)
     x_0, kept = stream.collected_states()
     if known is None and method == "projection":
-        x_0 = np.stack([_agreeing(observation, x, codec.bounds) for x in x_0])
+        bounds = None if stream.config.clip is False else codec.bounds
+        x_0 = np.stack([_agreeing(observation, x, bounds) for x in x_0])
     images = codec.decode(x_0)
     if known is not None:
         images = np.where(known, measured, images)
@@ -251,30 +251,32 @@ def restore(
 
 
 def _agreeing(observation: Observation, x_0: np.ndarray, bounds: Any) -> np.ndarray:
-    """x_0 (*shape) after projections onto the observation and the data's range in turn.
+    """x_0 (*shape) projected onto the observation, and in turn onto the data's range, if there is one.
 
     Projecting leaves the range, and clipping the observation; in turn they come to what both hold for.
     """
     x = torch.from_numpy(x_0)[None]
+    if bounds is None:
+        return through(observation.on_x0(), x)[0].numpy()
     for _ in range(ROUNDS):
-        for act in observation.on_x0():
-            x = act(x)
-        x = x if bounds is None else clip(*bounds)(x)
+        x = through([*observation.on_x0(), clip(*bounds)], x)
     return x[0].numpy()
 
 
 def _told_or_nothing(denoiser: Denoiser, cond: Mapping[str, Any] | None) -> dict[str, Any]:
     """What is told, and nothing for the rest; ValueError where the model always needs to be told."""
     found = dict(cond or {})
+    check_known(denoiser, found)
     for name, condition in denoiser.conditions.items():
         if name not in found:
-            check_may_be_untold(name, condition, [None])
+            condition.check_told(name, [None])
             found[name] = None
     return found
 
 
-def _one(given: Any) -> Any:
-    """What both ends of a way are told: the value for all."""
-    if isinstance(given, list):
-        raise ValueError("the samples on a way are told one thing: give one value for all")
-    return given
+def _of_both(denoiser: Denoiser, cond: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What both ends are told; ValueError unless it is one value for all."""
+    for name, given in cond.items():
+        if not denoiser.conditions[name].is_one(given):
+            raise ValueError(f"all samples between two are told the same {name}: give one value, not a list")
+    return cond

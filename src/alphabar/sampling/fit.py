@@ -44,8 +44,8 @@ def fit_sampler(
     (arXiv 2405.15506, 2502.17423).
 
     With noise, the rows that end at alpha_bar > 1/2 become those of the SDE (`dpmpp_sde`) on the times
-    that were found, and the last is fitted to what they come to: what is lost in being near to the long
-    run is more than won by the noise, which corrects the errors of the rows before (docs/sampling.md).
+    that were found, and the last is fitted to what they come to. The plan is then less near to the long
+    run, but its samples are better: noise corrects the errors of the rows before (docs/sampling.md).
 
     Args:
         denoiser: the model.
@@ -54,7 +54,7 @@ def fit_sampler(
         seed: of the noises.
         guidance: fit the guided model: a scale, or a `Guidance`.
         noise: whether the plan adds noise; without it, every row is the least-squares solution. Unless
-            given, from 5 evaluations on: noise needs some rows to pay.
+            given, from 5 evaluations on: noise needs some rows to pay off.
         progress: called with what is going on.
 
     Returns:

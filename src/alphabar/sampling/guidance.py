@@ -90,7 +90,7 @@ def guided(denoiser: Denoiser, guidance: Guidance) -> Denoise:
 
 
 def droppable(denoiser: Denoiser) -> list[str]:
-    """The conditions that training hid at times, so that the model also knows what it is not told."""
+    """The conditions that training hid at times, so that the model also works without them."""
     return [name for name, condition in denoiser.conditions.items() if condition.dropout > 0]
 
 
@@ -127,20 +127,15 @@ def check_can_be_untold(denoiser: Denoiser, what: str) -> None:
 
 def _check_alike(good: Denoiser, bad: Denoiser) -> None:
     for what, a, b in (
-        ("shape of samples", good.space.shape, bad.space.shape),
-        ("normalization", good.codec.to_dict(), bad.codec.to_dict()),
-        ("conditions", _told_of(good), _told_of(bad)),
+        ("another shape of samples", good.space.shape, bad.space.shape),
+        ("another normalization", good.codec.to_dict(), bad.codec.to_dict()),
+        ("other conditions", _meanings(good), _meanings(bad)),
     ):
         if a != b:
-            raise ValueError(f"the model to guide by has another {what}: {b}, not {a}")
+            raise ValueError(f"the model to guide by has {what}: {b}, not {a}")
     if not np.array_equal(good.schedule.alpha_bar, bad.schedule.alpha_bar):
         raise ValueError("the model to guide by has another schedule")
 
 
-def _told_of(denoiser: Denoiser) -> dict[str, Any]:
-    """What the conditions mean, whatever share was hidden, and of however many samples."""
-    ignored = ("dropout", "counts")
-    return {
-        name: {key: value for key, value in condition.to_dict().items() if key not in ignored}
-        for name, condition in denoiser.conditions.items()
-    }
+def _meanings(denoiser: Denoiser) -> dict[str, Any]:
+    return {name: condition.meaning() for name, condition in denoiser.conditions.items()}

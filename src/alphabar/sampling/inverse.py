@@ -182,16 +182,7 @@ def measure(operator: Operator, images: np.ndarray) -> np.ndarray:
 
 def measured_of(operator: Operator, image: np.ndarray, space: Space) -> np.ndarray:
     """A of one sample in data space and in its type: what one would measure of it."""
-    return in_type(measure(operator, np.asarray(image)[None])[0], space)
-
-
-def in_type(values: np.ndarray, space: Space) -> np.ndarray:
-    """Numbers in data space as the data's own type; whole ones are rounded and clipped to what it holds."""
-    dtype = np.dtype(space.dtype)
-    if values.dtype == dtype or dtype.kind not in "iu":
-        return values.astype(dtype)
-    info = np.iinfo(dtype)
-    return np.clip(np.rint(values), info.min, info.max).astype(dtype)
+    return space.as_dtype(measure(operator, np.asarray(image)[None])[0])
 
 
 def misses(operator: Operator, images: np.ndarray, y: np.ndarray) -> np.ndarray:

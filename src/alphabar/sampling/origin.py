@@ -72,5 +72,5 @@ class Origin:
 
 
 def _of_each(given: np.ndarray, shape: tuple[int, ...], where: np.ndarray) -> np.ndarray:
-    """Those at `where`: the one for all again and again, or each sample's own."""
+    """Those at `where`: the single one repeated, or each sample's own."""
     return np.broadcast_to(given, (len(where), *shape)) if given.shape == shape else given[where]

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from ..data.conditions import condition_from
 from ..data.space import Space
-from ..files import write_json
+from ..files import expanded, write_json
 from ..images import save_animation, save_picture
 from ..version import __version__
 from .rows import make_array, write_rows
@@ -30,19 +29,30 @@ ON_SHEET = 1024  # pictures on a sheet at most, the first
 ON_FILM = 64  # samples whose way is shown
 
 
-def new_folder(path: str | Path) -> Path:
-    """Check that `path` is absent, an empty folder, or one that a writer left unfinished."""
-    folder = Path(path).expanduser()
+def new_folder(path: str | Path, unfinished: bool = True) -> Path:
+    """`path`; ValueError unless it is absent, an empty folder, or one that a writer left unfinished.
+
+    Args:
+        path: where samples are to be written.
+        unfinished: whether to accept the latter: for those who write as they draw, and so don't lose what was
+            drawn if the settings turn out to be others.
+    """
+    folder = expanded(path)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; --out must be a folder")
-    if folder.exists() and any(folder.iterdir()) and not (folder / UNFINISHED).exists():
+    begun = (folder / UNFINISHED).exists()
+    if begun and not unfinished:
+        raise ValueError(
+            f"{folder} holds unfinished samples: choose a new folder, or finish them with the same command"
+        )
+    if not begun and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; choose a new folder (nothing was written)")
     return folder
 
 
 def folder_for(stem: str | Path, stream: Samples | SampleStream, **more: Any) -> Path:
-    """The first free of STEM-001, STEM-002, …, made at once; or one left unfinished with these settings."""
-    stem = Path(stem).expanduser()
+    """The first of STEM-001, STEM-002, … that is free (it is made) or unfinished with these settings."""
+    stem = expanded(stem)
     settings = as_json(settings_of(stream, more))
     for i in itertools.count(1):
         folder = stem.with_name(f"{stem.name}-{i:03d}")
@@ -71,10 +81,10 @@ def write_stream(folder: str | Path, stream: SampleStream, **more: Any) -> list[
 
 
 class SampleWriter:
-    """A folder of samples that is finished, or is marked as unfinished and can be gone on with.
+    """A folder of samples that is finished, or is marked as unfinished and can be continued.
 
-    000000.png … are named by the sample's number and carry the facts inside (pictures alone; of data
-    without bounds at the end, when the range is known); grid.png shows the first of them side by side;
+    000000.png … are named by the sample's number and carry its facts inside (pictures alone; those of data
+    without bounds are written last, when the range is known); grid.png shows the first of them side by side;
     samples.npy has the data's own dtype, range and layout; samples.json says how to make any one again.
     With frames, strip.png and trajectory.gif show the way from noise to sample.
 
@@ -88,6 +98,7 @@ class SampleWriter:
     def __init__(self, folder: str | Path, head: Samples | SampleStream, **more: Any) -> None:
         self.folder, self.space = new_folder(folder), head.space
         self.facts = {"alphabar": __version__, **head.facts, **more}
+        self.conditions = {k: condition_from(c) for k, c in self.facts.get("conditions", {}).items()}
         self.indices, self.told, self.frame_times = head.indices, head.told, head.frame_times
         self.place = {int(index): i for i, index in enumerate(self.indices)}
         self.done: set[int] = set()
@@ -101,7 +112,7 @@ class SampleWriter:
             raise
 
     def _go_on(self, settings: Any) -> None:
-        """Read what was done before with the same settings, and make the arrays if they are not there."""
+        """Read what was done before with the same settings, and make the arrays where they are missing."""
         lines = self._log.read().splitlines(keepends=True)
         whole = [json.loads(line) for line in lines if line.endswith("\n")]
         if whole and whole[0] != settings:
@@ -123,7 +134,7 @@ class SampleWriter:
         self.done = {index for line in whole[1:] for index in line}
 
     def _rows(self) -> np.ndarray:
-        """As many blank samples in the user's layout, without their memory."""
+        """As many blank samples, in the user's layout, that take no memory."""
         blank = np.broadcast_to(np.zeros((), self.space.dtype), (len(self.indices), *self.space.shape))
         return self.space.to_layout(blank)
 
@@ -138,7 +149,17 @@ class SampleWriter:
         return np.array([i for i in self.indices.tolist() if i not in self.done], np.int64)
 
     def write(self, block: Samples) -> None:
-        """Write some of the samples, whole: if it is interrupted, they count as missing."""
+        """Write some of the samples; they count as missing until all of them are written.
+
+        ValueError unless they are of the folder's shape and type.
+        """
+        for images, lead in ((block.images, ()), (block.frames, (len(self.frame_times),))):
+            wanted = (*lead, len(block.indices), *self.space.shape)
+            if images is not None and (images.shape, images.dtype) != (wanted, np.dtype(self.space.dtype)):
+                raise ValueError(
+                    f"samples to be written here are {self.space.dtype} of shape {wanted}, "
+                    f"got {images.dtype} of shape {images.shape}"
+                )
         where = [self.place[index] for index in block.indices.tolist()]
         write_rows(self.folder / "samples.npy", where, self.space.to_layout(block.images))
         if block.frames is not None:
@@ -151,7 +172,7 @@ class SampleWriter:
         self._record(block.indices.tolist())
 
     def finish(self) -> list[Path]:
-        """Write what is made of all of them, and take the mark away; return the files."""
+        """Write what is made of all of them, and remove the mark; return the files."""
         if len(self.missing):
             raise ValueError(f"{len(self.missing)} of {len(self.indices)} samples are still missing")
         space = self._shown_space()
@@ -159,15 +180,14 @@ class SampleWriter:
             for where, images in self._blocks():
                 self._write_pictures(where, space.shown(images))
         _, first = next(self._blocks(ON_SHEET))
-        save_picture(self.folder / "grid.png", sheet(space.shown(first)), self.facts)
+        save_picture(self.folder / "grid.png", sheet(space.shown(first)), self._inside())
         if self.frame_times:
             self._write_film(space)
-        conditions = {"conditions": self.facts["conditions"], "told": self.told}
-        shape = [len(self.indices), *self.space.shape]
-        listing = {"indices": self.indices.tolist(), "shape": shape, "dtype": self.space.dtype, **conditions}
-        write_json(
-            self.folder / "samples.json", as_json({**self.facts, **listing, "space": self.space.to_dict()})
-        )
+        listing = {
+            "indices": self.indices.tolist(), "shape": [len(self.indices), *self.space.shape],
+            "dtype": self.space.dtype, "told": self.told, "space": self.space.to_dict(),
+        }  # fmt: skip
+        write_json(self.folder / "samples.json", as_json({**self.facts, **listing}))
         self.close()
         (self.folder / UNFINISHED).unlink()
         return sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
@@ -182,32 +202,30 @@ class SampleWriter:
             )
 
     def _shown_space(self) -> Space:
-        """The space with bounds to show samples by: its own, or the range of all that is written."""
+        """The space with the bounds to show samples by: its own, or the range of all that is written."""
         if self.space.bounds is not None:
             return self.space
         ranges = np.array([(block.min(), block.max()) for _, block in self._blocks()], np.float64)
         low, high = np.nanmin(ranges), np.nanmax(ranges)
         return replace(self.space, low=(low,), high=(high if high > low else low + 1,))
 
-    @cached_property
-    def _conditions(self) -> dict[str, Any]:
-        return {name: condition_from(entry) for name, entry in self.facts["conditions"].items()}
+    def _inside(self, **more: Any) -> dict[str, Any]:
+        """The facts inside of a picture, without the names of all classes."""
+        return {name: value for name, value in self.facts.items() if name != "conditions"} | more
 
     def _write_pictures(self, where: list[int], shown: np.ndarray) -> None:
         if self.space.kind != "picture":
             return
         for i, image in zip(where, shown, strict=True):
             index = int(self.indices[i])
-            told = {name: self._conditions[name].title(values[i]) for name, values in self.told.items()}
-            save_picture(
-                self.folder / f"{index:06d}.png", image, {**self.facts, "index": index, "told": told}
-            )
+            told = {name: self.conditions[name].title(values[i]) for name, values in self.told.items()}
+            save_picture(self.folder / f"{index:06d}.png", image, self._inside(index=index, told=told))
 
     def _write_film(self, space: Space) -> None:
         """The way from noise to sample of the first ones."""
         frames = np.moveaxis(np.load(self.folder / FRAMES), 0, 1)
         shown = np.stack([space.shown(frame) for frame in frames])
-        save_picture(self.folder / "strip.png", strip(shown), self.facts)
+        save_picture(self.folder / "strip.png", strip(shown), self._inside())
         save_animation(self.folder / "trajectory.gif", np.stack([sheet(frame, 256) for frame in shown]))
         self.facts["frame_times"] = self.frame_times
         (self.folder / FRAMES).unlink()
@@ -238,7 +256,11 @@ def as_json(value: Any) -> Any:
 
 def _differences(a: Any, b: dict[str, Any]) -> str:
     """The names of the settings that differ."""
-    names = [name for name in b if not isinstance(a, dict) or a.get(name) != b[name]]
+    if not isinstance(a, dict):
+        return "of another version"
+    old, new = a.get("settings") or {}, b.get("settings") or {}
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    names += [name for name in b if name not in ("settings", *names) and a.get(name) != b[name]]
     return ", ".join(names[:4]) or "of another version"
 
 

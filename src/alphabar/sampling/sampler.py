@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from ..data.space import Space
+from ..errors import check_whole
 from ..model import Denoiser
 from .choices import choose
 from .config import SampleConfig
@@ -19,40 +21,8 @@ from .samples import Samples
 from .slots import SIZE, Job, Progress, Slots, steps_of
 from .told import check_guidance_leads, part, tell
 
-
-def sample(
-    denoiser: Denoiser,
-    n: int | None = None,
-    config: SampleConfig | None = None,
-    *,
-    indices: Iterable[int] | None = None,
-    x_0: np.ndarray | None = None,
-    x_t: np.ndarray | None = None,
-    observation: Observation | None = None,
-    frames: int = 0,
-    progress: Progress | None = None,
-    **settings: Any,
-) -> Samples:
-    """Draw samples, from pure noise or from given ones at time `start`.
-
-    Args:
-        denoiser: the model, as from `load`.
-        n: how many; samples 0 … n - 1 unless `indices` says which (1 unless given).
-        config: the settings.
-        indices: numbers of the samples. The noise of one is a pure function of (seed, number, row).
-        x_0: a clean sample (*shape) in data space to noise to `start` first, for every sample; or one
-            for each, (n, *shape).
-        x_t: an already noisy one or one for each, in model space, to start from as it is.
-        observation: what is known of the sample.
-        frames: how many states along the way to keep, the first and the last included.
-        progress: called with (done, total) evaluations of a batch.
-        settings: fields of `SampleConfig`, and the sampler's own options (`eta=0.5`).
-    """
-    stream = stream_samples(
-        denoiser, n, config, indices=indices, x_0=x_0, x_t=x_t, observation=observation, frames=frames,
-        progress=progress, **settings,
-    )  # fmt: skip
-    return stream.collected()
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 
 def stream_samples(
@@ -81,11 +51,45 @@ def stream_samples(
     return SampleStream(denoiser, config, numbers, Origin(x_0, x_t), observation, frames, progress)
 
 
+def _takes_what(
+    other: Callable[Given, object],
+) -> Callable[[Callable[..., Result]], Callable[Given, Result]]:
+    """Declare that a function takes the arguments of `other`: to `help`, editors and type checkers."""
+
+    def declare(function: Callable[..., Result]) -> Callable[Given, Result]:
+        own = inspect.signature(function)
+        taken = inspect.signature(other).replace(return_annotation=own.return_annotation)
+        function.__signature__ = taken  # pyright: ignore[reportFunctionMemberAccess]
+        return function
+
+    return declare
+
+
+@_takes_what(stream_samples)
+def sample(*args: Any, **kwargs: Any) -> Samples:
+    """Draw samples, from pure noise or from given ones at time `start`.
+
+    Args:
+        denoiser: the model, as from `load`.
+        n: how many; samples 0 … n - 1 unless `indices` says which (1 unless given).
+        config: the settings.
+        indices: numbers of the samples. The noise of one is a pure function of (seed, number, row).
+        x_0: a clean sample (*shape) in data space to noise to `start` first, for every sample; or one
+            for each, (n, *shape).
+        x_t: an already noisy one or one for each, in model space, to start from as it is.
+        observation: what is known of the sample.
+        frames: how many states along the way to keep, the first and the last included.
+        progress: called with (done, total) evaluations of a batch.
+        settings: fields of `SampleConfig`, and the sampler's own options (`eta=0.5`).
+    """
+    return stream_samples(*args, **kwargs).collected()
+
+
 class SampleStream:
     """Samples to be drawn: iterating draws them, and yields `Samples` of one to SIZE at a time.
 
     Attributes:
-        indices: of all samples, as asked.
+        indices: of all samples, in their order.
         told: what each is told.
         facts: as in `Samples`.
         plan: that they follow.
@@ -121,12 +125,15 @@ class SampleStream:
         }
 
     def _facts(self, guidance: Guidance) -> dict[str, Any]:
-        """What was asked, and most of what followed."""
+        """The settings, and most of what follows from them.
+
+        What was given for the conditions is left out: `told` has it, for each sample.
+        """
         times, config = self.plan.times.tolist(), self.config
         named = self.plan.made_by and config.plan is None
         return {
             "model": self.denoiser.digest,
-            "asked": {name: value for name, value in config.asked().items() if name != "plan"},
+            "settings": {name: v for name, v in config.settings().items() if name not in ("plan", "cond")},
             "seed": config.seed,
             "plan": self.plan.made_by if named else self.plan.to_dict(),
             "times": times,
@@ -191,7 +198,7 @@ class SampleStream:
             yield self.samples(where, self.denoiser.codec.decode(x_0), kept)
 
     def collected_states(self) -> tuple[np.ndarray, np.ndarray]:
-        """(x_0 (n, *shape), kept states (R, n, *shape)) of all in model space, in the order asked."""
+        """(x_0 (n, *shape), kept states (R, n, *shape)) of all in model space, in their order."""
         shape = self.space.shape
         x_0 = np.empty((len(self.indices), *shape), np.float32)
         kept = np.empty((len(self.rows), *x_0.shape), np.float32)
@@ -202,7 +209,7 @@ class SampleStream:
         return x_0, kept
 
     def collected(self) -> Samples:
-        """All of them, in the order asked."""
+        """All of them, in their order."""
         x_0, kept = self.collected_states()
         return self.samples(list(range(len(self.indices))), self.denoiser.codec.decode(x_0), kept)
 
@@ -211,11 +218,15 @@ def _numbers(n: int | None, indices: Iterable[int] | None) -> np.ndarray:
     """The samples' numbers: different whole ones from 0."""
     if indices is not None and n is not None:
         raise ValueError("give n or indices, not both")
-    numbers = np.asarray(np.arange(1 if n is None else n) if indices is None else list(indices))
-    if numbers.size and numbers.dtype.kind not in "iu":
+    if indices is None:
+        return np.arange(1 if n is None else check_whole("n", n, 1))
+    numbers = np.asarray(list(indices))
+    if not numbers.size:
+        raise ValueError("indices must be at least one, got none")
+    if numbers.dtype.kind not in "iu":
         raise ValueError(f"indices must be whole numbers, got {numbers.dtype}")
-    if len(numbers) < 1 or numbers.min() < 0:
-        raise ValueError(f"samples are numbered from 0 and at least one is needed, got n = {n}, {numbers}")
+    if numbers.min() < 0:
+        raise ValueError(f"indices are numbers of samples from 0, got {numbers.min()}")
     if len(np.unique(numbers)) < len(numbers):
         raise ValueError("indices must differ: a sample has one number, and that number one sample")
     return numbers.astype(np.int64)

@@ -22,7 +22,7 @@ class Samples:
         images: (n, *shape) in data space, the data's own dtype and range.
         indices: the number of each sample; with `facts` it says how to make that one again.
         told: name of the condition → the value of each, None where it was not told.
-        facts: the settings, times, and the model's digest, as JSON.
+        facts: the settings, times, and the model's digest, as JSON; what is known of samples that were read.
         space: what one sample is.
         frames: (F, n, *shape), x_t in data space along the way, if asked for.
         frame_times: t of each frame.
@@ -48,8 +48,8 @@ class Samples:
 
     def _repr_html_(self) -> str:
         """The same with a line of facts, for notebooks."""
-        n = len(self)
-        what = (
-            f"{n} sample{'s' * (n != 1)}, seed {self.facts['seed']}, {self.facts['evaluations']} evaluations"
-        )
+        n, evaluations = len(self), self.facts.get("evaluations")
+        what = f"{n} sample{'s' * (n != 1)}"
+        what += f", seed {self.facts['seed']}" if "seed" in self.facts else ""
+        what += "" if evaluations is None else f", {evaluations} evaluation{'s' * (evaluations != 1)}"
         return html_of(self._shown(), what + f"; the first {IN_NOTEBOOK} are shown" * (n > IN_NOTEBOOK))

@@ -59,7 +59,7 @@ class Job:
 
 
 class Slots:
-    """`put` jobs in, and `step`: the network is asked once, and every job moves by one row of its plan.
+    """`put` jobs in, and `step`: the network is evaluated once, and every job moves by one row of its plan.
 
     The bytes of a sample are the same whatever the others are: fewer, in another order, of other plans, told
     other things, at other rows.

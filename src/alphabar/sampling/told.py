@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import rng
-from ..data.conditions import Condition
 from ..errors import unknown
 from ..model import Denoiser
 from .guidance import Guidance, droppable
@@ -27,34 +26,30 @@ def tell(
         indices: of the samples.
         seed: of what is drawn.
         given: name → one value for all, or a list of one each; text is read as a person types it, such as a
-            class's name; None is not told. What is not given is drawn as often as in the training data, each
-            condition by itself.
-        silent: what is not given is not told, where the model knows that.
+            class's name; None is not told. Other conditions are drawn as often as in the training data, each
+            by itself.
+        silent: leave those others untold instead, where the model was trained for that.
     """
-    for name in given:
-        if not denoiser.conditions:
-            raise ValueError(f"this model is told nothing beside x_t: it has no {name} to give")
-        if name not in denoiser.conditions:
-            raise unknown("condition", name, denoiser.conditions)
+    check_known(denoiser, given)
     told: Told = {}
     for k, (name, condition) in enumerate(denoiser.conditions.items()):
         if name in given:
-            told[name] = condition.values(given[name], len(indices))
+            told[name] = condition.values(name, given[name], len(indices))
         elif silent and condition.dropout > 0:
             told[name] = [None] * len(indices)
         else:
             told[name] = condition.draw(rng.uniform(seed, "condition", indices, k)).tolist()
-        check_may_be_untold(name, condition, told[name])
+        condition.check_told(name, told[name])
     return told
 
 
-def check_may_be_untold(name: str, condition: Condition, values: Sequence[Any]) -> None:
-    """Raise ValueError where a value is not told and the model was always told it in training."""
-    if not condition.dropout and any(value is None for value in values):
-        raise ValueError(
-            f"this model always needs to be told the {name}, which training never hid: give one "
-            "(a model trained with --set condition_dropout=0.1 does without)"
-        )
+def check_known(denoiser: Denoiser, names: Iterable[str]) -> None:
+    """Raise ValueError unless the model has conditions of these names."""
+    for name in names:
+        if not denoiser.conditions:
+            raise ValueError(f"this model is told nothing beside x_t: it has no {name} to give")
+        if name not in denoiser.conditions:
+            raise unknown("condition", name, denoiser.conditions)
 
 
 def check_guidance_leads(denoiser: Denoiser, guidance: Guidance, told: Told) -> None:
@@ -63,7 +58,7 @@ def check_guidance_leads(denoiser: Denoiser, guidance: Guidance, told: Told) -> 
         return
     if guidance.by is not None:
         for name, condition in guidance.by.conditions.items():
-            check_may_be_untold(name, condition, told[name])
+            condition.check_told(name, told[name])
         return
     names = droppable(denoiser)
     if any(all(value is None for value in row) for row in zip(*(told[name] for name in names), strict=True)):

@@ -266,10 +266,10 @@ def test_a_fork_goes_on_from_the_checkpoint_with_other_settings(unbroken, tmp_pa
     rows = list(run.train())
     assert [row["step"] for row in rows] == list(range(26, 31))
     assert run.differences == ["lr (0.002 → 0.001)", "images (200 → 240)"]
-    assert [row["lr"] for row in rows] == [run.config.learning_rate(8 * k, 240) for k in range(25, 30)]
+    decided = [(0, 200), (200, 240)]  # the run's own, and now another one
+    assert [row["lr"] for row in rows] == [run.config.learning_rate(8 * k, decided) for k in range(25, 30)]
     entry = RunFolder(tmp_path / "fork").entry()
-    assert entry["history"][0]["what"] == "fork"
-    assert entry["history"][0]["after"] == run.differences
+    assert [r["after"] for r in entry["history"] if r["what"] == "fork"] == [run.differences]
     assert entry["identity"]["start"]["step"] == 25
     assert list(Run(tmp_path / "fork", tiny_data(), run.asked).train()) == []  # it is a run like others
 
@@ -286,6 +286,14 @@ def test_a_fork_with_the_same_settings_is_the_same_run(unbroken, tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in b)
 
 
+def test_a_fork_of_a_run_made_longer_is_the_same_run_too(longer, tmp_path):
+    """What was decided on its length, which the learning rate follows, comes along."""
+    source = longer / "checkpoints/step-000000030.safetensors"
+    list(fork(source, tmp_path / "run", tiny_data(), device="cpu").train())
+    a, b = (load_tensors(f / "checkpoints/step-000000040.safetensors")[0] for f in (tmp_path / "run", longer))
+    assert all(torch.equal(a[name], b[name]) for name in b)
+
+
 def test_a_fork_may_have_another_batch_or_optimizer_and_not_another_network(unbroken, tmp_path):
     run = fork(
         unbroken, tmp_path / "a", tiny_data(), batch_size=16, optimizer="adamw", images=260, device="cpu"
@@ -293,7 +301,7 @@ def test_a_fork_may_have_another_batch_or_optimizer_and_not_another_network(unbr
     assert [row["images"] for row in run.train()] == [208, 224, 240, 256, 272]
     with pytest.raises(ValueError, match="fork goes on with the same one"):
         list(fork(unbroken, tmp_path / "b", tiny_data(), network={"channels": 16}, images=260).train())
-    with pytest.raises(ValueError, match="has 200 images already, and the fork is to have 200"):
+    with pytest.raises(ValueError, match="has 200 images already, and the fork would end at 200"):
         list(fork(unbroken, tmp_path / "c", tiny_data(), lr=1e-3).train())
     assert not (tmp_path / "c" / "run.json").exists()
 
@@ -445,6 +453,26 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(tmp_path, when):
     rows = train(tiny_data(), tmp_path / "run", device="cpu", **settings())
     assert next(rows)["step"] == saved + 1
     rows.close()
+
+
+def test_a_second_ctrl_c_waits_for_the_save(tmp_path, monkeypatch):
+    import signal
+
+    import alphabar.runs.run as module
+
+    save, begun = module.save_checkpoint, []
+
+    def interrupted(*arguments):
+        begun.append(signal.raise_signal(signal.SIGINT))
+        return save(*arguments)
+
+    rows = train(tiny_data(), tmp_path / "run", device="cpu", **settings())
+    next(rows)
+    monkeypatch.setattr(module, "save_checkpoint", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert len(begun) == 1
+    assert steps_saved(tmp_path / "run") == 1
 
 
 def test_a_loop_that_failed_in_a_notebook_gives_its_run_up(tmp_path):

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from alphabar import load, save
 from alphabar.data import ClassCondition, Dataset, Space
-from alphabar.runs import MEASURES, Run, RunFolder, monitor, train
+from alphabar.runs import MEASURES, Run, RunFolder, fork, monitor, train
 from alphabar.runs import pace as clock
 from alphabar.runs.checkpoints import save_checkpoint
+from alphabar.runs.export import Best
+from alphabar.runs.history import milestones
 from alphabar.runs.pace import Pace
 from alphabar.training import resolve
 from alphabar.training.adapt import adapt_state
@@ -123,8 +125,23 @@ def test_minutes_are_kept_within_a_tenth(tmp_path, monkeypatch, machine):
     assert 54 <= world.t <= 66
     entry = RunFolder(tmp_path / "run").entry()
     plans = [r for r in entry["history"] if r["what"] == "total"]
-    assert entry["measured"]["images"] == plans[-1]["after"]
+    assert abs(RunFolder(tmp_path / "run").metrics()[-1]["images"] - plans[-1]["after"]) < 2
     assert len(plans) < 25
+
+
+def test_minutes_are_those_of_the_loop_and_none_counts_twice(tmp_path, monkeypatch):
+    """A run may be made long before it is trained, and its loop be left and taken up again."""
+    world = World(monkeypatch, MACHINES["steady"])
+    config = tiny_config(images=None, minutes=1.0, batch_size=2, previews=False, save_minutes=0.1)
+    monkeypatch.setattr("alphabar.runs.run.save_checkpoint", save_checkpoint)
+    run = Run(tmp_path / "run", tiny_data(), config)
+    world.spend(360.0)
+    rows = run.train()
+    while world.t < 380:
+        next(rows)
+    rows.close()
+    list(run.train())
+    assert 54 <= world.t - 360 <= 66
 
 
 def test_a_long_measurement_counts_and_is_smaller_where_there_is_no_time_for_it():
@@ -339,8 +356,45 @@ def test_a_run_starts_from_the_averaged_weights_of_a_model(tmp_path, kind):
     assert entry["identity"]["config"]["network"].items() >= NETWORK.items()  # the model's own
     assert entry["identity"]["start"]["what"] == "from"
     assert entry["identity"]["start"]["digest"] == load(place).digest
+
+
+def test_a_run_that_began_with_a_model_needs_neither_the_model_nor_its_name_again(tmp_path):
+    data, first = tiny_data(), tmp_path / "first"
+    list(Run(first, data, tiny_config()).train())
+    settings = {"images": 400, "device": "cpu", **EXECUTION}
+    for again in ({"init_from": str(first)}, {}):
+        rows = train(data, tmp_path / "second", init_from=str(first), **settings)
+        next(rows), rows.close()
+        (first / "model.safetensors").rename(tmp_path / "kept.safetensors")
+        rows = train(data, tmp_path / "second", **again, **settings)
+        assert next(rows)["step"] > 1
+        rows.close()
+        (tmp_path / "kept.safetensors").rename(first / "model.safetensors")
     with pytest.raises(ValueError, match="weights to start from"):
-        list(train(data, tmp_path / "second", network=NETWORK, **settings))
+        list(train(data, first, init_from=str(first / "best.safetensors"), network=NETWORK, **settings))
+
+
+def test_a_run_made_longer_keeps_its_batch(tmp_path):
+    """A larger budget alone would ask for larger ones."""
+    settings = {"network": NETWORK, "device": "cpu", "previews": False, **EXECUTION}
+    assert [row["images"] for row in train(tiny_data(), tmp_path / "run", images=32, **settings)] == [16, 32]
+    rows = train(tiny_data(), tmp_path / "run", images=400_000, **settings)
+    assert next(rows)["images"] == 48
+    rows.close()
+
+
+def test_a_fork_and_a_model_to_start_from_exclude_each_other(tmp_path):
+    list(Run(tmp_path / "first", tiny_data(), tiny_config()).train())
+    begun = {"init_from": str(tmp_path / "first"), "images": 160}
+    with pytest.raises(ValueError, match="give --fork or --from"):
+        fork(tmp_path / "first", tmp_path / "second", tiny_data(), **begun)
+    list(fork(tmp_path / "first", tmp_path / "fork", tiny_data(), images=88, device="cpu").train())
+    for other in ({"fork_of": tmp_path / "first/checkpoints"}, {}):
+        config = (
+            tiny_config(images=88) if other else tiny_config(images=88, init_from=str(tmp_path / "first"))
+        )
+        with pytest.raises(ValueError, match="weights to start from"):
+            Run(tmp_path / "fork", tiny_data(), config, **other)
 
 
 def test_a_run_keeps_its_own_copy_of_what_it_started_from(tmp_path):
@@ -392,6 +446,88 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="not a run"):
         Run(tmp_path / "third", tiny_data(), tiny_config())
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_checkpoints_of_which_nobody_knows_the_run_are_not_touched(tmp_path):
+    list(Run(tmp_path / "run", tiny_data(), tiny_config()).train())
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "run/checkpoints").rename(tmp_path / "archive/checkpoints")
+    before = RunFolder(tmp_path / "archive").checkpoints()
+    with pytest.raises(ValueError, match="not a run"):
+        list(Run(tmp_path / "archive", tiny_data(), tiny_config()).train())
+    assert RunFolder(tmp_path / "archive").checkpoints() == before != []
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew_over_its_model(tmp_path):
+    list(Run(tmp_path / "run", tiny_data(), tiny_config()).train())
+    for file in RunFolder(tmp_path / "run").checkpoints():
+        file.unlink()
+    before = (tmp_path / "run/metrics.jsonl").read_bytes()
+    with pytest.raises(ValueError, match="put its checkpoints back"):
+        list(Run(tmp_path / "run", tiny_data(), tiny_config(images=160)).train())
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(("error", "seen", "said"), [
+    (torch.OutOfMemoryError("of the GPU"), torch.OutOfMemoryError, "of the GPU"),
+    (RuntimeError("size mismatch"), ValueError, "Has the network's class changed"),
+])  # fmt: skip
+def test_a_sound_checkpoint_that_cannot_be_loaded_stays_where_it_is(tmp_path, monkeypatch, error, seen, said):
+    list(Run(tmp_path / "run", tiny_data(), tiny_config()).train())
+    before = RunFolder(tmp_path / "run").checkpoints()
+
+    def load_state(*_):
+        raise error
+
+    monkeypatch.setattr(Trainer, "load_state", load_state)
+    with pytest.raises(seen, match=said):
+        list(Run(tmp_path / "run", tiny_data(), tiny_config(images=160)).train())
+    assert RunFolder(tmp_path / "run").checkpoints() == before
+
+
+def test_quarters_are_those_of_each_length_while_it_was_planned():
+    made = [(0, 800), (800, 1600), (1000, 2000)]
+    entry = {"history": [{"what": "total", "images": a, "after": b} for a, b in made]}
+    assert milestones(entry, 10) == [20, 40, 60, 150]
+    assert milestones({"history": []}, 10) == []
+
+
+def test_the_best_is_the_least_since_its_metric_counts():
+    rows = [{"images": 8, "a": 1.0, "b": 9.0}, {"images": 16, "a": 3.0, "b": 5.0}, {"images": 24}]
+    best = Best("b", [{"what": "best", "images": 8}], rows)
+    assert not best.is_by({"images": 32, "b": 6.0})
+    assert best.is_by({"images": 40, "b": 4.0})
+    assert not best.is_by({"images": 48, "b": None})
+    assert Best("a", [], rows).least == 1.0
+
+
+def test_previews_of_work_that_was_lost_go(tmp_path):
+    list(Run(tmp_path / "run", tiny_data(), tiny_config()).train())
+    folder = RunFolder(tmp_path / "run")
+    lost, kept = folder.preview(5000), folder.preview(8)
+    for file in (lost, kept):
+        file.write_bytes(b"a picture")
+    list(Run(folder, tiny_data(), tiny_config(images=160)).train())
+    assert kept.exists()
+    assert not lost.exists()
+
+
+def test_another_machine_is_said_once_and_recorded(tmp_path, monkeypatch):
+    list(Run(tmp_path / "run", tiny_data(), tiny_config()).train())
+    monkeypatch.setattr("platform.machine", lambda: "another")
+    said = []
+    for images in (160, 240):
+        list(Run(tmp_path / "run", tiny_data(), tiny_config(images=images), say=said.append).train())
+    assert [line for line in said if "last bits may differ" in line] == said[:1]
+    history = RunFolder(tmp_path / "run").entry()["history"]
+    assert [row["after"]["machine"] for row in history if row["what"] == "made_with"] == ["another"]
+
+
+def test_in_python_what_a_person_should_know_is_logged(tmp_path, caplog):
+    settings = {"network": NETWORK, "device": "cpu", "previews": False, "batch_size": 8, **EXECUTION}
+    list(train(tiny_data(), tmp_path / "run", images=16, **settings))
+    list(train(tiny_data(), tmp_path / "run", images=16, save_minutes=1.0, **settings))
+    assert "from here on: save_minutes (2.0 → 1.0)" in caplog.text
 
 
 def test_a_live_process_s_temporary_stays_when_training_starts(tmp_path):

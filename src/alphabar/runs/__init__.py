@@ -52,23 +52,23 @@ def train(
     Nothing happens until the result is iterated over: `for metrics in train(…): print(metrics)`. Leaving the
     loop in any way saves what was done.
     """
-    from pathlib import Path
-
+    from ..files import expanded
     from .steps import Steps
 
     def rows() -> Generator[dict[str, Any]]:
         from ..data import Dataset, prepare
         from ..nn import network_config
-        from ..training.presets import resolve
+        from .folder import RunFolder
         from .run import Run
+        from .start import resumed_config
 
         dataset = data if isinstance(data, Dataset) else prepare(data)
         asked = settings if net is None else {"network": network_config(net)} | settings
-        config = resolve(dataset.space, dataset.conditions, len(dataset), preset, asked)
+        config = resumed_config(RunFolder(out), dataset, preset, asked)
         source = str(data) if isinstance(data, str | os.PathLike) else ""
         yield from Run(out, dataset, config, source=source, device=device, net=net).rows()
 
-    return Steps(Path(out).expanduser(), rows)
+    return Steps(expanded(out), rows)
 
 
 def fork(
@@ -77,6 +77,7 @@ def fork(
     data: Any = None,
     *,
     device: str = "auto",
+    net: Any = None,
     **changes: Any,
 ) -> Run:
     """A new run that goes on from another one with some settings changed; `differences` says which.
@@ -84,15 +85,16 @@ def fork(
     Args:
         source: a run's folder (its newest checkpoint), or one of its checkpoints. It stays as it is.
         out: a new folder, or that of the same fork to resume it.
-        data: a `Dataset`, unless that of the run.
+        data: a prepared `Dataset`, or anything that `prepare` accepts, unless that of the run.
         device: where to train.
+        net: the run's network, if it is one of your own that can't be made by its name.
         changes: fields of `TrainConfig`. The images seen count on, so that a budget is one in all.
     """
     from .run import Run
     from .start import forked_config
 
     config, dataset, where = forked_config(source, data, changes)
-    return Run(out, dataset, config, source=where, device=device, fork_of=source)
+    return Run(out, dataset, config, source=where, device=device, net=net, fork_of=source)
 
 
 if TYPE_CHECKING:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import torch
+
 from ..files import DamagedFile, load_tensors, save_tensors
 from ..model.file import facts_of
 from ..training.trainer import Trainer
@@ -17,15 +19,20 @@ def checkpoint_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"))
 
 
+def checkpoint_file(folder: Path, step: int) -> Path:
+    """The checkpoint after so many updates."""
+    return folder / f"step-{step:09d}.safetensors"
+
+
 def save_checkpoint(folder: Path, trainer: Trainer, milestones: Collection[int] = ()) -> Path:
     """Write the trainer's state, then delete all but the last two and the milestones (in updates).
 
     It describes the averaged model too, so that `load` can make it of the checkpoint alone.
     """
-    path = folder / f"step-{trainer.step:09d}.safetensors"
+    path = checkpoint_file(folder, trainer.step)
     told = {"checkpoint": {"step": trainer.step, "images": trainer.images}, "plans": [], "x0_mse": None}
     save_tensors(path, trainer.state(), facts_of(trainer.ema) | told)
-    keep = {folder / f"step-{step:09d}.safetensors" for step in milestones}
+    keep = {checkpoint_file(folder, step) for step in milestones}
     for old in checkpoint_files(folder)[:-KEPT]:
         if old not in keep:
             old.unlink()
@@ -36,17 +43,27 @@ def load_newest(folder: Path, trainer: Trainer, say: Callable[[str], None]) -> P
     """Load the newest sound checkpoint; damaged ones are set aside, and said. None if there is none.
 
     DamagedFile if there are checkpoints and all of them are damaged, also when they were set aside before.
+    ValueError if a sound one doesn't fit the network: it stays where it is.
     """
     files = checkpoint_files(folder)
     for path in reversed(files):
         try:
             tensors, metadata, _ = load_tensors(path)
-            trainer.load_state(tensors, metadata["checkpoint"]["step"])
-            return path
-        except (ValueError, KeyError, RuntimeError) as error:
+            step = metadata["checkpoint"]["step"]
+        except (ValueError, KeyError, TypeError) as error:
             aside = path.with_name(path.name + ".damaged")
             path.replace(aside)
             say(f"checkpoint refused and set aside as {aside.name}: {error}")
+            continue
+        try:
+            trainer.load_state(tensors, step)
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"{path} doesn't fit this run's network: {error}. Has the network's class changed since?"
+            ) from None
+        return path
     if files or any(folder.glob("*.damaged")):
         raise DamagedFile(f"every checkpoint in {folder} is damaged; start anew with another --out")
     return None

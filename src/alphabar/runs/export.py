@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,32 @@ def export(trainer: Trainer, path: Path, say: Callable[[str], None]) -> None:
             elif before["plans"] or before["x0_mse"]:
                 say("the weights have changed: what was fitted to those before is dropped")
         save(ema, path)
+
+
+class Best:
+    """The least value of a metric so far, since it has been this one that counts.
+
+    Args:
+        metric: its name.
+        history: of the run.
+        rows: of metrics so far.
+    """
+
+    def __init__(self, metric: str, history: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
+        self.metric = metric
+        since = max((entry["images"] for entry in history if entry["what"] == "best"), default=-1)
+        self.least = min((self._value(row) for row in rows if row["images"] > since), default=math.inf)
+
+    def _value(self, row: dict[str, Any]) -> float:
+        found = row.get(self.metric)
+        return math.inf if found is None else found
+
+    def is_by(self, row: dict[str, Any]) -> bool:
+        """Whether a new row has the least."""
+        value = self._value(row)
+        better = value < self.least
+        self.least = min(value, self.least)
+        return better
 
 
 def images_of(path: Path) -> int | None:

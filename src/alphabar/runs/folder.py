@@ -8,6 +8,7 @@ RUN/model.safetensors    the averaged model, self-describing
 RUN/best.safetensors     the same when its held-out loss (or what `best` says) was least
 RUN/previews/            sheets of samples by images seen
 RUN/loss.png             its curves
+RUN/logged.json          how far each log (tensorboard, …) has been told; their own files lie beside it
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..files import (
     DamagedFile,
     Locked,
     clean,
+    expanded,
     is_temporary,
     json_lines,
     locked,
@@ -47,7 +49,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         self.model = self.path / MODEL_FILE
         self.best = self.path / "best.safetensors"
         self.checkpoint_folder = self.path / "checkpoints"
@@ -67,6 +69,12 @@ class RunFolder:
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
+
+    @classmethod
+    def holding(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """The folder of a run, given by itself or by one of its checkpoints."""
+        path = expanded(path)
+        return cls(path if path.is_dir() else path.parent.parent)
 
     def exists(self) -> bool:
         """Whether there is a run in it."""
@@ -116,12 +124,16 @@ class RunFolder:
         return sorted(path for path in self.previews.glob("*.png") if path.stem.isdecimal())
 
     def logged(self) -> dict[str, Any]:
-        """How far each sink has been told."""
+        """How many images each log has been told of, by name."""
         return read_json(self._logged_file) if self._logged_file.exists() else {}
 
     def write_logged(self, logged: dict[str, Any]) -> None:
-        """Replace it."""
+        """Replace what `logged` reads."""
         write_json(self._logged_file, logged)
+
+    def log_place(self, name: str) -> Path:
+        """Where a log keeps a file or folder of its own."""
+        return self.path / name
 
     # --- one process at a time -------------------------------------------------------------------
 
@@ -132,7 +144,7 @@ class RunFolder:
             try:
                 held.enter_context(locked(self._lock, wait=False))
             except Locked:
-                raise ValueError(f"another process is training in {self.path}") from None
+                raise ValueError(f"another process or loop is training in {self.path}") from None
             yield
 
     def check_free(self) -> None:
@@ -147,20 +159,22 @@ class RunFolder:
                 "choose a new or an empty folder (nothing was written)"
             )
 
+    def check_begins(self) -> None:
+        """ValueError where training would begin anew over a model, because the checkpoints are gone."""
+        if self.model.exists():
+            raise ValueError(
+                f"{self} has a model but no checkpoint to go on from: put its checkpoints back, or train "
+                f"a new run from its weights, --from {self.model} --out NEW_RUN"
+            )
+
     def _is_leftover(self, path: Path) -> bool:
         """Whether this is what a run leaves that was killed before its run.json was written."""
-        if path == self.checkpoint_folder:
-            inside = set(path.iterdir())
-            return all(is_temporary(one) for one in inside - set(self.checkpoints()))
         return path == self._lock or is_temporary(path)
 
     def clean(self) -> None:
-        """Remove what killed processes left, and all of a start that was not finished."""
+        """Remove what killed processes left."""
         for folder in (self.path, self.checkpoint_folder, self.previews):
             clean(folder)
-        if not self.exists():
-            for path in self.checkpoints():
-                path.unlink()
 
     # --- in a notebook ---------------------------------------------------------------------------
 

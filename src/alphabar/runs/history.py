@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import secrets
 import time
@@ -70,15 +71,18 @@ def check_same(path: Path, before: Entry, config: TrainConfig, data: Dataset, st
     if found:
         raise ValueError(
             f"{path} is a run with other settings: {', '.join(found)}. Give the same ones to resume it; "
-            "with --fork NEW_RUN a new run goes on from here with these; another --out starts anew"
+            "add --fork NEW_RUN to continue with the new ones in a new run; another --out starts anew"
         )
 
 
 def _same_start(before: Entry | None, now: Entry | None) -> bool:
-    """A run has its own copy of the weights that it began with: their file may have changed, or be gone."""
-    if before is None or now is None or before["what"] == "fork":
-        return before is now is None or (before is not None and before["what"] == "fork")
-    return before["path"] == now["path"] or before["digest"] == now["digest"]
+    """A run has its own copy of the weights that it began with, so that their file may change, or go, and
+    needn't be named again.
+    """
+    if before is None or now is None:
+        return now is None
+    same_file = Path(before["path"]).resolve() == Path(now["path"]).resolve()
+    return before["what"] == now["what"] and (same_file or before["digest"] == now["digest"])
 
 
 def _start_words(start: Entry | None) -> str:
@@ -86,11 +90,15 @@ def _start_words(start: Entry | None) -> str:
 
 
 def machine_changes(entry: Entry, trainer: Trainer) -> list[str]:
-    """What the last bits may depend on, where it has changed: exact resuming needs the same."""
+    """What has changed of all that the last bits may depend on; it is recorded."""
     now = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
     now["device"] = trainer.device.type
     before = entry["measured"].setdefault("made_with", now)
-    return [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
+    changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
+    if changed:
+        record(entry, trainer.images, "made_with", before, now)
+        entry["measured"]["made_with"] = now
+    return changed
 
 
 def record(entry: Entry, images: int, what: str, before: Any, after: Any) -> None:
@@ -111,9 +119,13 @@ def total_of(entry: Entry) -> int | None:
 
 
 def milestones(entry: Entry, batch_size: int) -> list[int]:
-    """The updates at each quarter of a run, whose checkpoints are kept."""
-    total = total_of(entry)
-    return [] if total is None else [-(-total // batch_size) * quarter // 4 for quarter in (1, 2, 3)]
+    """The updates whose checkpoints are kept: at each quarter of the run, by what its length was then."""
+    steps, made = [], decisions(entry)
+    ends = [*(images for images, _ in made[1:]), math.inf]
+    for (begin, total), end in zip(made, ends, strict=False):
+        quarters = [-(-total // batch_size) * quarter // 4 for quarter in (1, 2, 3)]
+        steps += [step for step in quarters if begin < step * batch_size <= end]
+    return steps
 
 
 def decide_total(entry: Entry, images: int, total: int) -> None:
@@ -121,7 +133,6 @@ def decide_total(entry: Entry, images: int, total: int) -> None:
     before = total_of(entry)
     entry["history"] = [r for r in entry["history"] if r["what"] != TOTAL or r["images"] < images]
     record(entry, images, TOTAL, before, total)
-    entry["measured"]["images"] = total
 
 
 def adopt_changes(

@@ -71,7 +71,7 @@ def held_out_loss(trainer: Trainer, n: int = SAMPLES) -> dict[str, Any]:
     """The loss on held-out samples, whole and by t, and on training ones; empty with none held out.
 
     Up to n of each, spread over the data, at 8 times spread over 1..T, with fixed noise. How far the first
-    lies above the second grows as the model learns its training samples by heart.
+    lies above the second grows as the model memorizes its training samples.
     """
     data = trainer.data
     if not len(data.held_out):
@@ -120,27 +120,29 @@ def sample_distance(trainer: Trainer, n: int = SAMPLES) -> dict[str, Any]:
     data, ema = trainer.data, trainer.ema
     if len(data.training) < 2:
         return {}
-    features, reference, held_out = _reference(data)
+    features, reference, floor = _reference(data, n)
     with np.errstate(invalid="ignore"):
         plan = make_plan(ema.schedule, evaluations=EVALUATIONS)
         found = features(sample(ema, n, plan=plan, precision=ema.precision).images)
     finite = bool(np.isfinite(found).all())
-    floor = {} if held_out is None else {"sample_floor": frechet_distance(held_out, reference)}
-    return {"sample_distance": frechet_distance(found, reference) if finite else None} | floor
+    return {"sample_distance": frechet_distance(found, reference) if finite else None, "sample_n": n} | floor
 
 
-_references: WeakKeyDictionary[Dataset, tuple[Features, np.ndarray, np.ndarray | None]] = WeakKeyDictionary()
+Reference = tuple[Features, np.ndarray, dict[str, Any]]
+_references: WeakKeyDictionary[Dataset, dict[int, Reference]] = WeakKeyDictionary()
 
 
-def _reference(data: Dataset) -> tuple[Features, np.ndarray, np.ndarray | None]:
-    """What to compare by, and training samples and held-out ones by it."""
-    if data not in _references:
-        features = untrained_features(data)
-        held_out = None
+def _reference(data: Dataset, n: int) -> Reference:
+    """What to compare by, training samples by it, and how far from them n held-out ones are."""
+    known = _references.setdefault(data, {})
+    if n not in known:
+        features, floor = untrained_features(data), {}
+        reference = features(data.images[spread(data.training, REFERENCE)])
         if len(data.held_out) >= 2:
-            held_out = features(data.images[spread(data.held_out, SAMPLES)])
-        _references[data] = features, features(data.images[spread(data.training, REFERENCE)]), held_out
-    return _references[data]
+            held_out = features(data.images[spread(data.held_out, n)])
+            floor = {"sample_floor": frechet_distance(held_out, reference)}
+        known[n] = features, reference, floor
+    return known[n]
 
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {

@@ -141,11 +141,12 @@ class Pace:
     def reading(self, step: int, images: int) -> dict[str, Any]:
         """A row of times.jsonl."""
         elapsed = now() - self.start
+        mean = (images - self.start_images) / max(elapsed, 1e-9)
         return {
             "step": step,
             "images": images,
             "time": time.time(),
             "elapsed_s": elapsed,
             "spent_s": self.elapsed_s,
-            "images_per_s": (images - self.start_images) / max(elapsed, 1e-9),
+            "images_per_s": self._overall_rate() if self.marks and self.rate else mean,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
+import logging
 import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from torch import nn
 
 from ..data.dataset import Dataset
+from ..errors import unknown
 from ..files import Lines
 from ..model.devices import pick_device
 from ..training.autotune import fastest_execution
@@ -21,14 +22,14 @@ from ..training.trainer import Trainer
 from . import history, monitor, previews
 from . import pace as clock
 from .checkpoints import load_newest, save_checkpoint
-from .export import describe_model, export, images_of
+from .export import Best, describe_model, export, images_of
 from .folder import RunFolder
 from .history import Entry
 from .monitor import Monitor
 from .pace import MEASURED_SHARE, Pace
 from .previews import Previews
 from .sinks import SINKS, Sinks
-from .start import begin, named_start
+from .start import begin, execution_of, named_start
 from .steps import Steps, close_abandoned
 
 EXECUTION = ("precision", "channels_last")
@@ -49,7 +50,7 @@ class Run:
         net: a network to train, instead of the one that the settings describe.
         fork_of: another run, or one of its checkpoints, to go on from with these settings.
         command: the words of the command that this is, for the record.
-        say: is told what a person should know.
+        say: is told what a person should know; the logger `alphabar` unless given.
     """
 
     def __init__(
@@ -63,16 +64,16 @@ class Run:
         net: nn.Module | None = None,
         fork_of: str | os.PathLike[str] | None = None,
         command: Sequence[str] = (),
-        say: Callable[[str], None] = lambda message: None,
+        say: Callable[[str], None] = logging.getLogger("alphabar").warning,
     ) -> None:
-        self.began = clock.now()
         self.folder, self.data, self.asked, self.net, self.say = RunFolder(folder), data, config, net, say
         self.source, self.device, self.command = source, pick_device(device), list(command)
         self.fork_of = fork_of
         self.differences: list[str] = []
         self.resumed_from: Path | None = None
-        self.best = math.inf
         for name in config.logs:
+            if name not in SINKS:
+                raise unknown("log", name, SINKS)
             SINKS[name].check()
         self.entry = self._read()
         self._trainer: Trainer | None = None
@@ -117,7 +118,10 @@ class Run:
         start = named_start(self.asked, self.fork_of)
         if not self.folder.exists():
             self.folder.check_free()
-            return history.new_entry(self.asked, self.data, self.source, self.command, start)
+            entry = history.new_entry(self.asked, self.data, self.source, self.command, start)
+            if self.fork_of is not None:
+                entry["measured"] = execution_of(self.fork_of)
+            return entry
         entry = self.folder.entry()
         history.check_same(self.folder.path, entry, self.asked, self.data, start)
         return entry
@@ -138,12 +142,12 @@ class Run:
         self.folder.clean()
         if self.folder.exists():
             self.resumed_from = load_newest(self.folder.checkpoint_folder, self.trainer, self.say)
-            images = self.trainer.images
-            said = history.adopt_changes(self.entry, self.asked, self.data, self.source, self.command, images)
-            if said:
-                self.say(f"from here on: {', '.join(said)}")
-        else:
+        if self.resumed_from is None:
             self._begin()
+        images = self.trainer.images
+        said = history.adopt_changes(self.entry, self.asked, self.data, self.source, self.command, images)
+        if said:
+            self.say(f"from here on: {', '.join(said)}")
         changed = history.machine_changes(self.entry, self.trainer)
         if changed and self.resumed_from:
             self.say(f"resuming with {', '.join(changed)}: the last bits may differ from an unbroken run")
@@ -153,6 +157,9 @@ class Run:
         self.pace = Pace(self.asked.minutes, self.began, spent_s, self.trainer.images, self._at_the_end)
         enough = history.adopt_budget(self.entry, self.asked, self.trainer.images, len(self.data), times)
         self.folder.write_entry(self.entry)
+        if self.resumed_from is None and self.entry["identity"]["start"]:
+            self._describe_model()
+            save_checkpoint(self.folder.checkpoint_folder, self.trainer)
         if not enough:
             self.say(f"{self.folder} has {self.trainer.images:,} images already, as many as are asked for")
         return enough and not self.finished
@@ -167,22 +174,12 @@ class Run:
         return None if self.asked.minutes is None else self.total
 
     def _begin(self) -> None:
-        """A run that begins with weights has them as its first checkpoint, written before run.json."""
-        start = self.entry["identity"]["start"]
-        if start is None:
+        """From the first update: a run that begins with weights gets these."""
+        self.folder.check_begins()
+        if self.entry["identity"]["start"] is None:
             return
-        self.differences = begin(start, self.trainer, self.config)
-        images, total = self.trainer.images, history.asked_total(self.asked, 0, len(self.data))
-        if total is not None and total <= images:
-            raise ValueError(
-                f"{start['path']} has {images:,} images already, and the fork is to have {total:,} in all: "
-                "give it more, such as --images"
-            )
-        self._describe_model()
-        save_checkpoint(self.folder.checkpoint_folder, self.trainer)
-        history.record(self.entry, self.trainer.images, start["what"], start["path"], self.differences)
-        for difference in self.differences:
-            self.say(f"{start['path']}: {difference}")
+        total = history.asked_total(self.asked, 0, len(self.data))
+        self.differences = begin(self.entry, self.trainer, self.config, total, self.say)
 
     # --- training ------------------------------------------------------------------------------
 
@@ -192,6 +189,7 @@ class Run:
 
     def rows(self) -> Generator[dict[str, Any]]:
         """The same as a generator, which saves when it is closed."""
+        self.began = clock.now()
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(self.folder.alone())
@@ -223,7 +221,9 @@ class Run:
                 if self.monitor.is_due() or self.finished:
                     with self.pace.aside("monitor"):
                         row |= self.monitor(self._hurry)
-                        self._keep_best(row)
+                        if self.best.is_by(row):
+                            self._describe_model()
+                            export(trainer, self.folder.best, self.say)
                 self.metrics.write(row)
                 if self.asked.previews and (self.finished or self.previews.is_due(self.pace.rate)):
                     with self.pace.aside("preview"):
@@ -272,17 +272,10 @@ class Run:
         there = self.metrics.cut(wanted)
         if there < wanted:
             self.say(f"{self.folder.metrics_file} lacks {wanted - there} of {wanted} lines; they are lost")
-        self.best = min(map(self._measure, self.folder.metrics()), default=math.inf)
-
-    def _keep_best(self, row: dict[str, Any]) -> None:
-        if self._measure(row) < self.best:
-            self.best = self._measure(row)
-            self._describe_model()
-            export(self.trainer, self.folder.best, self.say)
-
-    def _measure(self, row: dict[str, Any]) -> float:
-        found = row.get(self.asked.best)
-        return math.inf if found is None else found
+        self.best = Best(self.asked.best, self.entry["history"], self.folder.metrics())
+        for preview in self.folder.preview_files():
+            if int(preview.stem) > self.trainer.images:
+                preview.unlink()
 
     def _milestones(self) -> list[int]:
         return history.milestones(self.entry, self.asked.batch_size)

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ..data import Dataset, prepare
-from ..files import DamagedFile, load_tensors, read_metadata
+from ..files import DamagedFile, expanded, load_tensors, read_metadata
 from ..model.denoiser import Denoiser
 from ..model.file import load, model_path
 from ..training.adapt import adapt_state
 from ..training.config import BUDGETS, TrainConfig, differences
-from ..training.presets import resolve
+from ..training.presets import PRESETS, resolve
 from ..training.trainer import Trainer
 from .checkpoints import checkpoint_files
 from .folder import RunFolder
-from .history import Entry, identity, other_settings
+from .history import TOTAL, Entry, identity, other_settings, record
 
 Say = Callable[[str], None]
 
 
 def named_start(config: TrainConfig, fork_of: str | os.PathLike[str] | None) -> Entry | None:
     """What a run is asked to begin with, as its run.json says it; the digest is "" where the file is gone."""
+    if fork_of is not None and config.init_from is not None:
+        raise ValueError("a fork begins with the weights of its run: give --fork or --from, not both")
     if fork_of is not None:
         return {"what": "fork", "path": str(fork_of), "digest": ""}
     if config.init_from is None:
@@ -38,22 +41,41 @@ def named_start(config: TrainConfig, fork_of: str | os.PathLike[str] | None) -> 
     return {"what": "from", "path": str(path), "digest": digest}
 
 
-def begin(start: Entry, trainer: Trainer, config: TrainConfig) -> list[str]:
-    """Give a trainer the state that its run begins with; `start` gets what there is to know of it.
+def begin(entry: Entry, trainer: Trainer, config: TrainConfig, total: int | None, say: Say) -> list[str]:
+    """Give a trainer the state that its run begins with; the run's entry gets what there is to know of it.
 
-    What a person should know is returned: how weights were matched, which settings of a fork differ.
+    What a person should know is said and returned: how weights were matched, which settings of a fork differ.
+    ValueError if the run has the `total` images already. Doing it again, after a kill, is no other thing.
     """
+    start = entry["identity"]["start"]
+    entry["history"] = []
+    found = _give(start, entry, trainer, config, say)
+    if total is not None and total <= trainer.images:
+        raise ValueError(
+            f"{start['path']} has {trainer.images:,} images already, and the fork would end at {total:,}: "
+            "set a larger budget, such as --images"
+        )
+    record(entry, trainer.images, start["what"], start["path"], found)
+    for difference in found:
+        say(f"{start['path']}: {difference}")
+    return found
+
+
+def _give(start: Entry, entry: Entry, trainer: Trainer, config: TrainConfig, say: Say) -> list[str]:
+    """The weights; a fork also takes over what its run had decided on its length, for the learning rate."""
     if start["what"] == "from":
-        model = load(start["path"], str(trainer.device))
+        model = load(start["path"], str(trainer.device), copy.deepcopy(trainer.model.net))
         start |= {"digest": model.digest, "step": 0, "images": 0}
         return _begin_from(model, trainer)
-    path, tensors, metadata, digest = _newest(Path(start["path"]).expanduser())
+    path, tensors, metadata, digest = _newest(expanded(start["path"]), say)
     images = metadata["checkpoint"]["images"]
     step = max(1, round(images / config.batch_size)) if images else 0
     trainer.load_state(_fitting(tensors, trainer, path), step)
     start |= {"digest": digest, "step": step, "images": trainer.images}
-    entry = RunFolder(path.parent.parent).entry()
-    return fork_differences(entry, config, trainer.data)
+    before = RunFolder.holding(path).entry()
+    entry["budget"] = before["budget"]
+    entry["history"] = [r for r in before["history"] if r["what"] == TOTAL and r["images"] <= images]
+    return fork_differences(before, config, trainer.data)
 
 
 def _begin_from(model: Denoiser, trainer: Trainer) -> list[str]:
@@ -64,6 +86,12 @@ def _begin_from(model: Denoiser, trainer: Trainer) -> list[str]:
     return notes
 
 
+def execution_of(source: str | os.PathLike[str]) -> Entry:
+    """What was measured for a run, which its forks take over."""
+    measured = RunFolder.holding(source).entry()["measured"]
+    return {name: value for name, value in measured.items() if name != "made_with"}
+
+
 def fork_differences(entry: Entry, config: TrainConfig, data: Dataset) -> list[str]:
     """How a fork differs from the run that it goes on from, in words."""
     found = other_settings(entry["identity"], identity(config, data))
@@ -72,7 +100,7 @@ def fork_differences(entry: Entry, config: TrainConfig, data: Dataset) -> list[s
     )
 
 
-def _newest(path: Path) -> tuple[Path, dict[str, Tensor], Entry, str]:
+def _newest(path: Path, say: Say) -> tuple[Path, dict[str, Tensor], Entry, str]:
     """(file, tensors, metadata, digest) of a checkpoint, or of the newest sound one of a run."""
     if not path.exists():
         raise FileNotFoundError(f"no such run or checkpoint: {path}")
@@ -83,6 +111,7 @@ def _newest(path: Path) -> tuple[Path, dict[str, Tensor], Entry, str]:
         except (FileNotFoundError, DamagedFile):
             if not path.is_dir():
                 raise
+            say(f"{file} is damaged: an earlier checkpoint is taken")
             continue
         if "checkpoint" not in metadata:
             break
@@ -117,20 +146,21 @@ def _fitting(tensors: dict[str, Tensor], trainer: Trainer, path: Path) -> dict[s
 
 
 def forked_config(
-    source: str | os.PathLike[str], data: Dataset | None, changes: dict[str, Any]
+    source: str | os.PathLike[str], data: Any, changes: dict[str, Any]
 ) -> tuple[TrainConfig, Dataset, str]:
     """(settings, data, their source) of a run, with some settings changed."""
-    path = Path(source).expanduser()
-    folder = RunFolder(path if path.is_dir() else path.parent.parent)
+    folder = RunFolder.holding(source)
     if not folder.exists():
         raise FileNotFoundError(f"{source} is not a run, nor a checkpoint of one")
     entry = folder.entry()
-    where = ""
+    where = str(data) if isinstance(data, str | os.PathLike) else ""
     if data is None:
         where = entry["data"]["source"]
         if not where:
             raise ValueError(f"{folder} doesn't say where its data are: give data")
         data = prepare(where, **entry["data"]["prepared"])
+    elif not isinstance(data, Dataset):
+        data = prepare(data)
     before: dict[str, Any] = entry["identity"]["config"] | entry["budget"] | entry["habits"]
     if any(changes.get(name) is not None for name in BUDGETS):
         before = {name: value for name, value in before.items() if name not in BUDGETS}
@@ -140,3 +170,19 @@ def forked_config(
             changes = {**changes, name: before[name] | part}
     config = resolve(data.space, data.conditions, len(data), None, before | changes)
     return config, data, where
+
+
+def resumed_config(
+    folder: RunFolder, data: Dataset, preset: str | None, settings: Mapping[str, Any]
+) -> TrainConfig:
+    """`resolve` for a run that may be there already: what it took from its first budget, the batch, and from
+    the model that it began with stays, unless it is given.
+    """
+    if not folder.exists():
+        return resolve(data.space, data.conditions, len(data), preset, settings)
+    before = folder.entry()["identity"]
+    taken = ["network", "schedule", "prediction"] if (before["start"] or {}).get("what") == "from" else []
+    if "batch_size" not in PRESETS.get(preset or "", {}):
+        taken.append("batch_size")
+    known = {name: before["config"][name] for name in taken}
+    return resolve(data.space, data.conditions, len(data), preset, settings, known)

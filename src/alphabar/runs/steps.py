@@ -60,7 +60,11 @@ class Steps(Iterator[Row]):
     def close(self) -> None:
         """End the loop: what was done is saved."""
         if not self._working:
-            self._rows.close()
+            self._working = True  # a further Ctrl-C waits for the save
+            try:
+                self._rows.close()
+            finally:
+                self._working = False
             _open.discard(self)
             if self._before is not None:
                 with contextlib.suppress(ValueError):  # not in the main thread

@@ -318,6 +318,20 @@ def test_a_full_disk_while_sampling_stops_and_the_same_command_goes_on(here, ref
     )
 
 
+@pytest.mark.parametrize("command", [
+    "data ~nil/pets", "train ~nil/pets", "train pets --out ~nil/run", "sample ~nil/run",
+    "sample run --out ~nil/s", "sample run --plan ~nil/p.json", "info ~nil/run", "eval ~nil/run",
+    "eval run --features ~nil/net.pt", "eval run --out ~nil/card.json", "report ~nil/run",
+    "diagnose ~nil/run", "fit-sampler ~nil/run --steps 2", "show plan ~nil/run",
+    "edit vary ~nil/run pets/cats/00.png --t 5", "show plan ~nil/p.json",
+    "show schedule --out ~nil/s.png",
+])  # fmt: skip
+def test_a_home_folder_that_is_not_known(here, refused, command):
+    """Also of a folder whose own name begins so."""
+    (here / "~nil").mkdir()
+    assert "the home folder in ~nil" in refused(*command.split())
+
+
 # --- models ------------------------------------------------------------------------------------
 
 
@@ -456,6 +470,8 @@ def test_what_denoise_cannot_take(here, refused):
         (["--out", "pets/cats/00.png"], "pets/cats/00.png exists already; choose another name"),
         (["--out", "p.png", "--picture", "nowhere.png"], "no such file: nowhere.png"),
         (["--out", "p.png", "--picture", "pets/cats/00.png", "--size", "0"], "--size"),
+        (["--size", "64"], "--size and --seed are for a picture: give --picture as well"),
+        (["--out", "p.png", "--seed", "0"], "--size and --seed are for a picture: give --picture as well"),
     ],
 )
 def test_schedules_that_are_none(here, capfd, options, expected):

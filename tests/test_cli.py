@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -112,6 +113,18 @@ def test_every_command_says_in_its_help_what_the_list_says_of_it(name):
         assert any(option.name == "json" for option in inner.params), inner.name
 
 
+def test_an_option_that_many_commands_take_reads_the_same_in_each():
+    """But for the defaults."""
+    found = {}
+    for name in COMMANDS:
+        made = command(name)
+        for inner in getattr(made, "commands", {"": made}).values():
+            for option in inner.params:
+                if option.name in ("json", "device"):
+                    found.setdefault(option.name, set()).add((tuple(option.opts), option.help))
+    assert {name: len(forms) for name, forms in found.items()} == {"json": 1, "device": 1}
+
+
 def test_amounts_and_settings_are_read():
     assert [amount(text, "--images") for text in ("5000", "200k", "3M", "0.5k")] == [
         5000,
@@ -159,6 +172,18 @@ def test_data_of_an_array(here):
     assert "-4 to 6, seen as -1 to 1" in shown
     assert "float64" in shown
     assert "0 (0%" in shown
+
+
+def test_the_data_options_that_info_shows_prepare_the_same_data(here):
+    np.save("d.npy", np.random.default_rng(0).uniform(-1, 1, (20, 8, 8)))
+    how = ["--range", "-1.23456789", "1.000000123", "--holdout", "0.123456789"]
+    call("train", "d.npy", *how, "--out", "r", "--images", "8", *TINY)
+    (line,) = [line for line in call("info", "r").stdout.splitlines() if line.startswith("on ")]
+    words = shlex.split(line)[1:]
+    fingerprint = json.loads((here / "r" / "run.json").read_text())["identity"]["data"]["fingerprint"]
+    assert json.loads(call("data", *words, "--json").stdout)["fingerprint"] == fingerprint
+    prepared = json.loads((here / "r" / "run.json").read_text())["data"]["prepared"]
+    assert json.loads(call("data", *words, "--json").stdout)["prepared"] == prepared
 
 
 # --- train and info ----------------------------------------------------------------------------

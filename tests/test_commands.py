@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import warnings
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 from alphabar import Schedule
+from alphabar.cli.app import command
 from alphabar.cli.read import read_mask
 from alphabar.data import Space
 from alphabar.model import Denoiser, fit_codec, load, save
-from alphabar.nn import build_network
+from alphabar.nn import NETWORKS, build_network
 from alphabar.rng import normal
 from alphabar.runs.checkpoints import save_checkpoint
 from alphabar.theory.gaussian import q_sample
@@ -50,8 +55,6 @@ def _quick():
 
 def model_of(space):
     """A model of random weights for samples of another space, told nothing."""
-    import torch
-
     torch.manual_seed(0)
     net = build_network(NETWORK, space.shape, {})
     with torch.no_grad():
@@ -212,6 +215,17 @@ def test_a_plans_file_is_shown_alone_and_never_overwritten(done, refused):
     assert "p.json exists already" in refused("show", "plan", "--sampler", "unipc", "--out", "p.json")
 
 
+def test_the_optimal_variance_of_a_model_is_known_at_any_times(here, done, refused):
+    how = ["--sampler", "ddpm", "--variance", "optimal", "--times", "100,40,0"]
+    assert "fit-sampler RUN --variance" in refused("show", "plan", RUN, *how)
+    done("fit-sampler", RUN, "--variance", "--noises", 8, "--out", "own.safetensors")
+    out, _ = done("show", "plan", "own.safetensors", *how)
+    x0_mse = load("own.safetensors").x0_mse
+    plan = make_plan(Schedule.linear(100), "ddpm", times=(100, 40, 0), variance="optimal", x0_mse=x0_mse)
+    assert str(plan) in out
+    assert "times are given" in refused("show", "plan", "own.safetensors", *how, "--steps", 2)
+
+
 def test_files_that_hold_no_plan(here, done, refused):
     done(*LINEAR_PLAN, "--T", 100, "--sampler", "ddim", "--steps", 2, "--out", "good.json")
     good = json.loads((here / "good.json").read_text())
@@ -347,7 +361,7 @@ def test_an_order_that_is_not_reached_is_said_and_lowered(here, capfd):
         (RUN, ["--guidance-rescale", "0.5"], "act only where the guidance scale is not 1"),
         (RUN, ["--guide", WEAK], "acts only where the guidance scale is not 1"),
         (RUN, ["--guidance", "2", "--guide", "nowhere"], "no such file: nowhere"),
-        (RUN, ["--guidance", "2", "--guide", PLAIN], "the model to guide by has another conditions"),
+        (RUN, ["--guidance", "2", "--guide", PLAIN], "the model to guide by has other conditions"),
         (COLOR, ["--guidance", "2", "--guide", PLAIN], "has another shape of samples"),
         (RUN, ["--guidance", "2", "--class", "none"], "guidance leads towards what is told: give a class"),
         (RUN, ["--threshold", "1.5"], "must lie within 0..1, got 1.5"),
@@ -452,7 +466,7 @@ def test_the_way_between_two_of_a_class_under_guidance(here, done):
         (RUN, ["--by", "noise", "--t", "101"], "--t must lie within 1..100, got 101"),
         (RUN, ["--by", "noise", "--t", "nan"], "--t must lie within 1..100, got nan"),
         (RUN, ["--by", "magic"], "unknown way to interpolate 'magic'; known: encode, noise"),
-        (RUN, ["-n", "1"], "n must be at least 2, the two samples, got 1"),
+        (RUN, ["-n", "1"], "n must be a whole number of at least 2, got 1"),
         (RUN, ["--by", "noise", "--sampler", "ddpm"], "interpolation needs a plan that adds no noise"),
         (ALWAYS, [], "this model always needs to be told the class"),
         (RUN, ["--by", "noise", "--guidance", "2"], "guidance leads towards what is told: give a class"),
@@ -525,6 +539,68 @@ def test_a_mask_of_the_pictures_own_size_is_resized_as_the_picture_is(here, done
     assert "give a mask of that size, or of the picture's own" in refused(
         "edit", "inpaint", RUN, "a.png", "mask-large.png"
     )
+
+
+@pytest.mark.parametrize(
+    ("space", "accepted", "refused"),
+    [
+        (Space((5,), "float32", None, None), [(5,)], "the shape (5,), got (4,)"),
+        (Space((2, 64), "float32", None, None), [(64,), (1, 64), (2, 64)], "the shape (64,) or (2, 64), got"),
+        (Space((1, 4, 8, 8)), [(4, 8, 8), (1, 4, 8, 8)], "the shape (4, 8, 8), got (4,)"),
+        (Space((3, 8, 8), layout="HWC"), [(8, 8), (1, 8, 8), (8, 8, 3)], "the shape (8, 8) or (8, 8, 3),"),
+        (Space((1, 8, 8), layout="HW"), [(8, 8), (1, 8, 8)], "the shape (8, 8), got (4,)"),
+    ],
+    ids=str,
+)
+def test_a_mask_is_of_the_sides_or_of_the_whole_sample(here, space, accepted, refused):
+    for shape in accepted:
+        fill = np.zeros(shape, bool)
+        fill[..., 1] = True
+        np.save("fill.npy", fill)
+        known = read_mask("fill.npy", space, "sample.npy")
+        whole = space.from_layout(fill) if shape == (8, 8, 3) else np.broadcast_to(fill, space.shape)
+        np.testing.assert_array_equal(np.broadcast_to(known, space.shape), ~whole)
+    np.save("fill.npy", np.array([True, False, False, False]))
+    with pytest.raises(ValueError, match=re.escape(f"must have {refused}")):
+        read_mask("fill.npy", space, "sample.npy")
+
+
+class Third(nn.Module):
+    """A third of x, of any shape."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1 / 3))
+
+    def forward(self, x, c_noise):
+        return self.weight * x
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 16)], ids=str)
+def test_single_numbers_of_any_sample_are_filled_in(here, done, shape, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "third", Third)
+    space = Space(shape, "float32", -3.0, 3.0)
+    net = build_network({"name": "third"}, shape, {})
+    save(Denoiser(net, Schedule.linear(100), "x0", fit_codec(space)), here / "any.safetensors")
+    sample, fill = np.random.default_rng(0).uniform(-3, 3, shape).astype(np.float32), np.zeros(shape, bool)
+    fill[-1] = True
+    np.save("sample.npy", sample)
+    np.save("fill.npy", fill)
+    how = ["-n", 2, "--steps", 2, "--out", "i"]
+    done("edit", "inpaint", "any.safetensors", "sample.npy", "fill.npy", *how)
+    for found in np.load("i/samples.npy"):
+        np.testing.assert_array_equal(found[~fill], sample[~fill])
+        assert np.all(found[fill] != sample[fill])
+
+
+def test_the_defaults_of_a_restoration_are_those_that_its_help_shows(here, done):
+    shown = {option.name: str(option.help) for option in command("edit").commands["inpaint"].params}
+    done("edit", "inpaint", PLAIN, "a.png", "left", "--steps", 1, "--out", "i")
+    found = facts(here / "i")
+    observation = found["observation"]
+    assert f"default: {len(found['indices'])}]" in shown["number"]
+    assert f"default: {observation['method']}]" in shown["method"]
+    assert f"default: {observation['strength']:g}]" in shown["strength"]
 
 
 def test_inpainting_by_gradient_under_guidance(here, done):
@@ -655,7 +731,10 @@ def test_masks_that_are_none(here, refused):
         (["edit", "upscale", RUN, "small.png", "--factor", "3"], "2 or more and divide 8 × 8, got 3"),
         (["edit", "upscale", RUN, "small.png", "--factor", "1"], "2 or more and divide 8 × 8, got 1"),
         (["edit", "upscale", RUN, "small.png", "--factor", "0"], "got 0"),
-        (["edit", "upscale", RUN, "small.png", "--factor", "2", "-n", "0"], "at least one is needed"),
+        (
+            ["edit", "upscale", RUN, "small.png", "--factor", "2", "-n", "0"],
+            "n must be a whole number of at least 1, got 0",
+        ),
         (["edit", "upscale", RUN, "nowhere.png", "--factor", "2"], "no such file: nowhere.png"),
         (
             ["edit", "upscale", RUN, "small.png", "--factor", "2", "--method", "guess"],
@@ -771,10 +850,22 @@ def test_a_fitted_model_uses_its_own_plan(here, done):
         (["--steps", "2", "--out", RUN], f"{RUN} exists already"),
         (["--steps", "2", "--out", "tuned.bin"], "--out must end in .safetensors"),
         (["--steps", "2", "--guidance", "-1"], "the guidance scale must be at least 0"),
+        (["--variance", "--guidance", "3"], "--guidance would be for a plan: give --steps N as well"),
+        (["--variance", "--deterministic"], "--deterministic would be for a plan: give --steps N as well"),
     ],
 )
 def test_what_cannot_be_fitted(refused, options, expected):
     assert expected in refused("fit-sampler", RUN, *options)
+
+
+def test_the_command_that_fitting_proposes_uses_what_was_fitted(here, done):
+    how = ["--steps", 2, "--noises", 8, "--guidance", 2.125]
+    out, _ = done("fit-sampler", RUN, *how, "--out", "my model.safetensors")
+    _, proposed = out.splitlines()[-1].split("now: alphabar ")
+    assert proposed == "sample 'my model.safetensors' --steps 2 --guidance 2.125"
+    done(*shlex.split(proposed), "-n", 1, "--out", "s")
+    assert facts(here / "s")["plan"]["sampler"] == "fitted"
+    assert "--steps 2 --guidance 2.125\n" in done("info", "my model.safetensors")[0]
 
 
 def test_guidance_cannot_be_fitted_for_a_model_without_classes(refused):

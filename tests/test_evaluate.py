@@ -12,9 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alphabar.cli.sampling import sample_flags
+from alphabar.cli.variants import Variant, variant_of
 from alphabar.data.cache import cache_folder
-from alphabar.evaluation.table import SCORES, measured
+from alphabar.evaluation.table import SCORES, with_error
 from alphabar.files import load_tensors, save_tensors
+from alphabar.runs import results as results_module
+from alphabar.runs import subject as subject_module
+from alphabar.runs.results import Results
 from program import TINY, call, pictures
 
 HOW = ["--size", "8", "--classes", "folders", "--skip-bad", "--holdout", "0.3"]
@@ -105,8 +110,78 @@ def test_ways_to_draw_and_other_runs_stand_side_by_side(here, said):
     assert [card["variant"] for card in compared] == ["steps=2", "other sampler=ddim steps=3"]
     for card in compared:
         score = card["scores"]["kid"]
-        assert measured(score["value"], score["error"]) in kid
+        assert with_error(score["value"], score["error"]) in kid
         assert "bound" not in card
+
+
+def test_a_variant_names_conditions_and_keeps_those_that_it_does_not_name(here):
+    first, flags = (
+        Variant("run", {"class_name": "cats", "cond": ["style=1"], "evaluations": 3}),
+        sample_flags(),
+    )
+    for text, told in (
+        ("cond=style=2", ["class=cats", "style=2"]),
+        ("cond=class=dogs cond=style=2", ["class=dogs", "style=2"]),
+        ("class=dogs", ["style=1", "class=dogs"]),
+    ):
+        how = variant_of(text, first, flags).how
+        assert sorted(how["cond"]) == sorted(told)
+        assert (how["evaluations"], "class_name" in how) == (3, False)
+    assert variant_of("steps=5", Variant("run", {}), flags).how == {"evaluations": 5}
+
+
+def test_a_condition_can_be_compared(here, said):
+    code, out, err = said("eval", "run", *QUICK, "--steps", "2", "--compare", "cond=class=dogs", "--json")
+    assert (code, err) == (0, "")
+    (card,) = json.loads(out)["compared"]
+    assert card["drawn"]["evaluations"] == 2
+    assert "all samples have class dogs, and are compared with data of every class" in card["notes"]
+
+
+def test_a_model_is_loaded_once_for_all_its_variants(here, said, monkeypatch):
+    shutil.copytree("run", "other")
+    loaded, load = [], subject_module.load
+    monkeypatch.setattr(
+        subject_module, "load", lambda path, device: loaded.append(path) or load(path, device)
+    )
+    variants = ["steps=2", "sampler=ddim steps=3", "other steps=2", "other steps=3"]
+    words = [word for text in variants for word in ("--compare", text)]
+    code, out, err = said("eval", "run", *QUICK, *words, "--json")
+    assert (code, err) == (0, "")
+    assert loaded == ["run", "other"]
+    cards = json.loads(out)["compared"]
+    assert [card["drawn"]["evaluations"] for card in cards] == [2, 3, 2, 3]
+    assert [card["of"] for card in cards] == ["run", "run", "other", "other"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run --compare steps=2 --compare steps=0", "--compare steps=0: --steps must be a whole number of"),
+        (
+            "run --compare steps=2 --compare class=cat",
+            "--compare class=cat: unknown class 'cat'; known:",
+        ),
+        ("run --compare steps=2 --compare order=9", "--compare order=9: "),
+        ("run --compare steps=2 --compare cond=style=3", "--compare cond=style=3: unknown condition 'style'"),
+        ("run --compare steps=2 --compare array.npy", "--compare array.npy: samples have the shape"),
+        ("run --compare steps=2 --features vgg", "features must be learned, inception, untrained, pixels"),
+        ("run --data few", "24 pictures or more in the data, got 1000 and 20"),
+        ("array.npy --data array.npy --exact", "--exact is a likelihood under a model, and array.npy holds"),
+    ],
+)
+def test_nothing_takes_long_before_all_that_is_wrong_is_refused(here, said, monkeypatch, arguments, message):
+    np.save("array.npy", np.zeros((40, 5, 5), np.uint8))
+    pictures(here / "few", 20)
+
+    def long(*_, **__):
+        raise AssertionError("this takes long")
+
+    monkeypatch.setattr(results_module, "sample", long)
+    monkeypatch.setattr(Results, "features", property(long))
+    code, out, err = said("eval", *shlex.split(arguments))
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert message in err
 
 
 @pytest.mark.parametrize(
@@ -133,9 +208,12 @@ def test_ways_to_draw_and_other_runs_stand_side_by_side(here, said):
         ("eval array.npy --data pets --steps 3", "array.npy holds samples, and --steps would be for a model"),
         ("eval run --out card.txt", "--out must end in .json, got card.txt"),
         ("eval run --out old.json", "old.json"),
-        ("eval run --data array.npy", "the model's samples have the shape (1, 8, 8) and array.npy has"),
-        ("eval array.npy --data unit.npy -n 16", "array.npy: samples have the shape (1, 5, 5) and the data"),
-        ("eval unit.npy --data pets/cats -n 16", "unit.npy: samples reach from 0 to 1 and the data from"),
+        ("eval run --data array.npy", "the model's samples have the shape (1, 8, 8) and"),
+        ("eval array.npy --data unit.npy -n 16", "samples have the shape (1, 5, 5) and the data (1, 10, 10)"),
+        (
+            "eval unit.npy --data pets/cats -n 16",
+            "samples reach from 0 to 1 and the data from 0 to 255:",
+        ),
         (
             "eval run --compare array.npy -n 16 --features pixels",
             "array.npy: samples have the shape (1, 5, 5)",
@@ -195,7 +273,7 @@ def test_data_that_have_changed_are_not_taken_for_those_trained_on(here, said):
         assert "or take it as other data, --data pets" in err
     code, out, err = said("eval", "run", "--data", "pets", *QUICK)
     assert (code, err) == (0, "")
-    assert "memorization, and the error on fresh samples, are not told" in out
+    assert "memorization, and the error on fresh samples, are left out" in out
     assert "\nmemorization" not in out
     assert "by noise level" not in out
     assert said("report", "run", "--data", "pets", *QUICK)[0] == 0
@@ -237,7 +315,7 @@ def test_weights_that_are_not_finite_are_named_and_the_report_is_still_written(h
     assert err == "alphabar: the weights of run hold NaN or infinity: alphabar diagnose tells more\n"
     code, _, err = said("report", "run", *QUICK)
     assert code == 0
-    assert "a page without scores" in err
+    assert "the page has no scores" in err
     assert "the weights are not finite" in Path("run/report.html").read_text(encoding="utf-8")
 
 
@@ -251,5 +329,7 @@ def test_a_line_of_the_metrics_that_was_cut_is_left_out(here, said):
 def test_one_class_beside_all_is_said(here, said):
     code, out, _ = said("eval", "run", *QUICK, "--class", "cats", "--compare", "class=dogs")
     assert code == 0
-    assert "note: samples of the class cats alone, beside all of the data" in out
-    assert "note (class=dogs): samples of the class dogs alone, beside all of the data" in out
+    for variant, name in (("", "cats"), (" (class=dogs)", "dogs")):
+        assert (
+            f"note{variant}: all samples have class {name}, and are compared with data of every class" in out
+        )

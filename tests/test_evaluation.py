@@ -21,7 +21,7 @@ from alphabar.evaluation.features import learned_features, pixel_features, untra
 from alphabar.evaluation.likelihood import ode_likelihood
 from alphabar.evaluation.noise_levels import error_by_noise_level
 from alphabar.evaluation.scorecard import memorization_by, scorecard
-from alphabar.evaluation.table import measured
+from alphabar.evaluation.table import with_error
 from alphabar.sampling import sample
 from tiny import tiny_data, tiny_denoiser
 
@@ -170,13 +170,24 @@ def test_a_card_says_what_its_numbers_cannot_mean():
     assert sorted([*first, *rest]) == list(range(100))
 
 
+def test_data_without_a_fingerprint_are_not_counted_as_trained_on():
+    """Unknown data and an unknown model aren't the same data."""
+    data = squares(100)
+    images = np.asarray(squares(40, seed=1).images)
+    for fingerprint, trained_on, known in (("", "", 0), ("a", "", 0), ("a", "b", 0), ("a", "a", 60)):
+        data.fingerprint = fingerprint
+        found = compare(images, data, pixel_features(data), trained_on, errors=0)
+        assert found.reference == 60
+        assert found.trained_on == known
+
+
 def test_samples_that_are_not_of_the_datas_kind_are_refused():
     data = squares(100)
     features = pixel_features(data)
     images = np.asarray(squares(30, seed=1).images)
     with pytest.raises(ValueError, match=r"shape \(1, 4, 8\) and the data \(1, 8, 8\)"):
         compare(images[:, :, :4], data, features)
-    with pytest.raises(ValueError, match="from 0 to 1 and the data from 0 to 255: they are not of one range"):
+    with pytest.raises(ValueError, match="from 0 to 1 and the data from 0 to 255: their ranges differ"):
         compare(np.round(images / 255.0), data, features)
     with pytest.raises(ValueError, match="not finite"):
         compare(np.full((30, 1, 8, 8), np.nan), data, features)
@@ -322,5 +333,5 @@ def test_what_features_there_are_is_said_by_their_table(monkeypatch):
 
 
 def test_numbers_are_printed_with_signs_that_every_terminal_has():
-    assert measured(-0.0512, 0.094) == "-0.05 ± 0.09"
-    assert measured(-0.0001, 0.4).encode("cp1252")
+    assert with_error(-0.0512, 0.094) == "-0.05 ± 0.09"
+    assert with_error(-0.0001, 0.4).encode("cp1252")

@@ -106,6 +106,18 @@ def test_tensors_leave_nothing_but_known_temporaries_when_the_write_fails(tmp_pa
     assert seen == ["x.safetensors"]
 
 
+def test_tensors_that_share_memory_come_back_each_under_its_name(tmp_path):
+    whole = torch.arange(6.0)
+    tensors = {"a": whole, "tied": whole, "part": whole[2:4], "row": whole.view(2, 3)[1], "own": whole + 1}
+    digest = save_tensors(tmp_path / "x.safetensors", tensors, {})
+    loaded, _, found = files.load_tensors(tmp_path / "x.safetensors")
+    assert found == digest
+    assert {name: t.tolist() for name, t in loaded.items()} == {n: t.tolist() for n, t in tensors.items()}
+    apart = {name: tensor.clone() for name, tensor in tensors.items()}
+    assert save_tensors(tmp_path / "y.safetensors", apart, {}) == digest
+    assert (tmp_path / "x.safetensors").read_bytes() == (tmp_path / "y.safetensors").read_bytes()
+
+
 # --- locks ---------------------------------------------------------------------------------------
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from alphabar.data import Dataset, Space
+from alphabar.evaluation import memorization as memorization_module
 from alphabar.evaluation.memorization import (
     check_memorization,
     close,
@@ -44,6 +46,31 @@ def test_closeness_is_the_nearest_over_the_mean_of_the_ten_next():
         distances = np.sort(np.linalg.norm(pictures - query, axis=1))
         assert ratio[i] == pytest.approx(distances[0] / distances[1:11].mean(), rel=1e-6)
         assert np.linalg.norm(pictures[nearest[i]] - query) == pytest.approx(distances[0], abs=1e-12)
+
+
+def test_closeness_is_the_same_in_blocks_of_any_size(monkeypatch):
+    rng = RNG(4)
+    queries, pictures = rng.standard_normal((37, 6)), rng.standard_normal((53, 6))
+    ratio, nearest = close(queries, pictures)
+    for numbers in (1, 200, 1000):
+        monkeypatch.setattr(memorization_module, "AT_ONCE", numbers)
+        found = close(queries, pictures)
+        np.testing.assert_allclose(found[0], ratio, rtol=1e-12)
+        np.testing.assert_array_equal(found[1], nearest)
+
+
+def test_large_samples_are_compared_in_little_memory(monkeypatch):
+    """Blocks count numbers, not rows."""
+    monkeypatch.setattr(memorization_module, "AT_ONCE", 2**18)
+    rng = RNG(5)
+    samples, training, held_out = (rng.random((n, 20_000), np.float32) for n in (40, 60, 20))
+    tracemalloc.start()
+    try:
+        check_memorization(samples, training, held_out, "toy")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * 8 * 2**18  # six arrays of that many float64
 
 
 def test_the_test_for_copies_is_calibrated():

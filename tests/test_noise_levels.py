@@ -286,16 +286,16 @@ def test_what_cannot_be_checked_is_said():
     for arguments, message in (
         ((data.images, data.values), "say which condition to check: class, odd"),
         ((data.images, data.values, "clas"), "unknown condition 'clas'; known: class, odd; did you mean"),
-        ((data.images, None, "class"), "both images and what they are told, or neither"),
+        ((data.images, None, "class"), "both images and the values of their conditions, or neither"),
         (
             (data.images, {"odd": data.values["odd"]}, "class"),
             r"the class of each, got \(60, 5\) and none values",
         ),
         ((data.images[:, :4], data.values, "class"), r"of shape \(5,\) .* got \(60, 4\)"),
-        ((data.images, {**data.values, "odd": [1] * 60}, "odd"), "2 that differ; all 60 are told the same"),
+        ((data.images, {**data.values, "odd": [1] * 60}, "odd"), "so 2 must differ; all 60 have the same"),
         ((None, None, "class", 1), "2 samples or more, got n = 1"),
     ):
         with pytest.raises(ValueError, match=message):
             check_conditioning(model, *arguments)
-    with pytest.raises(ValueError, match="this one has no conditions"):
+    with pytest.raises(ValueError, match="a model with conditions, and this one has none"):
         check_conditioning(tiny_denoiser(classes=False))

@@ -1,4 +1,4 @@
-"""The program `alphabar`: its commands by name, of which only the one that is asked for is built."""
+"""The program `alphabar`: its commands by name, of which only the one that is called is built."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from .console import clean, never_fail_for_a_character, say
 
 
 class Entry(NamedTuple):
-    """Where a command is, under which heading the help lists it, and what it says there."""
+    """Where a command is, the heading that the help lists it under, and what it does.
+
+    A command's docstring begins with the summary, and a group has no other help.
+    """
 
     target: str
     panel: str
@@ -41,22 +44,19 @@ COMMANDS = {
 }
 
 
-class Group(NamedTuple):
-    """Commands under one name, such as `edit`."""
-
-    help: str
-    commands: dict[str, Any]
+class Group(dict[str, Any]):
+    """Commands by name, under the name of the group, such as `edit`."""
 
 
 def command(name: str) -> Any:
-    """One command, built: its options follow from the tables as they are now."""
+    """One command, built: its options follow from what the tables hold now."""
     module, _, target = COMMANDS[name].target.partition(":")
     made = _built(name, getattr(importlib.import_module(f".{module}", __package__), target))
     made.name = name
     for one in [made, *getattr(made, "commands", {}).values()]:
         for option in one.params:
             if getattr(option, "is_flag", False) and not option.metavar:
-                option.metavar = " "  # a switch takes no value: none is to be shown
+                option.metavar = " "  # a switch takes no value, and the help shows none
     return made
 
 
@@ -85,9 +85,9 @@ def _built(name: str, target: Any) -> Any:
     if not isinstance(target, Group):
         program.command(name, cls=_Command)(with_options(target))
         return get_command(program)
-    program = _typer(cls=_Group, help=target.help, no_args_is_help=True)
+    program = _typer(cls=_Group, help=COMMANDS[name].summary, no_args_is_help=True)
     program.callback()(lambda: None)
-    for inner, function in target.commands.items():
+    for inner, function in target.items():
         program.command(inner, cls=_Command)(with_options(function))
     return get_command(program)
 
@@ -97,7 +97,7 @@ def _typer(**settings: Any) -> typer.Typer:
 
 
 class _OnDemand(_Group):
-    """Commands of which the help knows a line each; the one that is called is built first."""
+    """Commands of which the help needs only the summaries; the one that is called is built first."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] in COMMANDS:
@@ -134,7 +134,7 @@ for _name, _entry in COMMANDS.items():
 
 
 def run(arguments: list[str]) -> int:
-    """Run the program; return its exit code. A user's mistake is one line on standard error, and 2."""
+    """Run the program and return its exit code: 2 for a user's mistake, told in a line on standard error."""
     never_fail_for_a_character()
     warnings.showwarning = lambda message, *_, **__: say(f"alphabar: warning: {message}")
     try:
@@ -142,7 +142,7 @@ def run(arguments: list[str]) -> int:
         return app(arguments or ["--help"], prog_name="alphabar", standalone_mode=False) or 0
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:  # whoever read the output has read enough
+    except BrokenPipeError:  # whoever was reading the output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, OSError, ArithmeticError, ModuleNotFoundError) as error:
@@ -154,7 +154,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        if type(error).__name__ == "NoArgsIsHelpError":  # of a group: its help is printed already
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group's: its help has been printed
             return 0
         message = _usage(error, arguments)
     say(f"alphabar: {' '.join(clean(message).split())}")
@@ -165,14 +165,14 @@ OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memo
 
 
 def _less_memory(arguments: list[str]) -> str:
-    """What takes less memory in this command."""
+    """How this command would take less memory."""
     if arguments and arguments[0] == "train":
         return "try a smaller --micro-batch (same result), --size or network"
     return "close other programs, or take fewer samples (-n), smaller data or a smaller model"
 
 
 def _check_empty(arguments: list[str]) -> None:
-    """ValueError for an option with an empty value, which would otherwise be as good as not given."""
+    """ValueError for an option with an empty value, which would otherwise count as not given."""
     for before, word in zip(["", *arguments], arguments, strict=False):
         name, equals, value = word.partition("=")
         if word == "" or (word.startswith("--") and equals and not value):
@@ -181,7 +181,7 @@ def _check_empty(arguments: list[str]) -> None:
 
 
 def _usage(error: Any, arguments: list[str]) -> str:
-    """What Typer says of the arguments, with the value it got and where help is, in one line."""
+    """What Typer says about the arguments, with the value it got and where to find help, in one line."""
     message = error.format_message().rstrip(".")
     names = getattr(getattr(error, "param", None), "opts", [])
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):

@@ -1,4 +1,4 @@
-"""Where results (standard output) and everything else (standard error) are printed, and how."""
+"""Printing: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _output = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
 errors = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-"""Characters that steer a terminal: names and messages from files are printed without them."""
+"""Characters that control a terminal: they are left out of names and messages from files."""
 
 PLAIN = {"−": "-", "–": "-", "—": "-", "…": "...", "×": "x", "·": ".", "→": "->", "±": "+-", "≥": ">=",
          "≤": "<=", "≈": "~", "√": "sqrt", "ᾱ": "alpha_bar", "β": "beta", "σ": "sigma", "ε": "eps",
          "•": "*", "‖": "||", "“": '"', "”": '"', "‘": "'", "’": "'",
          **dict.fromkeys("─━╭╮╰╯╴╵╶╷┄┈", "-"), **dict.fromkeys("│┃┆┊", "|")}  # fmt: skip
-"""What is written where the output's encoding lacks a character; "?" for any other."""
+"""What is written for characters that the output's encoding lacks; "?" for any other."""
 
 
 def _in_plain(error: UnicodeError) -> tuple[str, int]:
@@ -33,7 +33,7 @@ def _in_plain(error: UnicodeError) -> tuple[str, int]:
 
 
 def never_fail_for_a_character() -> None:
-    """Write what an output's encoding lacks in plain characters, rather than fail."""
+    """Write plain characters for those that an output's encoding lacks, instead of failing."""
     codecs.register_error("alphabar-plain", _in_plain)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError, OSError):
@@ -41,22 +41,22 @@ def never_fail_for_a_character() -> None:
 
 
 def clean(text: object) -> str:
-    """Text without characters that steer a terminal."""
+    """The text without characters that control a terminal."""
     return str(text).translate(CONTROL)
 
 
 def show(text: object = "") -> None:
-    """A line of the result, on standard output."""
+    """Print a line of the result, on standard output."""
     _output.print(clean(text))
 
 
 def say(message: object) -> None:
-    """A line of news, on standard error."""
+    """Print a message, on standard error."""
     errors.print(clean(message))
 
 
 def table(rows: Iterable[tuple[str, object]]) -> None:
-    """Names and values, on standard output."""
+    """Print names and values, on standard output."""
     rows = list(rows)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
@@ -64,7 +64,7 @@ def table(rows: Iterable[tuple[str, object]]) -> None:
 
 
 def columns(rows: Iterable[Iterable[object]]) -> None:
-    """Rows of cells in columns of even width, on standard output; the first column to the left."""
+    """Print rows of cells in aligned columns, on standard output: the first one left, the others right."""
     cells = [[clean(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for first, *rest in cells:
@@ -73,12 +73,12 @@ def columns(rows: Iterable[Iterable[object]]) -> None:
 
 
 def document(value: Any) -> None:
-    """The one JSON document of a command with --json, on standard output; null for what is not finite."""
+    """Print the JSON document of a command with --json, on standard output; null for non-finite numbers."""
     print(json.dumps(_as_json(value), indent=1, allow_nan=False))
 
 
 def _as_json(value: Any) -> Any:
-    """Values as JSON has them: of arrays lists, of values that know themselves as a dictionary that one."""
+    """A value in JSON's types: lists for arrays, dictionaries for objects that have such a form."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | int):
@@ -97,14 +97,14 @@ def _as_json(value: Any) -> Any:
 
 @contextlib.contextmanager
 def status() -> Iterator[Callable[[str], None]]:
-    """A line on the terminal that tells what is being done: the function to tell it."""
+    """A line on the terminal that says what is being done: yields the function that sets it."""
     with errors.status("…") as shown:
         yield lambda message: shown.update(clean(message))
 
 
 @contextlib.contextmanager
 def bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar on a terminal or in a notebook: the function to call with (done, total)."""
+    """A progress bar on a terminal or in a notebook: yields the function to call with (done, total)."""
     from rich.progress import Progress
 
     quiet = not (errors.is_terminal or errors.is_jupyter)

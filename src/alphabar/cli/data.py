@@ -1,4 +1,4 @@
-"""alphabar data: what is in it, and what the model will see of it; and what is kept of prepared data."""
+"""alphabar data: what is in a data set, what the model will see of it, and the cache of prepared data."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def data(
     """Show what is in a data set, and what the model will see of it."""
     if cache or clear:
         if data is not None or out is not None or preparing:
-            raise ValueError("--cache and --clear are about all prepared data: give them alone")
+            raise ValueError("--cache and --clear are for all prepared data: give them alone")
         _cache(clear, json)
     elif data is None:
-        raise ValueError("say which data: alphabar data DATA; or --cache, for what is kept of all")
+        raise ValueError("say which data: alphabar data DATA; or give --cache, to list all prepared data")
     else:
         _show(data, out, json, preparing)
 
@@ -74,7 +74,7 @@ def _show(data: str, out: str | None, json: bool, preparing: dict[str, Any]) -> 
 
 
 def _condition_row(name: str, condition: Any) -> tuple[str, str]:
-    """What can be told of the samples: of classes, their names and how many samples each has."""
+    """A condition, and what its values are: for classes, their names and how many samples each has."""
     names = getattr(condition, "names", None)
     if names is None:
         return name, f"{condition.kind}, {' × '.join(map(str, condition.shape))} numbers"
@@ -109,7 +109,7 @@ def _write_sheet(path: Any, dataset: Dataset) -> None:
 
 
 def _cache(clear: bool, json: bool) -> None:
-    """List what is kept, or remove it."""
+    """List the prepared data in the cache, or remove them."""
     from ..data.cache import cache_entries, cache_folder, clear_cache
     from .console import columns, document, show
 

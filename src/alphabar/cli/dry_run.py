@@ -1,4 +1,4 @@
-"""train --dry-run: how long a run takes, how much memory and disk, and its settings. Nothing is written."""
+"""train --dry-run: the time, memory and disk that a run takes, and its settings. Nothing is written."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from ..runs.run import Run
 
 MEASURED_S = 2.0
-SHARE = 0.86  # of --minutes that training itself has, beside saves, measurements and previews
+SHARE = 0.86  # of --minutes that is left for training itself, beside saves, measurements and previews
 CHECKPOINTS = 5  # two, and a milestone at each quarter
 
 
 def explain(run: Run, as_json: bool) -> None:
-    """Print what a run costs here, and then its settings."""
+    """Print what a run costs on this machine, and then its settings."""
     from ..training.autotune import seconds_per_update
     from .console import document, show, table
     from .progress import execution, time_left
@@ -43,7 +43,7 @@ def explain(run: Run, as_json: bool) -> None:
     table([
         ("time", f"{time_left(total / rate)} for {total:,} images, {total / len(run.data):.1f} passes over "
                  f"{len(run.data):,}"),
-        ("memory", "not known on this system" if memory is None else f"{memory / 2**20:,.0f} MiB"),
+        ("memory", "unknown on this system" if memory is None else f"{memory / 2**20:,.0f} MiB"),
         ("disk", f"{disk / 2**20:,.0f} MiB in {run.folder}; prepared data {data_mib:,.0f} MiB"),
         ("network", f"{parameters:,} parameters"),
         ("here", execution(run)),
@@ -59,7 +59,7 @@ def explain(run: Run, as_json: bool) -> None:
 
 
 def _asked(run: Run, rate: float) -> int:
-    """The images that were asked for, as far as they can be known beforehand."""
+    """The length asked for, in images, as far as it can be known beforehand."""
     config = run.config
     if config.epochs is not None:
         return max(1, round(config.epochs * len(run.data)))
@@ -67,7 +67,7 @@ def _asked(run: Run, rate: float) -> int:
 
 
 def _loading_s(run: Run) -> float:
-    """Seconds that a batch takes to be read."""
+    """Seconds to read a batch."""
     config, start = run.config, time.perf_counter()
     for k in range(10):
         run.data.batch(config.seed, k, config.batch_size, config.flip)
@@ -75,7 +75,7 @@ def _loading_s(run: Run) -> float:
 
 
 def _peak_memory(run: Run) -> int | None:
-    """The most memory taken so far, of the GPU if it trains there; None where it is not known."""
+    """The most memory used so far, on the GPU if it trains there; None if that is unknown."""
     if run.trainer.device.type == "cuda":
         import torch
 

@@ -1,8 +1,9 @@
-"""alphabar edit: from real samples. Variations of them and what is between two; `restore` has the rest."""
+"""alphabar edit: variations of real samples, and the way between two; `restore` has the other commands."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from .restore import colorize, deblur, inpaint, upscale
 from .sampling import FRAMES, UNTOLD, config_of, load_model, sample_flags, with_defaults
 from .written import asked_folder, report_written, say_if_drawn, write
 
-T_HELP = "Noise level to start from, 1 to T; higher changes more. Try 0.6 T."
+T_HELP = "Noise level to start from, 1 to T; a higher one changes more. Try 0.6 T."
+EACH, AMONG = "How many variations of each.", "How many samples, A's and B's own among them."
 
 
 def vary_flags() -> dict[str, Flag]:
@@ -41,7 +43,7 @@ def vary(
     noisy: Annotated[
         bool, typer.Option("--noisy", help="The pictures are already noised to t; add none.")
     ] = False,
-    number: Annotated[int, typer.Option("-n", "--number", help="How many variations of each.")] = 8,
+    number: Annotated[int, replace(options.NUMBER, help=EACH).option(show_default=True)] = 8,
     json: options.Json = False,
     *,
     how: dict[str, Any],
@@ -73,7 +75,7 @@ def vary(
 
 
 def interpolate_flags() -> dict[str, Flag]:
-    """The options of sampling, with the defaults of a way between two."""
+    """The options of sampling, with the defaults for the way between two samples."""
     from ..sampling.edit import SAMPLER_DOWN, SPACING_DOWN, WAY_DOWN
 
     steps = f"{WAY_DOWN} from t = T, fewer from a smaller t"
@@ -85,14 +87,14 @@ def interpolate_flags() -> dict[str, Flag]:
 def interpolate(
     run: options.Model,
     a: Annotated[str, typer.Argument(metavar="A", help="A picture, or a sample as .npy.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     out: options.Out = None,
-    number: Annotated[int, typer.Option("-n", "--number", help="How many, A and B among them.")] = 9,
+    number: Annotated[int, replace(options.NUMBER, help=AMONG).option(show_default=True)] = 9,
     by: Annotated[
-        str, typer.Option(help="encode: between their noises; noise: noised alike to --t.")
+        str, typer.Option(help="encode: between their noises; noise: both noised alike to --t.")
     ] = "encode",
     t: Annotated[
-        float | None, typer.Option("--t", help=r"Of --by noise, 1..T. \[default: T/2]", show_default=False)
+        float | None, typer.Option("--t", help=r"For --by noise, 1..T. \[default: T/2]", show_default=False)
     ] = None,
     json: options.Json = False,
     *,
@@ -118,7 +120,6 @@ def interpolate(
 
 
 edit = Group(
-    "Vary, mix and restore pictures: inpaint, upscale, colorize, deblur.",
     {
         "vary": vary,
         "interpolate": interpolate,
@@ -126,5 +127,5 @@ edit = Group(
         "upscale": upscale,
         "colorize": colorize,
         "deblur": deblur,
-    },
+    }
 )

@@ -1,26 +1,32 @@
-"""alphabar eval: is it good? One scorecard, with what real samples would get."""
+"""alphabar eval: is it good? One scorecard, with what real samples score."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options
 from .flags import takes
-from .sampling import config_of, sample_flags
+from .sampling import config_of, device_of, sample_flags, told_of
 from .variants import Variant, checked, variant_of
+
+if TYPE_CHECKING:
+    from ..evaluation.features.base import Say
+    from ..runs.results import Results
 
 
 def features_help() -> str:
-    """What scores compare by: the table's rows, and networks from files."""
+    """The help of --features: the table's rows, and networks from files."""
     from ..evaluation.features import FEATURES
 
     rows = ", ".join(FEATURES)
     return f"Features to compare by: {rows}, a TorchScript or ONNX file, or a timm network's folder."
 
 
-DATA = r"Data to compare with; required if RUN is a folder of samples. \[default: the run's own]"
+DATA = r"Data to compare with; required if RUN is samples. \[default: the run's own]"
 
 
 @takes(how=sample_flags)
@@ -43,9 +49,11 @@ def evaluate(
     ] = None,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Also exact likelihood (probability-flow ODE), in bits/dim; slow."),
+        typer.Option("--exact", help="Also the exact likelihood (probability-flow ODE) in bits/dim; slow."),
     ] = False,
-    out: Annotated[str | None, typer.Option(metavar="JSON", help="New file for the scorecard.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Write the scorecard to this new file.")
+    ] = None,
     json: options.Json = False,
     *,
     how: dict[str, Any],
@@ -54,12 +62,14 @@ def evaluate(
 
     Beside each score stands what real samples score.
     """
+    from ..evaluation.features import features_file
     from ..files import write_json
     from .console import document, show
     from .files import new_file
 
     check_number(number)
     target = new_file(out, ".json") if out else None
+    features_file(features)  # ValueError for a name that is none
     flags = sample_flags()
     first = checked(Variant(run, how), flags)
     variants = [first, *(variant_of(text, first, flags) for text in compare or [])]
@@ -86,34 +96,15 @@ def check_number(number: int) -> None:
 def _cards(
     variants: list[Variant], data: str | None, number: int, features: str, exact: bool
 ) -> list[dict[str, Any]]:
-    """The scorecard of each; the data are read once, and their features computed once."""
-    from ..evaluation.comparison import check_alike
-    from ..runs.results import Results
+    """The scorecard of each variant."""
     from .console import status
 
     with status() as say:
-        all_results: list[Results] = []
-        for variant in variants:
-            first = all_results[0] if all_results else None
-            all_results.append(Results(
-                variant.path,
-                data if first is None else first.data,
-                n=number,
-                config=config_of(variant.how),
-                device=variant.how.get("device", "auto"),
-                features=features if first is None else first.features,
-                exact=exact,
-                whole=first is None,
-                say=say,
-            ))  # fmt: skip
-            if not all_results[-1].has_model:  # before anything takes long
-                space = all_results[0].data.space
-                try:
-                    check_alike(all_results[-1].samples.images, space)
-                except ValueError as error:
-                    raise ValueError(f"{variant.path}: {error}") from None
+        every = _all_results(variants, data, number, features, exact, say)
         cards = []
-        for variant, results in zip(variants, all_results, strict=True):
+        for variant, results in zip(variants, every, strict=True):
+            if cards:
+                results.features = every[0].features  # computed once
             card = {"of": variant.path, "variant": variant.name, **results.scorecard}
             card["notes"] = [*card["notes"], *_told_notes(variant)]
             if cards and card["n"] != cards[0]["n"]:
@@ -122,12 +113,69 @@ def _cards(
     return cards
 
 
-def _told_notes(variant: Variant) -> list[str]:
-    """What samples were told of which the data have more."""
-    from .sampling import told_of
+def _all_results(
+    variants: list[Variant], data: Any, number: int, features: str, exact: bool, say: Say
+) -> list[Results]:
+    """What there is to compute for each variant, checked; the data are read once, and so is each model."""
+    from ..runs.results import Results
 
+    configs = []
+    for variant in variants:
+        with _named(variant):
+            configs.append(config_of(variant.how))
+    found: list[Results] = []
+    models: dict[tuple[str, str], Any] = {}
+    for variant, config in zip(variants, configs, strict=True):
+        key = variant.path, device_of(variant.how)
+        with _named(variant):
+            results = Results(
+                models.get(key, variant.path), data, n=number, config=config, device=key[1],
+                features=features, exact=exact, whole=not found, say=say,
+            )  # fmt: skip
+            if results.has_model:
+                models[key] = results.denoiser
+            elif exact and not found:
+                raise ValueError(f"--exact is a likelihood under a model, and {variant.path} holds samples")
+            _check(results)
+        data = results.data
+        found.append(results)
+    return found
+
+
+@contextmanager
+def _named(variant: Variant) -> Iterator[None]:
+    """Say which --compare an error is about."""
+    try:
+        yield
+    except ValueError as error:
+        if not variant.name:
+            raise
+        raise ValueError(f"--compare {variant.name}: {error}") from None
+
+
+def _check(results: Results) -> None:
+    """ValueError for all that would else be refused only when learning features and drawing took minutes."""
+    from ..evaluation.comparison import check_alike, number_compared
+    from ..sampling.sampler import stream_samples
+
+    data = results.data
+    if not results.has_model:
+        check_alike(results.samples.images, data.space)
+        number_compared(len(results.samples), data)
+    elif results.fault:
+        raise ValueError(results.fault)
+    else:
+        number_compared(results.n, data)
+        stream_samples(results.denoiser, results.n, results.config)
+
+
+def _told_notes(variant: Variant) -> list[str]:
+    """A note for each condition that has one value for all samples."""
     told = {name: value for name, value in told_of(variant.how).items() if value != "none"}
-    return [f"samples of the {name} {value} alone, beside all of the data" for name, value in told.items()]
+    return [
+        f"all samples have {name} {value}, and are compared with data of every {name}"
+        for name, value in told.items()
+    ]
 
 
 # --- as text -------------------------------------------------------------------------------------
@@ -156,7 +204,7 @@ def _print(cards: list[dict[str, Any]]) -> None:
 
 
 def _print_scores(card: dict[str, Any]) -> None:
-    from ..evaluation.table import SCORES, measured
+    from ..evaluation.table import SCORES, with_error
     from .console import show
 
     about = card["features"]
@@ -165,8 +213,8 @@ def _print_scores(card: dict[str, Any]) -> None:
     show(f"features: {about['name']}, {about['number']} numbers, digest {about['digest'][:12]}")
     show(f"{'':<20}{'samples':<20}{'real samples':<20}")
     for name, score in card["scores"].items():
-        value = measured(score["value"], score["error"])
-        floor = measured(score["floor"], score["floor_error"])
+        value = with_error(score["value"], score["error"])
+        floor = with_error(score["floor"], score["floor_error"])
         show(f"{SCORES[name].title:<20}{value:<20}{floor:<20}{SCORES[name].better} is better")
 
 
@@ -187,8 +235,8 @@ def _print_levels(found: dict[str, Any]) -> None:
 
 
 def _print_variants(cards: list[dict[str, Any]]) -> None:
-    """The scores of every variant, one beside the other."""
-    from ..evaluation.table import SCORES, measured
+    """The scores of all variants, side by side."""
+    from ..evaluation.table import SCORES, with_error
     from .console import columns, show
 
     show()
@@ -202,8 +250,8 @@ def _print_variants(cards: list[dict[str, Any]]) -> None:
     for name, score in SCORES.items():
         found = [card["scores"].get(name) for card in cards]
         if all(found):
-            floor = measured(found[0]["floor"], found[0]["floor_error"])
-            rows.append([score.title, *(measured(f["value"], f["error"]) for f in found), floor])
+            floor = with_error(found[0]["floor"], found[0]["floor_error"])
+            rows.append([score.title, *(with_error(f["value"], f["error"]) for f in found), floor])
     columns(rows)
     for card in cards[1:]:
         for note in card["notes"]:

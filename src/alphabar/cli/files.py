@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..files import expanded
+
 
 def new_file(path: str, ending: str = ".png") -> Path:
-    """A file to write: it must not exist, and have the right ending."""
-    file = Path(path).expanduser()
+    """The path of a file to write; ValueError if it exists, or hasn't the right ending."""
+    file = expanded(path)
     if file.suffix.lower() != ending:
         raise ValueError(f"--out must end in {ending}, got {path}")
     if file.exists():

@@ -1,7 +1,8 @@
-"""alphabar fit-sampler: what is fitted to one model."""
+"""alphabar fit-sampler: plans of few evaluations, and the optimal variance, fitted to one model."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,15 +10,16 @@ import typer
 
 from ..theory.plans import ORIGINAL_SAMPLER
 from . import options
+from .sampling import OPTIMAL_WORDS, fitted_words
 
 if TYPE_CHECKING:
     from ..model import Denoiser
 
 
-STEPS = "Fit a plan of this many evaluations, 2 to 20; needed unless --variance is given."
-VARIANCE = f"Estimate the optimal variance of {ORIGINAL_SAMPLER}; alone, or beside a plan."
+STEPS = "Fit a plan of this many evaluations, 2 to 20; required unless --variance is given."
+VARIANCE = f"Estimate the optimal variance of {ORIGINAL_SAMPLER}; alone, or in addition to a plan."
 NOISES = "Number of starting noises to fit to; as many more are held out."
-GUIDANCE = "Guidance scale the plan is fitted for; sample with the same."
+GUIDANCE = "Guidance scale to fit the plan for; sample with the same one."
 DETERMINISTIC = "Fit a plan that adds no noise (always so below 5 evaluations)."
 OUT = r"Write a new .safetensors file instead of adding the plan to the model's own. \[default: add to it]"
 
@@ -36,7 +38,7 @@ def fit_sampler(
 ) -> None:
     """Fit a sampler to a model, for good samples in few steps: sample --steps N then uses it.
 
-    It learns from the model's own many-step samples; no data is needed.
+    It learns from the model's own many-step samples; no data are needed.
     """
     from ..model import load
     from ..model.file import model_path
@@ -44,8 +46,8 @@ def fit_sampler(
     from .console import document, show, status
     from .files import new_file
 
-    if steps is None and not variance:
-        raise ValueError("say what to fit: --steps N, --variance, or both")
+    if steps is None:
+        _check_variance_alone(variance, guidance, deterministic)
     target = model_path(run) if out is None else new_file(out, ".safetensors")
     denoiser = load(run, device)
     _check_no_checkpoint(target, out)
@@ -57,16 +59,25 @@ def fit_sampler(
         if variance:
             denoiser.x0_mse = estimate_x0_mse(denoiser, noises, seed, say)
     _keep(denoiser, target, new=out is not None)
-    asked = [f"--steps {steps}"] * (steps is not None)
-    asked += [f"--sampler {ORIGINAL_SAMPLER} --variance optimal"] * variance
+    ways = [] if steps is None else [fitted_words(steps, guidance)]
+    ways += [OPTIMAL_WORDS] * variance
     if json:
         document({"file": target, "steps": steps, "variance": variance, **found})
     else:
-        show(f"kept in {target}; now: alphabar sample {out or run} {' or '.join(asked)}")
+        show(f"kept in {target}; now: alphabar sample {shlex.quote(out or run)} {' or '.join(ways)}")
+
+
+def _check_variance_alone(variance: bool, guidance: float, deterministic: bool) -> None:
+    """ValueError unless --variance is given, and nothing that is for a plan."""
+    if not variance:
+        raise ValueError("say what to fit: --steps N, --variance, or both")
+    given = ["--guidance"] * (guidance != 1) + ["--deterministic"] * deterministic
+    if given:
+        raise ValueError(f"{' and '.join(given)} would be for a plan: give --steps N as well")
 
 
 def _check_no_checkpoint(target: Path, out: str | None) -> None:
-    """ValueError for a checkpoint as the file to write: training resumes from it as it is."""
+    """ValueError if the file to write is a checkpoint, which training must resume from as it is."""
     from ..files import read_metadata
 
     if out is None and "checkpoint" in read_metadata(target)[0]:
@@ -74,7 +85,7 @@ def _check_no_checkpoint(target: Path, out: str | None) -> None:
 
 
 def _fit_plan(denoiser: Denoiser, asked: tuple, show: Any, say: Any) -> dict[str, Any]:
-    """Fit a plan and keep it with the model; what there is to say of it."""
+    """Fit a plan and keep it with the model; return what is known about it."""
     from ..sampling.fit import fit_sampler, store_plan
     from ..sampling.guidance import Guidance
 
@@ -92,7 +103,7 @@ def _fit_plan(denoiser: Denoiser, asked: tuple, show: Any, say: Any) -> dict[str
 
 
 def _keep(denoiser: Denoiser, target: Path, new: bool) -> None:
-    """Write the model with what was fitted to it; never over another one that was written meanwhile."""
+    """Write the model with what was fitted to it, but never over one that was written meanwhile."""
     from ..files import save_tensors
     from ..model.file import facts_of
 

@@ -1,15 +1,15 @@
-"""Options from the fields of settings (and back: `settings`), and commands that take them.
+"""Options made from the fields of settings (`settings` goes the other way), and commands that take them.
 
-A field of a pydantic model is an option: its name, type, help (the description), default, and bounds come
-from there. What a terminal needs beside that stands in the field's `json_schema_extra`:
+A field of a pydantic model is an option: its name, type, help (the description), default and bounds come
+from the field. What a terminal needs beyond that is in the field's `json_schema_extra`:
 
 - `group`: the heading that the help lists it under; without one it is among the first
-- `flag`: the option's name where it is not the field's own
-- `choices`: names that it may have, a table or a function that gives them; with `glossed` the help says of
-  each row what it is
-- `metavar`, `shown`: what the help says in place of the value, and of the default
-- `off`: what the help says of --no-…, for a switch that is on
-- `option`: False for what only --set can give; "choice" for what is an option once there are two choices
+- `flag`: the option's name, if it isn't the field's
+- `choices`: the names that are accepted, a table or a function that returns one; with `glossed` the help
+  describes each row
+- `metavar`, `shown`: what the help shows for the value, and for the default
+- `off`: the help of --no-…, for a switch that is on by default
+- `option`: False if only --set can give it; "choice" if it is an option only once there are two choices
 """
 
 from __future__ import annotations
@@ -29,24 +29,23 @@ from pydantic_core import PydanticUndefined
 from ..errors import row_help
 
 LAST = ("fork", "sets", "device", "dry_run", "json")
-"""Options that the help lists after all others that have no heading."""
-
+"""Options that the help lists last among those without a heading."""
 
 TAKES = {bool: "true or false", (float, float): "LOW,HIGH", int: "a whole number", float: "a number"}
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One option: how it is called and read.
+    """One option: its names, and how its value is read.
 
     Attributes:
         name: of the value, a field or an argument.
         flag: what is typed, such as `--batch`.
-        kind: bool, int, float, str, (float, float), or list, of words: the option may then be repeated.
-        help: what it is, a phrase.
-        shown: the default, in words; nothing if there is none.
-        group: the heading it stands under.
-        metavar: what the help says in place of the value.
+        kind: bool, int, float, str, (float, float), or list (of words: the option may be repeated).
+        help: a phrase that describes it.
+        shown: the default, in words; "" to show none.
+        group: the heading that the help lists it under.
+        metavar: what the help shows for the value.
         amount: whether the value is a number of images, such as 200k.
         short: a second name, of one letter.
     """
@@ -61,24 +60,28 @@ class Flag:
     amount: bool = False
     short: str = ""
 
-    def parameter(self) -> inspect.Parameter:
-        """As a parameter of a command; None where it was not given."""
+    def option(self, show_default: bool = False) -> Any:
+        """As Typer's option, for the annotation of an argument; it may show that argument's default."""
         text = f"{self.help} [default: {self.shown}]" if self.shown else self.help
-        option = typer.Option(
+        return typer.Option(
             *([self.short, self.flag] if self.short else [self.flag]),
             help=text.replace("[", r"\["),
             rich_help_panel=self.group,
             metavar=self.metavar,
-            show_default=False,
+            show_default=show_default,
         )
+
+    def parameter(self) -> inspect.Parameter:
+        """As a parameter of a command; None unless it is given."""
         kind = {(float, float): tuple[float, float], list: list[str]}.get(self.kind, self.kind)
         kind = str if self.amount else kind
+        annotation = Annotated[kind | None, self.option()]
         return inspect.Parameter(
-            self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+            self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
         )
 
     def read(self, typed: Any) -> Any:
-        """The value of what Typer made of the words."""
+        """The value, from what Typer made of the words."""
         if self.amount and isinstance(typed, str):
             return amount(typed, self.flag)
         if self.kind is bool and typed is True:
@@ -86,8 +89,10 @@ class Flag:
         return typed
 
     def read_text(self, text: str) -> Any:
-        """The value of one word, as in --compare "steps=10"; ValueError says what is taken."""
+        """The value of one word, as in --compare "steps=10"; ValueError says what is accepted."""
         try:
+            if self.kind is list:
+                return [text]
             if self.kind is bool:
                 return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]
             if self.kind == (float, float):
@@ -112,14 +117,14 @@ def amount(text: str, option: str) -> int:
 def flags_of(
     model: type[BaseModel], *, group: str | None = None, without: Iterable[str] = ()
 ) -> dict[str, Flag]:
-    """The options that a model's fields are, by the field's name; `group` for those without their own."""
+    """The options of a settings model, by the field's name; `group` is for those without a group."""
     found, tables = {}, getattr(model, "tables", {})
     for name, field in model.model_fields.items():
         extra = field.json_schema_extra
         extra = extra if isinstance(extra, dict) else {}
         kind, literals = kind_of(field.annotation)
         readers = [mark for mark in field.metadata if isinstance(mark, BeforeValidator | PlainValidator)]
-        kind = str if kind is None and readers else kind  # the field reads text itself
+        kind = str if kind is None and readers else kind  # the field parses text itself
         if name in without or kind is None or extra.get("option") is False:
             continue
         choices: Any = extra.get("choices", tables.get(name, literals))
@@ -144,7 +149,7 @@ def flags_of(
 
 
 def described(text: str, choices: Iterable[Any]) -> str:
-    """A help text: a sentence, with the names that may be chosen."""
+    """A help text: a sentence, with the names to choose from."""
     text = text.rstrip(".")
     text = text[:1].upper() + text[1:]
     names = [str(choice) for choice in choices]
@@ -160,14 +165,14 @@ def listed(names: Iterable[Any]) -> str:
 
 
 def glossed(text: str, table: Mapping[str, Any]) -> str:
-    """A help text: a sentence, with the names of a table's rows and what each row says of itself."""
+    """A help text: a sentence, with the names of a table's rows and a description of each."""
     rows = {name: row if isinstance(row, str) else row_help(row) for name, row in table.items()}
     found = "; ".join(f"{name}: {gloss}" if gloss else name for name, gloss in rows.items())
     return f"{text[:1].upper()}{text[1:]} ({found})."
 
 
 def shown_default(default: Any) -> str:
-    """A default as the help says it: nothing for "none" and for what is off."""
+    """A default as the help shows it: "" for None, and for a switch that is off."""
     if (
         default is None
         or isinstance(default, bool)
@@ -180,7 +185,7 @@ def shown_default(default: Any) -> str:
 
 
 def kind_of(annotation: Any) -> tuple[Any, tuple[str, ...]]:
-    """(type of an option, its literal values) of a field's annotation; (None, ()) for what is no option."""
+    """(type of an option, its literal values) from a field's annotation; (None, ()) if it can't be one."""
     if get_origin(annotation) is Annotated:
         return kind_of(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -194,7 +199,7 @@ def kind_of(annotation: Any) -> tuple[Any, tuple[str, ...]]:
 
 
 def flag_name(name: str, switch: bool = False, default: Any = False) -> str:
-    """ "beta_min" → "--beta-min"; of a switch that is on "--no-…", and of one that depends both."""
+    """ "beta_min" → "--beta-min"; "--no-…" for a switch that is on, and both for one that depends."""
     name = name.replace("_", "-")
     if switch and default is not False:
         return f"--no-{name}" if default else f"--{name}/--no-{name}"
@@ -202,9 +207,9 @@ def flag_name(name: str, switch: bool = False, default: Any = False) -> str:
 
 
 def flags_of_rows(options: Mapping[str, Mapping[str, Any]], group: str | None) -> dict[str, Flag]:
-    """The options of a table's rows, name of the row → its options with `type` and `help`: each once.
+    """The options of a table's rows, each once, from the rows' names and their options.
 
-    The help says which rows take it, unless all do, and the default, if they have the same.
+    The help says which rows take it, unless all do, and the default, if they share one.
     """
     takers: dict[str, list[str]] = {}
     found: dict[str, Any] = {}
@@ -230,9 +235,9 @@ def flags_of_rows(options: Mapping[str, Mapping[str, Any]], group: str | None) -
 
 
 def takes(**tables: Callable[[], Mapping[str, Flag]]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Mark a command as taking the options of tables: it receives those given as one dictionary a table.
+    """Mark a command as taking the options of tables: those given arrive as one dictionary for each table.
 
-    The tables are made when the command is built, so that what was registered until then is in them.
+    The tables are made when the command is built, so that they hold what has been registered until then.
     """
 
     def mark(command: Callable[..., None]) -> Callable[..., None]:
@@ -243,7 +248,7 @@ def takes(**tables: Callable[[], Mapping[str, Flag]]) -> Callable[[Callable[...,
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with its own options and those of the tables that it takes, as Typer reads them."""
+    """A command with its own options and those of its tables, in the form that Typer reads."""
     tables = {name: make() for name, make in getattr(command, "tables", {}).items()}
     own = inspect.signature(command, eval_str=True)
     only = inspect.Parameter.KEYWORD_ONLY

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from . import options
+from .sampling import OPTIMAL_WORDS, fitted_words
 
 if TYPE_CHECKING:
     from ..model import Denoiser
@@ -69,7 +70,7 @@ def _trained(about: dict[str, Any]) -> str:
 
 
 def _source(about: dict[str, Any]) -> str:
-    """The data, with the options that they were prepared by, as one types them."""
+    """The data, with the options that they were prepared with, as one types them."""
     from .settings import typed
 
     words = typed(options.data_flags(), about.get("prepared", {}))
@@ -77,9 +78,6 @@ def _source(about: dict[str, Any]) -> str:
 
 
 def _fitted(denoiser: Denoiser) -> list[str]:
-    """What `alphabar fit-sampler` found."""
-    found = []
-    for plan in denoiser.plans:
-        scale = plan.made_by["guidance"]["scale"]
-        found.append(f"--steps {plan.num_evaluations}" + (f" --guidance {scale:g}" if scale != 1 else ""))
-    return found + ["--sampler ddpm --variance optimal"] * (denoiser.x0_mse is not None)
+    """The options of `sample` for what `alphabar fit-sampler` found."""
+    plans = [fitted_words(plan.num_evaluations, plan.made_by["guidance"]["scale"]) for plan in denoiser.plans]
+    return plans + [OPTIMAL_WORDS] * (denoiser.x0_mse is not None)

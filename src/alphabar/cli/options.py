@@ -36,22 +36,24 @@ Own = Annotated[
         show_default=False,
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, mps, …; auto: a GPU if there is one.")]
-Seed = Annotated[int, typer.Option(help="Random seed.")]
-Number = Annotated[int, typer.Option("-n", "--number", help="How many samples.")]
-Out = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        help=r"New folder for the pictures and arrays. \[default: the next free name]",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", show_default=False)]
+
+# Each is an argument of some commands, and in a table of options of others: one Flag, for both forms.
+DEVICE = Flag("device", "--device", str, "cpu, cuda, mps, …; auto: a GPU if there is one.", "auto")
+SEED = Flag("seed", "--seed", int, "Random seed.", "0")
+NUMBER = Flag("number", "--number", int, "How many samples.", short="-n")
+OUT = Flag(
+    "out", "--out", str, "New folder for the pictures and arrays.", "the next free name", metavar="DIR"
+)
+JSON = Flag("json", "--json", bool, "Print the result as JSON.")
+Device = Annotated[str, DEVICE.option()]
+Seed = Annotated[int, SEED.option()]
+Number = Annotated[int, NUMBER.option(show_default=True)]
+Out = Annotated[str | None, OUT.option()]
+Json = Annotated[bool, JSON.option()]
 
 
 def data_flags(first: Iterable[str] = ()) -> dict[str, Flag]:
-    """The options of `DataConfig`, of which some are listed before all groups."""
+    """The options of `DataConfig`; those in `first` are listed before all groups."""
     from ..data.config import DataConfig
 
     flags = flags_of(DataConfig, group="How DATA is read")

@@ -1,4 +1,4 @@
-"""How far a training is, as a bar or as calm lines in a file; and how it is stopped."""
+"""The progress of training, as a bar in a terminal or as occasional lines in a file; and how to stop it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,14 @@ if TYPE_CHECKING:
     from ..runs.run import Run
 
 FIRST_LINE_S = 15.0
-LATER = 0.15  # each line comes this share of the time since the start later, so that long runs say less
-RATE_S = 20.0  # the rate that is shown is that of about so many seconds
+LATER = 0.15  # the wait for the next line, as a share of the time since the start: long runs say less
 
 
 class Progress:
-    """Tells of images, loss, rate and time left, as it fits where standard error goes."""
+    """Shows images, loss, rate and time left, in the way that suits where standard error goes."""
 
     def __init__(self) -> None:
         self.start = time.monotonic()
-        self.first: tuple[float, int] | None = None
-        self.recent: tuple[float, int] | None = None
-        self.rate = 0.0
         self.line_at = self.start + FIRST_LINE_S
         self.bar: Any = None
         self.task: Any = None
@@ -47,36 +43,30 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
 
-    def update(self, row: dict[str, Any], total: int | None) -> None:
-        """One row of metrics, and the images in all if that is known."""
+    def update(self, row: dict[str, Any], total: int | None, images_per_s: float) -> None:
+        """Show where training is.
+
+        Args:
+            row: the metrics of the last update.
+            total: the run's length in images, if it is known.
+            images_per_s: the present rate; 0 while it is not known.
+        """
         now, images = time.monotonic(), row["images"]
-        self._measure(now, images)
         count = f"{images:,}{f' of {total:,}' if total else ''} images"
-        loss, rate = f"loss {row['loss']:.4f}", f"{self.rate:,.1f} images/s" if self.rate else ""
+        loss, rate = f"loss {row['loss']:.4f}", f"{images_per_s:,.1f} images/s" if images_per_s else ""
         if self.bar is not None:
             self.bar.update(self.task, completed=images, total=total, count=count, loss=loss, rate=rate)
         elif now >= self.line_at:
             self.line_at = now + max(FIRST_LINE_S, LATER * (now - self.start))
-            left = f"{time_left((total - images) / self.rate)} left" if total and self.rate else ""
+            left = f"{time_left((total - images) / images_per_s)} left" if total and images_per_s else ""
             held_out = f"held out {self.held_out:.4f}" if self.held_out else ""
             words = filter(None, (count, loss, held_out, rate, left))
             say(f"{datetime.now():%H:%M:%S}  {', '.join(words)}")
         self.held_out = row.get("held_out_loss", self.held_out)
 
-    def _measure(self, now: float, images: int) -> None:
-        """The rate of the last while, without the first update, which also builds and compiles."""
-        if self.first is None or self.recent is None:
-            self.first = self.recent = now, images
-            return
-        since, before = self.recent
-        if now > since:
-            self.rate = (images - before) / (now - since)
-        if now - since > RATE_S:
-            self.recent = now, images
-
 
 def time_left(seconds: float) -> str:
-    """ "40 s", "12 min", "3.5 h".
+    """ "40 s", "12 min" or "3.5 h".
 
     >>> time_left(40), time_left(700), time_left(12600), time_left(-1)
     ('40 s', '12 min', '3.5 h', '0 s')
@@ -88,7 +78,7 @@ def time_left(seconds: float) -> str:
 
 
 def execution(run: Run) -> str:
-    """How the network runs."""
+    """How the network runs: precision, memory layout, compilation and device, in words."""
     layout = "channels_last" if run.config.channels_last else "contiguous"
     compiled = f", compiled ({run.config.compile})" if run.config.compile else ""
     return f"{run.config.precision}, {layout}{compiled}, {run.trainer.device}"
@@ -96,15 +86,20 @@ def execution(run: Run) -> str:
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 STOPS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-"""Signals that end a training well: Ctrl-C, kill, a closed terminal, and a cluster's warning."""
+"""Signals on which training saves and ends: Ctrl-C, kill, a closed terminal, a cluster's warning."""
 
 
 class Stopped(BaseException):
-    """A signal that came while there was nothing to finish."""
+    """A signal to stop that came while there was nothing to save."""
 
 
 class Stop:
-    """Whether a signal to stop has come; while `finishing` an update is done first, else it stops at once."""
+    """Whether a signal to stop has come.
+
+    Attributes:
+        number: of the signal, or 0.
+        finishing: whether to finish the update in progress first; otherwise a signal raises Stopped at once.
+    """
 
     def __init__(self) -> None:
         self.number = 0
@@ -115,13 +110,13 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """As a shell says it."""
+        """The exit code by which shells name the signal."""
         return 128 + self.number
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Within it a signal to stop is noted; a second one ends the program as it would without."""
+    """Note a first signal to stop; a second one does what it would do otherwise."""
     stop, before = Stop(), {}
 
     def note(number: int, _: object) -> None:
@@ -130,7 +125,7 @@ def stop_signals() -> Iterator[Stop]:
         if not stop.finishing:
             raise Stopped
 
-    with contextlib.suppress(ValueError):  # not in the main thread: there signals are others' to handle
+    with contextlib.suppress(ValueError):  # outside the main thread, signals can't be handled
         for number in STOPS:
             before[number] = signal.getsignal(number)
             signal.signal(number, note)

@@ -1,4 +1,4 @@
-"""Pictures and arrays that a person gives, as samples of a model's space."""
+"""Pictures and arrays that a person gives, read as samples of a model's space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HALVES = ("left", "right", "top", "bottom")
 
 
 def read_sample(path: str, space: Space) -> np.ndarray:
-    """One sample of the model's shape, in data space. A picture of another size is resized: that is said."""
+    """One sample of the model's shape, in data space. A picture of another size is resized, with a notice."""
     from .console import say
 
     array = _array(path)
@@ -33,14 +33,14 @@ def read_noisy(path: str, space: Space) -> np.ndarray:
     """One x_t of the model's shape, in model space: an array, as `edit vary` writes one."""
     array = _array(path)
     if array is None:
-        raise ValueError(f"{path} is no .npy file, and a noisy sample is an array in model space")
+        raise ValueError(f"a noisy sample is an array in model space: give an .npy file, got {path}")
     if array.shape != space.shape:
         raise _wrong_shape(path, array, space.shape)
     return array
 
 
 def read_observation(path: str, space: Space, shape: tuple[int, ...]) -> np.ndarray:
-    """What is known of a sample, of this shape in data space: its size must be right."""
+    """What is known of a sample, of this shape in data space; ValueError for a picture of another size."""
     array = _array(path)
     if array is not None:
         return _checked(path, array, space, shape)
@@ -57,10 +57,15 @@ def read_observation(path: str, space: Space, shape: tuple[int, ...]) -> np.ndar
 
 
 def read_mask(mask: str, space: Space, picture: str) -> np.ndarray:
-    """(1, *sides), true where the sample is known.
+    """True where the sample is known: (1, *sides), or of the sample's shape if each channel has its own.
 
-    White of a mask is filled, and so are the transparent parts of one that has some. Or one of left,
-    right, top and bottom: the half to fill. A mask of the picture's own size is resized as the picture is.
+    Args:
+        mask: left, right, top or bottom, the half to fill. Or a picture: what is white, or transparent if
+            anything is, is filled; one of the picture's own size is resized as the picture is. Or an .npy
+            file: what is above the middle of 0..1, or of 0..255, is filled; it has the sides of a sample, or
+            the shape of a whole one.
+        space: of the sample.
+        picture: the path of the sample.
     """
     sides = space.shape[1:]
     if mask in HALVES:
@@ -69,16 +74,19 @@ def read_mask(mask: str, space: Space, picture: str) -> np.ndarray:
         raise FileNotFoundError(f"no such file: {mask} (a mask is a picture, .npy, or {', '.join(HALVES)})")
     array = _array(mask)
     fill = _drawn(mask, space, picture) if array is None else _above_half(array)
-    if fill.shape not in (sides, (1, *sides)):
-        raise ValueError(f"the mask {mask} must have the shape {sides}, got {fill.shape}")
+    whole = space.to_layout(np.empty(space.shape, bool)).shape  # in the user's own arrays
+    for_all = [sides, (1, *sides)] if sides else []  # channels
+    if fill.shape not in [*for_all, whole]:
+        accepted = " or ".join(map(str, [*for_all[:1], *([] if whole in for_all else [whole])]))
+        raise ValueError(f"the mask {mask} must have the shape {accepted}, got {fill.shape}")
     if fill.all() or not fill.any():
         raise ValueError(f"the mask {mask} is all {'white' if fill.all() else 'black'}: white is filled")
-    return ~fill.reshape(1, *sides)
+    return ~(fill.reshape(1, *sides) if fill.shape in for_all else space.from_layout(fill))
 
 
 def _half(name: str, sides: tuple[int, ...]) -> np.ndarray:
     if len(sides) < (1 if name in ("left", "right") else 2):
-        raise ValueError(f"samples of this model have no {name} half: give a mask as .npy")
+        raise ValueError(f"this model's samples have no {name} half: give a mask as an .npy file")
     axis = -1 if name in ("left", "right") else -2
     middle = sides[axis] // 2
     fill = np.arange(sides[axis]) < middle
@@ -87,14 +95,14 @@ def _half(name: str, sides: tuple[int, ...]) -> np.ndarray:
 
 
 def _above_half(array: np.ndarray) -> np.ndarray:
-    """Where a mask's numbers are above the middle of their range: 0..1, or 0..255."""
+    """Where a mask's numbers are above the middle of their range, 0..1 or 0..255."""
     if array.dtype == bool:
         return array
     return array > (0.5 if array.max(initial=0) <= 1 else 127)
 
 
 def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
-    """Where a mask that is a picture is to be filled."""
+    """Where a mask that is a picture says to fill."""
     from ..data.pictures import has_alpha, open_picture
 
     height, width = _sides(space, mask)
@@ -112,8 +120,8 @@ def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
         if hole.any():
             if np.any(np.min(color, axis=0)[~hole] > 127):
                 raise ValueError(
-                    f"the mask {mask} has white parts and transparent ones, and either could be what is to "
-                    "be filled: save it without transparency, white where it is to be filled"
+                    f"the mask {mask} has white parts and transparent ones, and either could be meant to be "
+                    "filled: save it without transparency, white where it is to be filled"
                 )
             return hole
     return open_picture(mask, (height, width), 1, "black")[0] > 127
@@ -123,7 +131,7 @@ def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
 
 
 def _array(path: str) -> np.ndarray | None:
-    """The array of a .npy file; None for another file that exists."""
+    """The array of an .npy file; None for any other file that exists."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such file: {path}")
     if not path.lower().endswith(".npy"):
@@ -131,7 +139,7 @@ def _array(path: str) -> np.ndarray | None:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is damaged or no .npy file: {error}") from None
+        raise ValueError(f"{path} is damaged, or not an .npy file: {error}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         found = array.dtype if isinstance(array, np.ndarray) else "several arrays"
         raise ValueError(f"{path} must hold the numbers of one sample, got {found}")
@@ -173,7 +181,9 @@ def _size(path: str) -> tuple[int, int]:
 
 def _sides(space: Space, path: str) -> tuple[int, int]:
     if len(space.shape) != 3:
-        raise ValueError(f"{path} is a picture, and this model makes {space.shown_shape()}: give .npy")
+        raise ValueError(
+            f"{path} is a picture, and this model's samples are {space.shown_shape()}: give an .npy file"
+        )
     return space.shape[1], space.shape[2]
 
 
@@ -182,7 +192,7 @@ def _picture(path: str, space: Space, sides: tuple[int, ...], channels: int) -> 
 
     _sides(space, path)
     if channels not in (1, 3, 4):
-        raise ValueError(f"this model's samples have {channels} channels; give one as .npy")
+        raise ValueError(f"this model's samples have {channels} channels: give one as an .npy file")
     height, width = sides
     return open_picture(path, (height, width), channels, space.background or "white")
 

@@ -1,4 +1,4 @@
-"""alphabar report: everything there is to see of a run, on one page."""
+"""alphabar report: everything about a run on one page."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ def report(
     json: options.Json = False,
 ) -> None:
     """Write everything about a run on one page: samples, losses, scores, and what may be wrong with it."""
+    from ..files import expanded
     from ..runs.folder import RunFolder
     from ..runs.report import write_report
     from ..runs.results import Results
     from ..sampling.config import SampleConfig
     from .console import document, say, show, status
 
-    folder = Path(run).expanduser()
+    folder = expanded(run)
     if not RunFolder(folder).exists():
-        raise ValueError(f"report reads a run's folder, with its metrics and samples; {run} is none")
+        raise ValueError(f"report reads a run's folder, with its metrics and samples; {run} is not one")
     if number < 1:
         raise ValueError(f"-n must be at least 1, got {number}")
     target = _target(out, folder)
@@ -47,7 +48,7 @@ def report(
         )
         write_report(results, target, _commands(run, data, number, features, seed))
         if results.no_scores:
-            say(f"{results.no_scores}: a page without scores")
+            say(f"the page has no scores: {results.no_scores}")
     if json:
         document(
             {"wrote": str(target), "bytes": target.stat().st_size, "no_scores": results.no_scores or None}
@@ -57,27 +58,28 @@ def report(
 
 
 def _target(out: str | None, folder: Path) -> Path:
-    """The file to write: a new one, or a report from before."""
+    """The file to write: a new one, or an earlier report."""
+    from ..files import expanded
     from ..runs.report import MARK
 
-    target = Path(out).expanduser() if out else folder / "report.html"
+    target = expanded(out) if out else folder / "report.html"
     if target.suffix.lower() != ".html":
         raise ValueError(f"--out must end in .html, got {out}")
     if target.exists() and MARK not in target.read_text(encoding="utf-8", errors="replace")[:1000]:
-        raise ValueError(f"{target} is there and no report; choose another name (nothing was written)")
+        raise ValueError(f"{target} exists and is not a report; choose another name (nothing was written)")
     return target
 
 
 def _commands(run: str, data: str | None, number: int, features: str, seed: int) -> list[tuple[str, str]]:
-    """What to type to make the rest of the page again; how it was trained the run says itself."""
+    """(what for, what to type) for the rest of the page; the run itself says how it was trained."""
     own = ["--data", data] if data else []
-    which = ["--seed", str(seed)] if seed else []
+    seeded = ["--seed", str(seed)] if seed else []
     by = ["--features", features] if features != "learned" else []
     count = ["-n", str(number)]
     lines = {
-        "Sample from it.": ["sample", run, *count, *which, "--out", "samples"],
-        "Score the samples.": ["eval", run, *own, *count, *which, *by],
-        "Look for what is wrong.": ["diagnose", run, *own, *which],
-        "Write this page.": ["report", run, *own, *count, *which, *by],
+        "Sample from it.": ["sample", run, *count, *seeded, "--out", "samples"],
+        "Score the samples.": ["eval", run, *own, *count, *seeded, *by],
+        "Look for what is wrong.": ["diagnose", run, *own, *seeded],
+        "Write this page.": ["report", run, *own, *count, *seeded, *by],
     }
     return [(what, shlex.join(["alphabar", *words])) for what, words in lines.items()]

@@ -1,15 +1,16 @@
-"""alphabar edit inpaint, upscale, colorize and deblur: the rest of a picture of which something is known."""
+"""alphabar edit inpaint, upscale, colorize and deblur: restore a picture from what is known of it."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
 from . import options
-from .flags import Flag, glossed, takes
+from .flags import Flag, glossed, shown_default, takes
 from .read import read_mask, read_observation, read_sample
 from .sampling import UNTOLD, config_of, load_model, sample_flags, with_defaults
 from .written import asked_folder, report_written, say_if_drawn, write
@@ -20,31 +21,31 @@ if TYPE_CHECKING:
     from ..sampling.inverse import Operator
 
 Picture = Annotated[str, typer.Argument(metavar="PICTURE", help="A picture, or a sample as .npy.")]
+NUMBER = 8  # samples, unless --number says
 
 
 def restoring_flags() -> dict[str, Flag]:
-    """What all of them take."""
-    from ..sampling.inverse import METHODS
+    """The options that all of them take."""
+    from ..sampling.inverse import METHODS, Observation
 
     method = glossed("how samples are made to agree with PICTURE", METHODS)
     strength = "Factor on the gradient (--method gradient only); not diffusers' strength."
     return {
-        "number": Flag("number", "--number", int, "How many.", "8", short="-n"),
-        "out": Flag("out", "--out", str, "New folder for the pictures and arrays.", "the next free name",
-                    metavar="DIR"),
-        "method": Flag("method", "--method", str, method, next(iter(METHODS))),
-        "strength": Flag("strength", "--strength", float, strength, "1"),
-        "json": Flag("json", "--json", bool, "Print the result as JSON."),
-    }  # fmt: skip
+        "number": replace(options.NUMBER, shown=str(NUMBER)),
+        "out": options.OUT,
+        "method": Flag("method", "--method", str, method, Observation.method),
+        "strength": Flag("strength", "--strength", float, strength, shown_default(Observation.strength)),
+        "json": options.JSON,
+    }
 
 
 def restore_flags() -> dict[str, Flag]:
-    """The options of sampling; what is known of a picture tells more than a class."""
+    """The options of sampling; no class is told by default: the picture says more."""
     return with_defaults(sample_flags(), class_name=UNTOLD)
 
 
 def degrading_flags() -> dict[str, Flag]:
-    """The same, for those that can degrade a whole picture first."""
+    """The same, for the commands that can degrade a whole picture first."""
     text = "PICTURE is whole: degrade it first, to see what can be restored."
     return {"whole": Flag("whole", "--whole", bool, text)} | restoring_flags()
 
@@ -57,7 +58,7 @@ def inpaint(
         str,
         typer.Argument(
             metavar="MASK",
-            help="Mask picture, white = fill in; or left, right, top, bottom to fill that half.",
+            help="What to fill in: white in a picture, 1 in an .npy; or left, right, top, bottom: that half.",
         ),
     ],
     *,
@@ -127,7 +128,7 @@ def _degraded(
     asked: dict[str, Any],
     how: dict[str, Any],
 ) -> None:
-    """Restore from what is known of a picture, or from a whole one that is degraded first."""
+    """Restore from a degraded picture, or from a whole one that is degraded first."""
     from ..sampling.inverse import measure, measured_of
 
     space, whole = denoiser.space, None
@@ -150,18 +151,16 @@ def _restore(
     how: dict[str, Any],
     facts: dict[str, Any],
 ) -> None:
-    """Draw pictures that agree with y, and write them with y and, if there is one, the whole picture."""
+    """Draw samples that agree with y; write them, y, and the whole picture if there is one."""
     from ..sampling.edit import restore
     from .console import bar, show
 
     folder = asked_folder(asked.get("out"))
-    space, number = denoiser.space, asked.get("number", 8)
-    method, strength = asked.get("method", "projection"), asked.get("strength", 1.0)
+    space, number = denoiser.space, asked.get("number", NUMBER)
+    how_to = {name: asked[name] for name in ("method", "strength") if name in asked}
     begin = time.perf_counter()
     with bar("sampling") as progress:
-        samples, errors = restore(
-            denoiser, operator, y, number, config_of(how), method=method, strength=strength, progress=progress
-        )
+        samples, errors = restore(denoiser, operator, y, number, config_of(how), progress=progress, **how_to)
     elapsed_s = time.perf_counter() - begin
     say_if_drawn(samples, how, "")
     sheets = {"observed.png": _shown(operator, y, space)[None]}
@@ -175,7 +174,7 @@ def _restore(
 
 
 def _shown(operator: Operator, y: np.ndarray, space: Space) -> np.ndarray:
-    """What is known, as a picture: what is unknown of it is black."""
+    """What is known, as a picture: black where nothing is known."""
     from ..sampling.inverse import Known
 
     if not isinstance(operator, Known):

@@ -25,7 +25,8 @@ def sample(
     out: options.Out = None,
     first: Annotated[int, typer.Option(help="Index of the first sample, to continue a series.")] = 0,
     trajectory: Annotated[
-        bool, typer.Option("--trajectory", help="Also save the way from noise: strip.png and trajectory.gif.")
+        bool,
+        typer.Option("--trajectory", help="Also save the way from noise as strip.png and trajectory.gif."),
     ] = False,
     json: options.Json = False,
     *,
@@ -41,7 +42,7 @@ def sample(
 
     if number < 1 or first < 0:
         raise ValueError(f"-n must be at least 1 and --first at least 0, got {number} and {first}")
-    folder = asked_folder(out)
+    folder = asked_folder(out, unfinished=True)
     config = config_of(how)
     denoiser = load_model(run, how)
     begin = time.perf_counter()
@@ -55,7 +56,7 @@ def sample(
 
 
 def _write(folder: Path, stream: SampleStream, run: str) -> int:
-    """Draw what is not there yet, and return how many that were; say how to go on if it is interrupted."""
+    """Draw the samples that are missing, and return how many; if interrupted, say how to go on."""
     from ..sampling.output import SampleWriter
     from .console import say
 

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..theory.plans import ORIGINAL_SAMPLER, SAMPLERS
+from . import options
 from .flags import Flag, flags_of, flags_of_rows, listed
-from .settings import in_flags
+from .settings import exact, in_flags
 
 if TYPE_CHECKING:
     from ..model import Denoiser
@@ -22,8 +24,6 @@ UNTOLD = f"none; with --guidance: {DRAWN}"
 
 def sampler_flags() -> dict[str, Flag]:
     """The samplers' own options."""
-    from ..theory.plans import SAMPLERS
-
     return flags_of_rows({name: row.options for name, row in SAMPLERS.items()}, OWN)
 
 
@@ -37,9 +37,7 @@ def planning_flags() -> dict[str, Flag]:
 
 
 def _explained(steps: Flag, from_noise: bool = True) -> Flag:
-    """--steps, with the samplers of which a step has several evaluations, and the paper's own way."""
-    from ..theory.plans import ORIGINAL_SAMPLER, SAMPLERS
-
+    """--steps, with a word on the samplers whose steps have several evaluations, and on the original DDPM."""
     several = [
         f"{name} uses {round(1000 / row.intervals(1000))} per step"
         for name, row in SAMPLERS.items()
@@ -52,14 +50,14 @@ def _explained(steps: Flag, from_noise: bool = True) -> Flag:
 
 
 def with_defaults(flags: dict[str, Flag], **shown: str) -> dict[str, Flag]:
-    """The same options, with other defaults of a command's own told in the help."""
+    """The same options, with a command's own defaults in the help."""
     return flags | {name: replace(flags[name], shown=text) for name, text in shown.items()}
 
 
 def sample_flags(without: Iterable[str] = ("start",), from_noise: bool = True) -> dict[str, Flag]:
-    """All options of sampling; `start` is asked for by those commands that can start elsewhere than at T.
+    """All options of sampling but those in `without`.
 
-    `from_noise`: whether samples begin as pure noise, and not with pictures.
+    `from_noise`: whether samples start from pure noise, rather than from pictures.
     """
     from ..data.conditions import CONDITIONS
     from ..sampling.config import SampleConfig
@@ -78,20 +76,24 @@ def sample_flags(without: Iterable[str] = ("start",), from_noise: bool = True) -
             metavar="NAME=VALUE",
         ),
     }  # fmt: skip
-    device = Flag("device", "--device", str, "cpu, cuda, mps, …; auto: a GPU if there is one.", "auto")
     common = {name: flag for name, flag in fields.items() if flag.group is None}
-    return told | common | {"device": device} | fields | sampler_flags()
+    return told | common | {"device": options.DEVICE} | fields | sampler_flags()
 
 
 def load_model(run: str, how: Mapping[str, Any]) -> Denoiser:
-    """The model, on the device that was asked for."""
+    """The model, on the device that `how` names."""
     from ..model import load
 
-    return load(run, how.get("device", "auto"))
+    return load(run, device_of(how))
+
+
+def device_of(how: Mapping[str, Any]) -> str:
+    """The device that the options name."""
+    return how.get("device", options.DEVICE.shown)
 
 
 def config_of(how: Mapping[str, Any]) -> SampleConfig:
-    """The settings of `sample` from the options that were given."""
+    """The settings of sampling, from the options given."""
     from ..sampling.config import SampleConfig
 
     fields = {name: value for name, value in how.items() if name not in ("class_name", "cond", "device")}
@@ -103,7 +105,7 @@ def config_of(how: Mapping[str, Any]) -> SampleConfig:
 
 
 def told_of(how: Mapping[str, Any]) -> dict[str, str]:
-    """--class 7 and --cond NAME=VALUE as words for the model's conditions, by name."""
+    """The values of conditions as they were typed, by name: --class 7 and --cond NAME=VALUE."""
     words = {"class": how["class_name"]} if "class_name" in how else {}
     for pair in how.get("cond", []):
         name, equals, value = pair.partition("=")
@@ -113,3 +115,12 @@ def told_of(how: Mapping[str, Any]) -> dict[str, str]:
             raise ValueError(f"{name} is told twice, {words[name]!r} and {value!r}: tell it once")
         words[name] = value
     return words
+
+
+def fitted_words(evaluations: int, guidance: float) -> str:
+    """The options with which `sample` takes a plan that was fitted to these."""
+    return f"--steps {evaluations}" + (f" --guidance {exact(guidance)}" if guidance != 1 else "")
+
+
+OPTIMAL_WORDS = f"--sampler {ORIGINAL_SAMPLER} --variance optimal"
+"""The options with which `sample` takes the optimal variance."""

@@ -1,4 +1,4 @@
-"""Settings from options: validated, told in a user's words what is wrong, and written as one types them."""
+"""Settings from options: errors that name the option, --set, and settings as a person types them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from .flags import Flag
 
 
 def in_flags(error: ValueError, flags: Mapping[str, Flag]) -> ValueError:
-    """The same complaint, with the option's name in place of the setting's that it begins with."""
+    """The same error, which may begin with a setting's name, with the option's name in its place."""
     parts = []
     for part in str(error).split("; "):
         word, _, rest = part.partition(" ")
         name = word.rstrip(":")
-        if name in flags and rest.startswith("unknown "):
-            part = rest
-        elif name in flags:
+        if name in flags:
             part = f"{flags[name].flag.split('/')[0]} {rest.replace('Input should be', 'must be', 1)}"
         parts.append(part)
     return ValueError("; ".join(parts))
@@ -59,7 +57,7 @@ def _has_parts(model: type[BaseModel], name: str) -> bool:
 
 
 def _value(text: str) -> Any:
-    """What JSON makes of it, or the text."""
+    """The value if it is JSON, else the text itself."""
     try:
         return json.loads(text)
     except ValueError:
@@ -69,7 +67,7 @@ def _value(text: str) -> Any:
 
 
 def merged(options: dict[str, Any], sets: dict[str, Any], flags: Mapping[str, Flag]) -> dict[str, Any]:
-    """Settings from options and from --set; ValueError for what is given by both."""
+    """Settings from options and from --set; ValueError for one that is given by both."""
     for name, value in sets.items():
         if name not in options:
             options[name] = value
@@ -86,7 +84,10 @@ def _have_no_part_in_common(a: Any, b: Any) -> bool:
 
 
 def typed(flags: Mapping[str, Flag], values: Mapping[str, Any]) -> list[str]:
-    """Settings as one types them: {"skip_bad": True, "size": [8, 8]} → ["--size", "8x8", "--skip-bad"]."""
+    """Settings as a person types them: {"skip_bad": True, "size": [8, 6]} → ["--size", "8x6", "--skip-bad"].
+
+    Reading the words again gives the same values.
+    """
     words: list[str] = []
     for name, flag in flags.items():
         value: Any = values.get(name)
@@ -97,9 +98,19 @@ def typed(flags: Mapping[str, Flag], values: Mapping[str, Any]) -> list[str]:
         if flag.kind is bool:
             continue
         if flag.kind == (float, float):
-            words += [f"{end:g}" for end in value]
+            words += map(exact, value)
         elif isinstance(value, tuple | list):
             words.append("x".join(map(str, value)) if len(set(value)) > 1 else str(value[0]))
         else:
             words.append(str(value))
     return words
+
+
+def exact(value: float) -> str:
+    """A number in the fewest digits that mean the same number.
+
+    >>> exact(3.0), exact(-1.23456789)
+    ('3', '-1.23456789')
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))

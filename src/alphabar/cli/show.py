@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from inspect import Parameter
 from typing import Annotated, Any
 
@@ -14,9 +15,11 @@ from .sampling import planning_flags, with_defaults
 
 # --- schedule ------------------------------------------------------------------------------------
 
+SIDE = 128  # of a picture to show the forward process on
+
 
 def schedule_rows() -> dict[str, dict[str, Any]]:
-    """Schedules that numbers make, by name, with their options."""
+    """The schedules that numbers alone define, by name, with their options."""
     from ..errors import row_options
     from ..theory.schedule import SCHEDULES
 
@@ -29,7 +32,7 @@ def schedule_rows() -> dict[str, dict[str, Any]]:
 
 
 def default_schedule() -> str:
-    """That of training."""
+    """The schedule of training."""
     from ..training.config import DEFAULT_SCHEDULE
 
     return DEFAULT_SCHEDULE["name"]
@@ -43,7 +46,7 @@ def schedule_flags() -> dict[str, Flag]:
 
 
 def make_schedule(asked: dict[str, Any]) -> Any:
-    """A schedule from its options; ValueError for those that it doesn't take."""
+    """A schedule from its options; ValueError for options that it doesn't take."""
     from ..errors import unknown
     from ..theory.schedule import Schedule
 
@@ -59,12 +62,20 @@ def make_schedule(asked: dict[str, Any]) -> Any:
 
 @takes(asked=schedule_flags)
 def schedule(
-    out: Annotated[str | None, typer.Option(metavar="PNG", help="Write curves of it here.")] = None,
-    picture: Annotated[
-        str | None, typer.Option(help="Also show the forward process on this picture.", metavar="FILE")
+    out: Annotated[
+        str | None, typer.Option(metavar="PNG", help="Draw its curves into this new file.")
     ] = None,
-    size: Annotated[int, typer.Option(help="Side that the picture is brought to.")] = 128,
-    seed: options.Seed = 0,
+    picture: Annotated[
+        str | None,
+        typer.Option(help="Also show the forward process on this picture (with --out).", metavar="FILE"),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help=rf"Side to resize that picture to. \[default: {SIDE}]", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int | None, replace(options.SEED, help="Random seed of the noise on it.").option()
+    ] = None,
     json: options.Json = False,
     *,
     asked: dict[str, Any],
@@ -76,13 +87,16 @@ def schedule(
     target = new_file(out) if out else None
     if picture and target is None:
         raise ValueError("--picture needs --out, the file to draw into")
-    if size < 1:
+    if not picture and (size is not None or seed is not None):
+        raise ValueError("--size and --seed are for a picture: give --picture as well")
+    if size is not None and size < 1:
         raise ValueError(f"--size must be at least 1, got {size}")
     chosen = make_schedule(asked)
     if target is not None:
         from ..runs.plots import forward_strip, plot_schedule
 
-        plot_schedule(target, chosen, forward_strip(chosen, picture, size, seed) if picture else ())
+        strip = forward_strip(chosen, picture, size or SIDE, seed or 0) if picture else ()
+        plot_schedule(target, chosen, strip)
     if json:
         known = {"T": chosen.T, "terminal_signal": chosen.terminal_signal}
         tables = {"beta": chosen.beta, "alpha_bar": chosen.alpha_bar, "log_snr": 2 * chosen.lam}
@@ -103,12 +117,12 @@ def schedule(
 # --- plan ----------------------------------------------------------------------------------------
 
 
-TIMES = "Use exactly these times, decreasing and ending in 0, such as 1000,400,0."
+TIMES = "Use exactly these times, falling to 0, such as 1000,400,0."
 NOISING_STEPS = r"Number of noising steps, if no RUN is given. \[default: 1000]"
 
 
 def schedule_help() -> str:
-    """What --schedule is where there is no model."""
+    """The help of --schedule, which is for a plan without a model."""
     return (
         described("Noise schedule, if no RUN is given", schedule_rows())
         + rf" \[default: {default_schedule()}]"
@@ -116,10 +130,10 @@ def schedule_help() -> str:
 
 
 def plan_flags() -> dict[str, Flag]:
-    """The options that make a plan; fewer evaluations from a smaller time only where a model is given."""
+    """The options that make a plan; only with a model does a smaller --start mean fewer evaluations."""
     flags = planning_flags()
     return with_defaults(
-        flags, evaluations=f"{flags['evaluations'].shown}; with RUN fewer from a smaller --start"
+        flags, evaluations=f"{flags['evaluations'].shown}; with RUN, fewer from a smaller --start"
     )
 
 
@@ -132,7 +146,9 @@ def plan(
     times: Annotated[str | None, typer.Option(metavar="T,…,0", help=TIMES)] = None,
     schedule: Annotated[str | None, typer.Option(help=schedule_help(), show_default=False)] = None,
     T: Annotated[int | None, typer.Option("--T", help=NOISING_STEPS, show_default=False)] = None,
-    out: Annotated[str | None, typer.Option(metavar="JSON", help="Write it here, for sample --plan.")] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Write it to this new file, for sample --plan.")
+    ] = None,
     json: options.Json = False,
     *,
     asked: dict[str, Any],
@@ -179,10 +195,12 @@ def _made(run: str | None, schedule: dict[str, Any], asked: dict[str, Any], time
     from ..sampling.choices import choose_plan
     from .sampling import config_of
 
-    denoiser = load(run, "cpu")
+    denoiser, config = load(run, "cpu"), config_of(asked)
     if times is not None:
-        return make_plan(denoiser.schedule, times=times, **asked)
-    return choose_plan(denoiser, config_of(asked))
+        from ..sampling.choices import own_options
+
+        return make_plan(denoiser.schedule, times=times, **{**asked, **own_options(denoiser, config)})
+    return choose_plan(denoiser, config)
 
 
 def _numbers(text: str) -> list[float]:
@@ -194,4 +212,4 @@ def _numbers(text: str) -> list[float]:
         ) from None
 
 
-show = Group("Show a noise schedule, or a sampler step by step.", {"schedule": schedule, "plan": plan})
+show = Group({"schedule": schedule, "plan": plan})

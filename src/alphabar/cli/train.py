@@ -1,4 +1,4 @@
-"""alphabar train: a folder in, a model that describes itself out."""
+"""alphabar train: from a folder of data to a model that describes itself."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from .settings import in_flags, merged, parse_sets
 
 if TYPE_CHECKING:
     from ..data import Dataset
+    from ..runs.folder import RunFolder
     from ..runs.run import Run
     from ..training.config import TrainConfig
 
@@ -25,7 +26,7 @@ NOISE = 10.0  # times as far from the data as held-out samples are
 
 
 def train_flags() -> dict[str, Flag]:
-    """Preset, noise schedule, and the fields of `TrainConfig`."""
+    """The options of a training: preset, noise schedule, network, and the fields of `TrainConfig`."""
     from ..nn import NETWORKS
     from ..runs import sinks  # noqa: F401  (which fills the table of logs)
     from ..training.config import BUDGETS, TrainConfig
@@ -61,7 +62,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NEW_RUN",
-            help="Copy the run at --out, optimizer state included, to NEW_RUN and continue there with these "
+            help="Copy the run at --out, with its optimizer state, to NEW_RUN and continue there with these "
             "settings.",
         ),
     ] = None,
@@ -71,7 +72,7 @@ def train(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any other setting, such as network.channels=96; repeatable. --dry-run lists them.",
+            help="Any other setting, such as network.channels=96; repeatable. --dry-run lists all of them.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -84,11 +85,13 @@ def train(
 ) -> None:
     """Train a model on your data. The same command again resumes, to the bit.
 
-    With a larger budget, such as --images 400k, it goes on with a run that is finished.
+    With a larger budget, such as --images 400k, it continues a finished run.
     """
+    from ..files import expanded
+
     with stop_signals() as stop:
         try:
-            folder = Path(out).expanduser() if out else default_folder(data)
+            folder = expanded(out) if out else default_folder(data)
             run = _opened(
                 folder, fork, data, preparing, training_settings(training, sets or []), device, dry_run
             )
@@ -106,33 +109,35 @@ def train(
 def _say_stopped() -> None:
     from .console import say
 
-    say("stopped before the first update; the same command starts again, or goes on where it was:")
+    say("stopped before the first update; the same command starts again, or resumes:")
     say(f"  {as_typed()}")
 
 
 def as_typed() -> str:
-    """The command line."""
+    """The command line, as it was typed."""
     return shlex.join(["alphabar", *sys.argv[1:]])
 
 
 def default_folder(data: str) -> Path:
     """runs/NAME-OF-DATA."""
-    path = Path(data.removeprefix("hf:")).expanduser()
+    from ..files import expanded
+
+    path = expanded(data.removeprefix("hf:"))
     return Path("runs") / (path.resolve().name if path.is_dir() else path.stem)
 
 
-def training_settings(asked: dict[str, Any], sets: list[str]) -> dict[str, Any]:
+def training_settings(given: dict[str, Any], sets: list[str]) -> dict[str, Any]:
     """Options and --set together, with `preset` among them."""
     from ..training.config import TrainConfig
 
-    asked = dict(asked)
-    schedule = {"name": asked.pop("schedule", None), "T": asked.pop("T", None)}
+    given = dict(given)
+    schedule = {"name": given.pop("schedule", None), "T": given.pop("T", None)}
     schedule = {name: value for name, value in schedule.items() if value is not None}
     if schedule:
-        asked["schedule"] = schedule
-    if "network" in asked:
-        asked["network"] = {"name": asked["network"]}
-    return merged(asked, parse_sets(sets, TrainConfig), train_flags())
+        given["schedule"] = schedule
+    if "network" in given:
+        given["network"] = {"name": given["network"]}
+    return merged(given, parse_sets(sets, TrainConfig), train_flags())
 
 
 def _opened(
@@ -144,7 +149,8 @@ def _opened(
     device: str,
     dry: bool,
 ) -> Run:
-    """The run, new or resumed, with its data read; or a new one that goes on from it."""
+    """The run, new or resumed, or a fork of it, with its data read."""
+    from ..files import expanded
     from ..model import pick_device
     from ..runs.folder import RunFolder
     from ..runs.run import Run
@@ -153,13 +159,13 @@ def _opened(
     device = pick_device(device)
     if dry:
         say("reading the data, and measuring how fast the network trains here …")
-    before = RunFolder(folder).entry() if RunFolder(folder).exists() else {}
-    if fork is not None and before and not preparing and before["data"]["source"] == data:
-        preparing = before["data"]["prepared"]
+    before = RunFolder(folder)
+    if fork is not None and not preparing and before.exists() and before.entry()["data"]["source"] == data:
+        preparing = before.entry()["data"]["prepared"]
     dataset = options.read_data(data, preparing)
-    config = _resolved(dataset, settings, before) if fork is None else _forked(folder, dataset, settings)
+    config = (_resolved if fork is None else _forked)(before, dataset, settings)
     _check_network(config, dataset)
-    target = folder if fork is None else Path(fork).expanduser()
+    target = folder if fork is None else expanded(fork)
     command = ["alphabar", *sys.argv[1:]]
     forked = folder if fork is not None else None
     run = Run(target, dataset, config, source=data, device=device, fork_of=forked, command=command, say=say)
@@ -170,7 +176,7 @@ def _opened(
 
 
 def _check_network(config: TrainConfig, dataset: Dataset) -> None:
-    """ValueError for a network that can't be made for these data, before anything else is said or done."""
+    """ValueError, before anything is said or done, if the network can't be made for these data."""
     import torch
 
     from ..nn import NETWORKS, build_network
@@ -183,61 +189,59 @@ def _check_network(config: TrainConfig, dataset: Dataset) -> None:
         build_network(config.network, dataset.space.shape)  # raises
 
 
-def _resolved(dataset: Dataset, settings: dict[str, Any], before: dict[str, Any]) -> TrainConfig:
-    """The settings of a run; its batch, which is the budget's unless given, stays when the budget grows."""
+def _resolved(folder: RunFolder, dataset: Dataset, settings: dict[str, Any]) -> TrainConfig:
+    """The settings of a run, in which an option's own name stands for its setting in errors."""
+    from ..runs.start import resumed_config
     from ..training.config import TrainConfig
-    from ..training.presets import PRESETS, resolve
 
-    settings = dict(settings)
-    preset = settings.pop("preset", None)
-    if before and "batch_size" not in settings | PRESETS.get(preset or "", {}):
-        settings["batch_size"] = before["identity"]["config"].get("batch_size")
+    preset = settings.get("preset")
+    others = {name: value for name, value in settings.items() if name != "preset"}
     try:
-        return resolve(dataset.space, dataset.conditions, len(dataset), preset, settings)
+        return resumed_config(folder, dataset, preset, others)
     except ValueError as error:
         raise in_flags(error, flags_of(TrainConfig)) from None
 
 
-def _forked(folder: Path, dataset: Dataset, settings: dict[str, Any]) -> TrainConfig:
-    """The settings of the run that is forked, with those that are given here in their place."""
+def _forked(folder: RunFolder, dataset: Dataset, settings: dict[str, Any]) -> TrainConfig:
+    """The settings of the run that is forked, except for those given here."""
     from ..runs.start import forked_config
 
     if "preset" in settings:
-        raise ValueError("a fork has the settings of its run, with those that are given: leave out --preset")
+        raise ValueError("a fork keeps the settings of its run, except those given here: leave out --preset")
     return forked_config(folder, dataset, settings)[0]
 
 
-# --- training, with what a person sees of it ---------------------------------------------------
+# --- training, as a person sees it -------------------------------------------------------------
 
 
 def _train(run: Run, stop: Stop, json: bool) -> None:
+    from ..runs.plots import draw_curves
     from .console import document, say, show
 
     last: dict[str, Any] = {}
     updates = run.train()
-    stop.finishing = True  # from here on a signal waits for the update, which is saved
+    stop.finishing = True  # from here on a signal waits for the update in progress, which is saved
     with Progress() as shown:
         for row in updates:
             if not last:
                 _announce(run, say)
             last |= row
-            shown.update(row, run.total)
+            shown.update(row, run.total, run.pace.rate)
             if stop:
                 break
     updates.close()  # saves, if the loop was left early
-    _draw_curves(run)
+    draw_curves(run.folder)
     folder, images = run.folder.path, run.trainer.images
-    facts = {
-        "run": str(folder),
-        "images": images,
-        "of_images": run.total,
-        "stopped": bool(stop),
-        **_last(last),
-    }
     if json:
-        document(facts)
+        document({
+            "run": str(folder),
+            "images": images,
+            "of_images": run.total,
+            "stopped": bool(stop),
+            **_last(last),
+        })  # fmt: skip
     elif stop:
-        say(f"stopped and saved after {images:,} images; the same command goes on:")
+        say(f"stopped and saved after {images:,} images; the same command resumes:")
         say(f"  {as_typed()}")
     elif not last:
         show(f"{folder} is finished: {images:,} images; now: alphabar sample {shlex.quote(str(folder))}")
@@ -258,31 +262,22 @@ def _announce(run: Run, say: Any) -> None:
         f"{run.folder.path}: {parameters:,} parameters, {execution(run)}, sqrt(alpha_bar_T) {signal_left:.4f}"
     )
     if run.total and run.total < FEW_IMAGES:
-        say(f"{run.total:,} images are few: expect rough shapes at best. Small pictures take 60,000 and more")
-
-
-def _draw_curves(run: Run) -> None:
-    """RUN/loss.png, unless it is there and as new as the metrics."""
-    from ..runs.plots import plot_losses
-
-    curves, metrics = run.folder.curves, run.folder.metrics_file
-    if metrics.exists() and not (curves.exists() and curves.stat().st_mtime >= metrics.stat().st_mtime):
-        plot_losses(curves, run.folder.metrics())
+        say(f"{run.total:,} images are few: expect rough shapes at best. Small pictures need 60,000 or more")
 
 
 def _last(row: dict[str, Any]) -> dict[str, Any]:
-    """The last that was measured, of what is of interest afterwards."""
+    """The metrics that matter at the end."""
     names = ("loss", "held_out_loss", "sample_distance", "sample_floor")
     return {name: row[name] for name in names if name in row}
 
 
 def _tell_distance(row: dict[str, Any], show: Any) -> None:
-    """How far the samples still are from the data, where that was measured."""
+    """Say how far the samples still are from the data, if that was measured."""
     distance, floor = row.get("sample_distance"), row.get("sample_floor")
     if distance is None or not floor:
         return
     times = distance / floor
     show(
-        f"64 samples lie {times:,.1f} times as far from the data as held-out ones do"
+        f"{row['sample_n']} samples lie {times:,.1f} times as far from the data as held-out ones do"
         + ("; they may look like noise still: train on more images" if times > NOISE else "")
     )

@@ -1,13 +1,14 @@
-"""--compare: other ways to sample, other runs, or samples that are there, each beside the first."""
+"""--compare: other settings of sampling, other runs, or existing samples, each beside the first."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..files import expanded
 from .flags import Flag
+from .sampling import told_of
 
 
 class Variant(NamedTuple):
@@ -19,10 +20,10 @@ class Variant(NamedTuple):
 
 
 def checked(variant: Variant, flags: Mapping[str, Flag]) -> Variant:
-    """ValueError for a path with nothing, and for samples that are there with options to draw some."""
+    """The same; an error if there is nothing at its path, or samples and yet options to draw some."""
     from ..runs.given import is_model
 
-    if not Path(variant.path).expanduser().exists():
+    if not expanded(variant.path).exists():
         raise FileNotFoundError(f"no such file or folder: {variant.path}")
     given = [flags[name].flag for name in variant.how if name != "device"]
     if given and not is_model(variant.path):
@@ -33,15 +34,19 @@ def checked(variant: Variant, flags: Mapping[str, Flag]) -> Variant:
 
 
 def variant_of(text: str, first: Variant, flags: Mapping[str, Flag]) -> Variant:
-    """A variant from words such as "runs/other steps=10"; what they don't say is as in the first."""
+    """A variant from words such as "runs/other steps=10"; all else is as in the first."""
     from ..errors import unknown
     from ..runs.given import is_model
 
     names = words_for(flags)
     path, own = first.path, {}
-    for word in shlex.split(text):
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"--compare: {error}, got {text!r}") from None
+    for word in words:
         name, equals, value = word.partition("=")
-        if not equals or Path(word).expanduser().exists():
+        if not equals or expanded(word).exists():
             path = word
             continue
         field = names.get(name.replace("-", "_"))
@@ -54,12 +59,21 @@ def variant_of(text: str, first: Variant, flags: Mapping[str, Flag]) -> Variant:
         own[field] = [*own[field], *read] if isinstance(read, list) and field in own else read
     if path == first.path and not own:
         raise ValueError(f"--compare takes a run, or options of sampling such as steps=10, got {text!r}")
-    how = first.how | own if own or is_model(path) or not Path(path).expanduser().exists() else {}
+    how = _changed(first.how, own) if own or is_model(path) or not expanded(path).exists() else {}
     return checked(Variant(path, how, text), flags)
 
 
+def _changed(how: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The options `how` with those of `own`; a condition that `own` doesn't name keeps its value."""
+    changed = {**how, **own}
+    if told := told_of(how) | told_of(own):
+        changed.pop("class_name", None)
+        changed["cond"] = [f"{name}={value}" for name, value in told.items()]
+    return changed
+
+
 def words_for(flags: Mapping[str, Flag]) -> dict[str, str]:
-    """Every word for an option, such as `steps` and `evaluations` → its name."""
+    """Every word for an option → its name, such as `steps` and `evaluations` → `evaluations`."""
     found = {}
     for name, flag in flags.items():
         words = [option.lstrip("-").removeprefix("no-") for option in flag.flag.split("/")]

@@ -1,4 +1,4 @@
-"""What the commands that draw leave: a folder of samples, sheets beside them, and a line about it."""
+"""The output of the commands that draw samples: a folder of samples and sheets, and a line about it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ..sampling.samples import Samples
 
 
-def asked_folder(out: str | None) -> Path | None:
-    """--out as a folder that can be written; ValueError, before anything takes long, where it can't be."""
+def asked_folder(out: str | None, unfinished: bool = False) -> Path | None:
+    """--out as a folder to write; ValueError if that can't be, before anything takes long."""
     from ..sampling.output import new_folder
 
     if out is not None and Path(out).suffix.lower() in (".png", ".jpg", ".jpeg", ".gif", ".npy", ".json"):
@@ -25,7 +25,7 @@ def asked_folder(out: str | None) -> Path | None:
             f"--out is a folder for all that is written (pictures, grid.png, samples.npy, …), got {out}: "
             f"give --out {stem}, and look at {stem / 'grid.png'}"
         )
-    return None if out is None else new_folder(out)
+    return None if out is None else new_folder(out, unfinished)
 
 
 def write(
@@ -36,7 +36,7 @@ def write(
     columns: int = 8,
     **facts: Any,
 ) -> Path:
-    """Write samples with their facts into a new folder, or the next free one, and sheets beside them."""
+    """Write samples with facts about them, and sheets beside them, into a new folder or the next free one."""
     from ..sampling.output import folder_for, write_samples
 
     folder = folder_for(stem, samples, **facts) if folder is None else folder
@@ -47,7 +47,7 @@ def write(
 
 
 def _save_sheet(path: Path, images: np.ndarray, space: Space, columns: int) -> None:
-    """(n, *shape) in data space as one sheet; also of other shapes, such as what is known of a sample."""
+    """Save (n, *shape) in data space as one sheet; shapes may differ from a sample's, as observations do."""
     from ..data.space import Space
     from ..images import enlarged, save_picture, tiled
 
@@ -60,7 +60,7 @@ def _save_sheet(path: Path, images: np.ndarray, space: Space, columns: int) -> N
 
 
 def say_if_drawn(samples: Samples, how: Mapping[str, Any], each: str) -> None:
-    """Say so where something was told at random because nothing was given."""
+    """Say which conditions have random values because none were given."""
     from .console import say
 
     given = told_of(how)
@@ -71,7 +71,7 @@ def say_if_drawn(samples: Samples, how: Mapping[str, Any], each: str) -> None:
 
 
 def report_written(folder: Path, samples: Any, json: bool, elapsed_s: float, **more: Any) -> None:
-    """Say what was drawn and where it is."""
+    """Print what was drawn, and where it is."""
     from .console import document, show
 
     n, evaluations = len(samples.indices), samples.facts["evaluations"]

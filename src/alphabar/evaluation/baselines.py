@@ -1,4 +1,4 @@
-"""Two denoisers that nobody has to train: the least and the most that can be known of the training data."""
+"""Two denoisers that need no training: the ideal ones for a Gaussian, and for the training samples alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..data import Condition, Dataset, spread
 from ..model import Codec
 from ..theory.schedule import Schedule
 
-GAUSSIAN_DIMENSIONS = 4096  # at most for a whole covariance, which has the square of it
+GAUSSIAN_DIMENSIONS = 4096  # the most for a full covariance matrix, which has its square
 MOST_SAMPLES = 20_000
 AT_ONCE = 2**24  # numbers of model space in memory at once
 BLOCK = 2000
@@ -22,8 +22,8 @@ class GaussianDenoiser:
     """x0_hat = m + sqrt(alpha_bar) S (alpha_bar S + (1 - alpha_bar) I)^-1 (x_t - sqrt(alpha_bar) m).
 
     The ideal denoiser of N(m, S), with the mean and covariance of the training samples. S is shrunk
-    towards its mean eigenvalue as by Ledoit and Wolf (2004), for few samples. Of more than 4,096 numbers
-    a sample only the variances of its cosine transform over all sides are taken: S is diagonal there, as it
+    towards its mean eigenvalue, as by Ledoit and Wolf (2004), because samples may be few. For samples of more
+    than 4,096 numbers, S is taken to be diagonal in the basis of the cosine transform over all sides, as it
     nearly is for natural pictures.
     """
 
@@ -66,8 +66,8 @@ class GaussianDenoiser:
 class EmpiricalDenoiser:
     """x0_hat = sum_i w_i x_i, w = softmax(-|x_t - sqrt(alpha_bar) x_i|^2 / (2 (1 - alpha_bar))).
 
-    The ideal denoiser of a distribution that is the training samples and nothing else; of those that were
-    told the same, where samples are told something (and of all, where none was told the same).
+    The ideal denoiser of the distribution that consists of the training samples alone. Under conditions only
+    the training samples with the same values count (or all of them, if none has the same values).
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class EmpiricalDenoiser:
             power = (x @ clean.T - 0.5 * bar * np.square(clean).sum(1)) / (1 - bar)
             power[met[:, None] & (wanted[:, None] != here)] = -np.inf
             new = np.maximum(best, power.max(1))
-            shift = np.where(np.isfinite(new), new, 0)  # nobody yet that was told the same
+            shift = np.where(np.isfinite(new), new, 0)  # -inf: none with the same values so far
             keep, share = np.exp(best - shift), np.exp(power - shift[:, None])
             weight = keep * weight + share.sum(1)
             total = keep[:, None] * total + share @ clean
@@ -105,7 +105,7 @@ class EmpiricalDenoiser:
         return (total / weight[:, None]).reshape(x_t.shape)
 
     def _told(self, values: Mapping[str, Any], n: int, known: dict[bytes, int]) -> np.ndarray:
-        """One number for each of n samples, equal where all conditions are told the same."""
+        """A number for each of n samples, equal for samples whose conditions all have the same values."""
         encoded = [
             self.conditions[name].encode(values[name]).reshape(n, -1)
             for name in self.conditions
@@ -116,7 +116,7 @@ class EmpiricalDenoiser:
 
 
 def blocks(data: Dataset, codec: Codec, indices: np.ndarray) -> Iterator[np.ndarray]:
-    """The samples at `indices` in model space, float64, some at a time."""
+    """The samples at `indices` in model space, float64, in blocks."""
     size = max(1, min(BLOCK, AT_ONCE // int(np.prod(data.space.shape))))
     for i in range(0, len(indices), size):
         yield codec.encode(data.images[indices[i : i + size]]).astype(np.float64)
@@ -134,7 +134,7 @@ def shrunk_covariance(x: np.ndarray) -> np.ndarray:
 
 
 def cosine_transform(x: np.ndarray) -> np.ndarray:
-    """The orthonormal cosine transform (DCT-II) of (n, C, *sides) over all sides; (n, D) as it is.
+    """The orthonormal cosine transform (DCT-II) of (n, C, *sides) over all sides; (n, D) is unchanged.
 
     Along a side of n numbers, X_k = c_k sum_i x_i cos(pi k (2 i + 1) / (2 n)), c_0^2 = 1 / n, else 2 / n; by
     one Fourier transform of x_0, x_2, …, x_3, x_1 (Makhoul 1980).
@@ -169,6 +169,6 @@ def _cosine_constants(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _column(values: ArrayLike, x: np.ndarray) -> np.ndarray:
-    """One number, or one a sample, against x (n, …)."""
+    """A number, or one for each sample, shaped to broadcast against x (n, …)."""
     values = np.asarray(values, np.float64)
     return values.reshape(values.shape + (1,) * (x.ndim - 1)) if values.ndim else values

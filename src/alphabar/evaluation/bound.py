@@ -1,4 +1,4 @@
-"""The variational bound on the bits a dimension that given images take under the model."""
+"""The variational bound on the bits per dimension of given images under the model."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Bound:
         error: its standard error, over images and noise.
         terms: L_0 … L_T, shape (T + 1,), in the order of `bound_terms`.
         prior, between, decoder: L_T, the sum of L_1 … L_{T-1}, and L_0.
-        variance: sigma_t^2 of the model's steps.
-        what: the bits are of a probability mass, or of a density in units of data space.
-        n: images.
-        draws: (image, noise) pairs a time, on average.
+        variance: the choice of sigma_t^2 of the model's steps.
+        what: whether the bits are of a probability mass, or of a density in units of data space.
+        n: how many images.
+        draws: (image, noise) pairs for each time, on average.
     """
 
     bits_per_dim: float
@@ -63,19 +63,19 @@ def variational_bound(
     """The variational bound on -log2 p(image) per dimension (eq. 5 of arXiv 2006.11239).
 
     L_0 + … + L_T of `bound_terms`, with E (x_0 - x0_hat)^2 estimated at every t = 1..T. The images are
-    spread evenly over the times; each time has two pairs (image, noise), and the others are where the
-    terms are large, at small t.
+    spread evenly over the times; each time gets at least two pairs (image, noise), and the rest go where the
+    terms are large, to small t.
 
-    For whole numbers L_0 is that of the probability mass of N(x0_hat(x_1, 1), sigma_1^2) in each number's
-    bin, the outermost reaching to infinity (eq. 13), with the posterior's variance at t = 2 as in the
-    paper's code. For other data it is that of the density N(x0_hat(x_1, 1), beta_1), and log2(scale)
+    For whole numbers L_0 comes from the probability mass of N(x0_hat(x_1, 1), sigma_1^2) in each number's
+    bin, the outermost bins reaching to infinity (eq. 13), with the posterior's variance at t = 2 as in the
+    paper's code. For other data it comes from the density of N(x0_hat(x_1, 1), beta_1), and log2(scale)
     takes it to data space.
 
     Args:
         denoiser: the model.
         images: (n, *shape) in data space, such as held-out ones; 2 or more.
-        values: what they are told, as for `Denoiser.told`.
-        draws: pairs a time, on average; 2 or more.
+        values: those of the conditions, as for `Denoiser.told`.
+        draws: pairs for each time, on average; 2 or more.
         variance: sigma_t^2 of the model's steps, `posterior` or `beta`; the better one unless given.
         seed: of the noise and of the order of the images.
         progress: called with (done, total) batches of 16 evaluations of x0_hat.
@@ -92,7 +92,7 @@ def variational_bound(
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Of each pair its time, image and mean (x_0 - x0_hat)^2; and L_0 in nats of those at t = 1."""
+    """The time, image and mean (x_0 - x0_hat)^2 of each pair; and L_0, in nats, of those at t = 1."""
 
     time: np.ndarray
     image: np.ndarray
@@ -155,7 +155,7 @@ def _decoder_nll(codec: Codec, schedule: Schedule, x_0: np.ndarray, x0_hat: np.n
 
 
 def _summed(denoiser: Denoiser, x_0: np.ndarray, pairs: _Pairs, variance: str) -> Bound:
-    """The terms with this variance, and the error of their sum."""
+    """The bound with this variance, and its standard error."""
     schedule, n = denoiser.schedule, len(x_0)
     counts = np.bincount(pairs.time)[1:]
     squares = np.square(x_0.astype(np.float64)).reshape(n, -1).mean(1)

@@ -1,4 +1,4 @@
-"""Every score of samples against data, with its error and its floor: what real samples get."""
+"""Every score of samples against data, with its error and its floor: what real samples score."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ import numpy as np
 from .. import rng
 from ..data import KINDS, Dataset, Space
 from .features import Features
+from .features.base import Say, silent
 from .keys import SPLIT, SUBSET
+from .memorization import Memorization, check_memorization
 from .scores import Estimate, error_of
 from .table import SCORES
 
-FEWEST = 12  # samples that scores need
+FEWEST = 12  # samples for scores to be computed
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One score: its value for the samples, its standard error, and what real samples get (the floor)."""
+    """One score: its value for the samples, its standard error, and what real samples score (the floor)."""
 
     value: float
     error: float
@@ -36,12 +38,12 @@ class Comparison:
 
     Attributes:
         scores: by the names of `SCORES`.
-        n: samples compared, and those of the floor.
-        reference: samples of the data that both are compared with.
-        trained_on: how many of those the model was trained on (if they are its run's).
-        features: name, digest, preprocessing and number.
-        seconds: by score, for the samples, without errors and floor.
-        notes: what the numbers can't mean.
+        n: how many samples are compared, and as many real ones for the floor.
+        reference: how many samples of the data both are compared with.
+        trained_on: how many of those the model was trained on, as far as is known.
+        features: their name, digest, preprocessing and number.
+        seconds: by score, for the samples alone, without errors and floor.
+        notes: how the numbers must not be read.
     """
 
     scores: dict[str, Scored]
@@ -59,17 +61,59 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """Samples and a whole data set as features, (n, d) and (N, d)."""
+    """Samples and a whole data set as features, (n, d) and (N, d).
+
+    Attributes:
+        features: what both were embedded by.
+        samples, data: their features.
+        dataset: the data set.
+    """
 
     features: Features
     samples: np.ndarray
     data: np.ndarray
+    dataset: Dataset
+
+    def compare(self, trained_on: str = "", errors: int = 4, say: Say = silent) -> Comparison:
+        """`compare` of what is embedded."""
+        data, given = self.dataset, len(self.samples)
+        n = number_compared(given, data)
+        say("scores …")
+        chosen = np.sort(rng.stream(0, "evaluation", SUBSET).permutation(given)[:n])
+        perfect, reference = split(data, n)
+        a, floor, b = self.samples[chosen], self.data[perfect], self.data[reference]
+        scores, seconds = {}, {}
+        for function in dict.fromkeys(score.function for score in SCORES.values()):
+            names = [name for name, score in SCORES.items() if score.function is function]
+            start = time.perf_counter()
+            found = function(a, b)
+            seconds |= dict.fromkeys(names, time.perf_counter() - start)
+            real_ones = function(floor, b)
+            error = _errors(function, names, found, a, b, errors)
+            floor_error = _errors(function, names, real_ones, floor, b, errors)
+            for name in names:
+                of = SCORES[name].of
+                scores[name] = Scored(of(found), error[name], of(real_ones), floor_error[name])
+        same = bool(trained_on) and trained_on == data.fingerprint
+        known = len(np.intersect1d(reference, data.training)) if same else 0
+        about = {
+            "name": self.features.name,
+            "digest": self.features.digest,
+            "preprocessing": self.features.preprocessing,
+            "number": a.shape[1],
+        }
+        return Comparison(scores, n, len(reference), known, about, seconds, _notes(given, n, data))
+
+    def memorization(self) -> Memorization:
+        """`check_memorization` of the samples in these features."""
+        training, held_out = self.data[self.dataset.training], self.data[self.dataset.held_out]
+        return check_memorization(self.samples, training, held_out, self.features.name)
 
 
 def embed(images: np.ndarray, data: Dataset, features: Features) -> Embedded:
     """The features of samples (n, *shape), in the data's space, and of the data."""
     check_alike(images, data.space)
-    return Embedded(features, features.raw(images), features.of_dataset(data))
+    return Embedded(features, features.raw(images), features.of_dataset(data), data)
 
 
 def compare(
@@ -78,13 +122,13 @@ def compare(
     features: Features,
     trained_on: str = "",
     errors: int = 4,
-    say: Callable[[str], None] = lambda message: None,
+    say: Say = silent,
 ) -> Comparison:
-    """Score samples against a data set, and as many of its own samples in their place.
+    """Score samples against a data set, and as many of the data's own samples in their place.
 
-    The data are split: n samples, the held-out ones first, stand for perfect ones; the rest is the
-    reference. So samples and floor meet the same reference, and as much of it, and a sample is as good as
-    one that is new to the reference. n is the number of samples, but at most half of the data.
+    The data are split: n samples, held-out ones first, stand for perfect samples, and the rest are the
+    reference. So samples and floor are compared with one reference of one size, which neither is part of.
+    n is the number of samples, but at most half of the data.
 
     Args:
         images: samples (n, *shape), in the data's space.
@@ -94,51 +138,13 @@ def compare(
         errors: draws of halves for the standard errors (`error_of`).
         say: told what is being done.
     """
-    check_alike(images, data.space)
-    _check_number(len(images), data)
+    number_compared(len(images), data)
     say(f"features of {len(images)} samples and {len(data.images)} of the data …")
-    return compare_embedded(embed(images, data, features), data, trained_on, errors, say)
+    return embed(images, data, features).compare(trained_on, errors, say)
 
 
-def compare_embedded(
-    embedded: Embedded,
-    data: Dataset,
-    trained_on: str = "",
-    errors: int = 4,
-    say: Callable[[str], None] = lambda message: None,
-) -> Comparison:
-    """`compare` of what `embed` made of samples and data."""
-    given = len(embedded.samples)
-    n = _check_number(given, data)
-    say("scores …")
-    chosen = np.sort(rng.stream(0, "evaluation", SUBSET).permutation(given)[:n])
-    perfect, reference = split(data, n)
-    a, floor, b = embedded.samples[chosen], embedded.data[perfect], embedded.data[reference]
-    scores, seconds = {}, {}
-    for function in dict.fromkeys(score.function for score in SCORES.values()):
-        names = [name for name, score in SCORES.items() if score.function is function]
-        start = time.perf_counter()
-        found = function(a, b)
-        seconds |= dict.fromkeys(names, time.perf_counter() - start)
-        real_ones = function(floor, b)
-        error = _errors(function, names, found, a, b, errors)
-        floor_error = _errors(function, names, real_ones, floor, b, errors)
-        for name in names:
-            of = SCORES[name].of
-            scores[name] = Scored(of(found), error[name], of(real_ones), floor_error[name])
-    known = len(np.intersect1d(reference, data.training)) if trained_on == data.fingerprint else 0
-    features = embedded.features
-    about = {
-        "name": features.name,
-        "digest": features.digest,
-        "preprocessing": features.preprocessing,
-        "number": a.shape[1],
-    }
-    return Comparison(scores, n, len(reference), known, about, seconds, _notes(given, n, data))
-
-
-def _check_number(given: int, data: Dataset) -> int:
-    """How many samples are compared; ValueError for too few."""
+def number_compared(given: int, data: Dataset) -> int:
+    """How many samples are compared; ValueError if there are too few of them, or too few data."""
     n, noun = min(given, len(data.images) // 2), KINDS[data.space.kind].noun
     if n < FEWEST:
         raise ValueError(
@@ -151,7 +157,7 @@ def _check_number(given: int, data: Dataset) -> int:
 def _errors(
     function: Callable[..., Any], names: list[str], found: Any, a: np.ndarray, b: np.ndarray, draws: int
 ) -> dict[str, float]:
-    """The standard error of each: the function's own, or from halves."""
+    """The standard error of each score: the function's own, or from halves."""
     if isinstance(found, Estimate):
         return dict.fromkeys(names, found.error)
     if not draws:
@@ -165,14 +171,14 @@ def _errors(
 
 
 def split(data: Dataset, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n samples, held-out ones first; all others): disjoint, and the same for everybody."""
+    """(n samples, held-out ones first; all others): disjoint, and the same on every call."""
     draws = rng.stream(0, "evaluation", SPLIT)
     order = np.concatenate([draws.permutation(data.held_out), draws.permutation(data.training)])
     return np.sort(order[:n]), np.sort(order[n:])
 
 
 def check_alike(images: np.ndarray, space: Space) -> None:
-    """ValueError unless samples have the shape and, as far as can be seen, the range of the data."""
+    """ValueError unless samples have the data's shape and, as far as one can tell, its range."""
     if images.shape[1:] != space.shape:
         raise ValueError(
             f"samples have the shape {images.shape[1:]} and the data {space.shape} "
@@ -192,7 +198,7 @@ def check_alike(images: np.ndarray, space: Space) -> None:
     if unit or np.any(low < least - 0.05 * width) or np.any(high > most + 0.05 * width):
         raise ValueError(
             f"samples reach from {low.min():g} to {high.max():g} and the data from {space.shown_range()}: "
-            "they are not of one range; scale one to the other"
+            "their ranges differ; scale one to the other"
         )
 
 
@@ -200,11 +206,11 @@ def _notes(given: int, n: int, data: Dataset) -> list[str]:
     noun, notes = KINDS[data.space.kind].noun, []
     if n < given:
         notes.append(
-            f"{n} of the {given} samples are used: half of the {len(data.images)} {noun} stand beside them"
+            f"{n} of the {given} samples are used: no more than half of the {len(data.images)} {noun}"
         )
     few = [f"{score.title} ({score.least})" for score in SCORES.values() if n < score.least]
     if few:
-        notes.append(f"{n} samples are few for {', '.join(few)}: read them beside their floors only")
+        notes.append(f"{n} samples are few for {', '.join(few)}: compare these with their floors only")
     if len(data.held_out) < n:
         notes.append(
             f"the floor's {noun} are {len(data.held_out)} held-out ones and "

@@ -1,4 +1,4 @@
-"""Is what the model is told used at all?"""
+"""Does the model use its conditions at all?"""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ LEAST_GAIN, LEAST_Z = 0.01, 4.0
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What `check_conditioning` found of one condition.
+    """What `check_conditioning` found out about one condition.
 
     Attributes:
         name: of the condition.
-        n: samples that were told both ways.
-        times: of noise.
-        gain: at each, by what share E (x_0 - x0_hat)^2 is larger when told wrong than when told right.
+        n: how many samples were denoised under both values.
+        times: the noise levels.
+        gain: at each, how much larger E (x_0 - x0_hat)^2 is under a wrong value than under the right one, as
+            a share.
         total: the same for all times together.
         z: that difference over its standard error, over samples.
-        used: whether the condition plainly matters: total above 1 % and z above 4.
+        used: whether the condition clearly matters: total above 1 % and z above 4.
     """
 
     name: str
@@ -50,24 +51,25 @@ def check_conditioning(
     n: int = 128,
     seed: int = 0,
 ) -> Conditioning:
-    """Tell whether a condition changes what the model sees, by telling it what is wrong.
+    """Find out whether a condition matters to the model, by giving it wrong values.
 
-    Each sample is noised to times spread over 1..T and denoised twice: told its own value, and told that of
-    another sample which differs. All else that it is told stays. A model that has learned what the values
-    mean errs more when told wrong; one that ignores them, or was trained with values that say nothing, errs
+    Each sample is noised to times spread over 1..T and denoised twice: under its own value, and under that of
+    another sample with a different one. Its other conditions stay. A model that has learned what the values
+    mean errs more under a wrong one; a model that ignores them, or was trained with meaningless values, errs
     the same.
 
     Args:
         denoiser: a model with conditions.
         images: (n, *shape) in data space, such as held-out ones; the model's own samples unless given.
-        values: what they are told, as for `Denoiser.told`. Samples that are not told this one are left out.
+        values: those of the conditions, as for `Denoiser.told`. Samples without a value of this one are left
+            out.
         name: of the condition; the model's only one unless given.
-        n: how many of its own samples to draw.
+        n: how many samples to draw, if no images are given.
         seed: of samples, noise and wrong values.
     """
     name = _name(denoiser, name)
     if (images is None) != (values is None):
-        raise ValueError("give both images and what they are told, or neither")
+        raise ValueError("give both images and the values of their conditions, or neither")
     if images is None or values is None:
         if n < 2:
             raise ValueError(f"the check needs 2 samples or more, got n = {n}")
@@ -93,7 +95,7 @@ def check_conditioning(
 def _name(denoiser: Denoiser, name: str | None) -> str:
     known = list(denoiser.conditions)
     if not known:
-        raise ValueError("the check needs a model that is told something, and this one has no conditions")
+        raise ValueError("the check needs a model with conditions, and this one has none")
     if name is None and len(known) > 1:
         raise ValueError(f"say which condition to check: {', '.join(known)}")
     if name is not None and name not in known:
@@ -104,7 +106,7 @@ def _name(denoiser: Denoiser, name: str | None) -> str:
 def _told_both_ways(
     denoiser: Denoiser, images: np.ndarray, values: Mapping[str, Any], name: str, seed: int
 ) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
-    """The images that are told this condition, what they are told, and the same with others' values of it."""
+    """The images with a value of this condition, all their values, and the same with wrong ones of this."""
     shape, given = denoiser.space.shape, values.get(name)
     if given is None or images.shape[1:] != shape or len(images) != len(given):
         got = "none" if given is None else str(len(given))
@@ -120,8 +122,7 @@ def _told_both_ways(
     number = number.ravel()
     if len(chosen) < 2 or number.max() == 0:
         raise ValueError(
-            f"the check tells samples each other's {name}, and needs 2 that differ; all {len(chosen)} are "
-            "told the same"
+            f"the check gives samples each other's {name}, so 2 must differ; all {len(chosen)} have the same"
         )
     u = rng.uniform(seed, "evaluation", np.arange(len(chosen)), OTHER_VALUE)
     others = [np.flatnonzero(number != own) for own in number]

@@ -1,4 +1,4 @@
-"""What each random number of this room is for, so that no two uses share one.
+"""What each random number of this package is for, so that no two uses share one.
 
 Noise and other numbers of a sample are `rng.normal` or `rng.uniform` of (seed, "evaluation", the sample's
 number, step), with one of these as the step; orders and choices are `rng.stream` of (seed, "evaluation", one

@@ -1,4 +1,4 @@
-"""How many bits a dimension given images take under the model, by the probability-flow ODE."""
+"""The bits per dimension of given images under the model, by the probability-flow ODE."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Likelihood:
         bits_per_dim: the mean of `per_image`.
         error: its standard error, over images, dequantization and probes.
         per_image: -log2 p(image) / D, shape (n,).
-        integration_error: the mean of |per_image - that with half the steps|, which is more than what
-            `per_image` itself is off by: 3 times as much for a digits model at 32 steps, and 15 times
-            where x0_hat is smooth in lambda (a network's is not, between the whole times it knows).
-        what: the bits are of the images, or of whole numbers made continuous.
+        integration_error: the mean of |per_image - the same with half the steps|, an upper estimate of the
+            error of `per_image` itself: 3 times as large for a digits model at 32 steps, and 15 times where
+            x0_hat is smooth in lambda (a network's is not, between the whole times it knows).
+        what: whether the bits are of the images as they are, or of whole numbers made continuous.
         start, sigma: p is the law of the data with the noise of time `start`, of standard deviation
-            sigma in units of data space: one number, or one a channel where channels are scaled apart.
+            sigma in units of data space: one number, or one for each channel if their scales differ.
         steps: of the integration.
-        probes: of each image's trace; None if it is exact.
-        n: images.
+        probes: for each image's trace; None if the trace is exact.
+        n: how many images.
     """
 
     bits_per_dim: float
@@ -56,13 +56,13 @@ class Likelihood:
 
     @property
     def note(self) -> str:
-        """What the bits can't be compared with."""
+        """What the bits can and can't be compared with."""
         widths = self.sigma if isinstance(self.sigma, tuple) else (self.sigma,)
         some = ", ".join(f"{sigma:.3g}" for sigma in widths[:5]) + (" …" if len(widths) > 5 else "")
         return (
             f"the likelihood is that of the data with the noise of t = {self.start:g}, of standard deviation "
-            f"{some} in the data's units: a perfect model's bits can't fall below that noise's, so compare "
-            "them only between models of one schedule"
+            f"{some} in the data's units: even a perfect model's bits can't fall below that noise's, so "
+            "compare them only between models of one schedule"
         )
 
 
@@ -88,18 +88,18 @@ def ode_likelihood(
 
     p is the model's law of the data with the noise of `start`. It is a density in its own right, so the
     mean of the bits bounds the data's entropy from above. Whole numbers get uniform noise in [-1/2, 1/2)
-    first, which makes them at least the bits of the numbers' probability mass.
+    first; their bits are then at least those of the numbers' probability mass.
 
     Args:
         denoiser: the model, differentiable in x_t.
         images: (n, *shape) in data space, such as held-out ones; 2 or more.
-        values: what they are told, as for `Denoiser.told`.
-        steps: of the classical Runge-Kutta method of order 4, even in lambda; 2 or more. A step takes 4
-            evaluations, and half the steps are done again for `integration_error`.
-        start: time within (0, T] that the image stands for; below 1 is less noise than any that a
+        values: those of the conditions, as for `Denoiser.told`.
+        steps: of the classical Runge-Kutta method of order 4, evenly spaced in lambda; 2 or more. A step
+            takes 4 evaluations, and the integration is repeated with half the steps for `integration_error`.
+        start: the time within (0, T] that the image is taken to be at; below 1 there is less noise than a
             network was trained on.
-        exact: take the trace by D vector-Jacobian products, for few dimensions.
-        probes: Rademacher vectors for the trace of each image otherwise (Hutchinson's estimate).
+        exact: compute the trace by D vector-Jacobian products, for few dimensions.
+        probes: Rademacher vectors for each image's trace if it is not exact (Hutchinson's estimate).
         seed: of probes and dequantization; image i has its own, whatever the others are.
         progress: called with (done, total) batches of 16 evaluations of x0_hat.
     """
@@ -141,14 +141,14 @@ def _check(schedule: Schedule, steps: int, start: float, exact: bool, probes: in
     if not 0 < start <= schedule.T:
         raise ValueError(
             f"start must be a time above 0 and at most T = {schedule.T}, got {start}; "
-            "1 is the least noise that a network is trained on"
+            "1 has the least noise that a network is trained on"
         )
     if exact and probes != 1:
         raise ValueError(f"an exact trace takes no probes, got probes = {probes}: give one or the other")
 
 
 def _counter(progress: Progress | None, total: int) -> Callable[[], None]:
-    """A function to call once a batch."""
+    """A function to call after each batch."""
     done = 0
 
     def count() -> None:
@@ -161,7 +161,7 @@ def _counter(progress: Progress | None, total: int) -> Callable[[], None]:
 
 
 def _vectors(seed: int, seats: np.ndarray, shape: tuple[int, ...], probes: int | None) -> np.ndarray:
-    """The vectors v of sum_v v · J v, (K, B or 1, *shape): Rademacher's over sqrt(K), or all unit vectors."""
+    """The vectors v of sum_v v · J v, (K, B or 1, *shape): Rademacher over sqrt(K), or all unit vectors."""
     if probes is None:
         D = math.prod(shape)
         return np.eye(D).reshape(D, 1, *shape)
@@ -192,8 +192,8 @@ def _traced(denoiser: Denoiser, cond: Cond, vectors: np.ndarray, count: Callable
 def _log_p(traced: Traced, schedule: Schedule, x_0: np.ndarray, start: float, steps: int) -> np.ndarray:
     """log p(y = x_0) at time `start` of each image, in nats, model space.
 
-    The state is x_t, with dx_t / du = alpha_bar x_t - sqrt(alpha_bar) x0_hat for u = log sigma, which
-    hardly moves where y grows with sigma. What y's divergence has besides the trace is known: D.
+    The state is x_t, with dx_t / du = alpha_bar x_t - sqrt(alpha_bar) x0_hat for u = log sigma: unlike y it
+    doesn't grow with sigma. Beside the trace, y's divergence is the constant D.
     """
     first, last = -schedule.lam_at([start, schedule.T])
     u = np.linspace(first, last, 2 * steps + 1)
@@ -224,7 +224,7 @@ def _log_p(traced: Traced, schedule: Schedule, x_0: np.ndarray, start: float, st
 def prepared(
     denoiser: Denoiser, images: np.ndarray, values: Mapping[str, Any] | None
 ) -> tuple[np.ndarray, Cond]:
-    """(x_0, what the network is told of it), or ValueError unless they are data of this model."""
+    """(x_0, the network's conditions), or ValueError unless the images are data of this model."""
     space, images = denoiser.space, np.asarray(images)
     if images.shape[1:] != space.shape or len(images) < 2:
         raise ValueError(f"give 2 images or more of shape {space.shape}, in one array, got {images.shape}")
@@ -237,6 +237,6 @@ def prepared(
         if np.any(images != np.rint(images)) or np.any(images < low) or np.any(images > high):
             raise ValueError(
                 f"this model's data are whole numbers within {space.shown_range()}, got numbers from "
-                f"{images.min():g} to {images.max():g}; give images as the data has them, not scaled"
+                f"{images.min():g} to {images.max():g}; give images in the data's own range, not rescaled"
             )
     return denoiser.codec.encode(images), denoiser.told(values, len(images))

@@ -1,7 +1,8 @@
-"""Does the model repeat its training samples? Tests that need no threshold of likeness."""
+"""Does the model repeat its training samples? Tests that need no threshold of similarity."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .baselines import AT_ONCE
+
 NEIGHBORS = 10
-BLOCK = 500
 SURE, PLAIN = 1e-3, 0.75
 LEAST_COPIES = 0.005  # more than this share beyond what is expected
 EXACT = 20
@@ -20,24 +22,26 @@ EXACT = 20
 class Memorization:
     """What `check_memorization` found in one space.
 
+    The null hypothesis is that the model's samples and the held-out ones are draws of one law.
+
     Attributes:
         space: pixels, or the features' name.
         n, held_out, training: how many samples of each kind were compared.
-        closeness: of each sample: its distance to the nearest training sample over its mean distance
-            to the ten next ones. Near 0 for a copy; about 1 where nothing stands out.
-        usual: the same of the held-out samples.
-        likelihood_closer: the probability that a sample is closer, in this sense, than a held-out one
-            (1/2 for a model that draws as the data do; ties count half).
-        p: of at least this under that hypothesis (Mann-Whitney, one-sided).
+        closeness: for each sample, its distance to the nearest training sample over its mean distance
+            to the next ten. Near 0 for a copy; about 1 where no training sample stands out.
+        usual: the same for the held-out samples.
+        likelihood_closer: the probability that a sample is closer, in this sense, than a held-out one;
+            1/2 under the null hypothesis (ties count half).
+        p: the probability of at least this much under it (Mann-Whitney, one-sided).
         copies: the share of samples closer than every held-out one.
-        copies_expected: what it is on average under that hypothesis, 1 / (held_out + 1).
-        copies_p: of at least this share under it.
+        copies_expected: its mean under the null hypothesis, 1 / (held_out + 1).
+        copies_p: the probability of at least this share under it.
         equal: the share of samples equal to a training sample in every number.
         equal_expected: the share of training samples that are equal to another one.
-        equal_p: of at least this share if samples were as seldom equal to another as those are.
-        nearest: for each sample, the number of the nearest training sample.
-        memorizes: p < 0.001 and likelihood_closer > 0.75, or one of the shares is more than 0.005 beyond
-            what is expected, with a probability below 0.001.
+        equal_p: the probability of at least this share if samples are equal to others as seldom as those.
+        nearest: for each sample, the index of the nearest training sample.
+        memorizes: p < 0.001 and likelihood_closer > 0.75, or one of the shares exceeds its expectation by
+            more than 0.005, with a probability below 0.001.
     """
 
     space: str
@@ -58,7 +62,7 @@ class Memorization:
 
     @property
     def reasons(self) -> list[str]:
-        """What speaks for copying, in words; none where nothing does."""
+        """The evidence for copying, in words; empty if there is none."""
         found = []
         if self.equal_p < SURE and self.equal > self.equal_expected + LEAST_COPIES:
             found.append(
@@ -79,7 +83,7 @@ class Memorization:
 
     @property
     def memorizes(self) -> bool:
-        """Whether the model plainly repeats training samples."""
+        """Whether the model clearly repeats training samples."""
         return bool(self.reasons)
 
     @property
@@ -94,12 +98,12 @@ class Memorization:
         )
 
     def pairs(self, most: int = 12) -> list[tuple[int, int]]:
-        """(sample, training sample) of those that stand out most, to look at."""
+        """(sample, training sample) of the pairs that stand out most, to look at."""
         order = np.argsort(self.closeness, kind="stable")[:most]
         return [(int(i), int(self.nearest[i])) for i in order]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON, without what is said of each sample."""
+        """As JSON, without the entries for each sample."""
         facts = asdict(self)
         for name in ("closeness", "usual", "nearest"):
             del facts[name]
@@ -114,25 +118,26 @@ class Memorization:
 def check_memorization(
     samples: np.ndarray, training: np.ndarray, held_out: np.ndarray, space: str
 ) -> Memorization:
-    """Compare how near samples and how near held-out ones come to the training samples.
+    """Compare how near samples come to the training samples with how near held-out samples come.
 
-    Each argument is (n, d). A held-out sample is what an honest one would be: fresh, and from the same
-    source. So the two sets of closeness are draws of one law, whatever the space, their number and the
-    doubles among them; a model that repeats what it saw gives smaller values. Closeness is a ratio, so
-    that samples that are merely blurred, or too alike, and near to everything for it, don't count.
+    Each argument is (n, d). A held-out sample is what an honest model's sample would be: fresh, and from the
+    same source. For an honest model the two sets of closeness are therefore draws of one law, whatever the
+    space, their number and the doubles among them; a model that repeats what it saw gives smaller values.
+    Closeness is a ratio, so that samples that are near to everything, because they are blurred or too much
+    alike, don't count.
 
-    Three tests: of the two laws as a whole (Mann-Whitney), which sees a tendency in most samples; of the
-    share that is closer than every held-out one (`share_p`), which sees a part that are copies; and of the
-    share that is equal to a training sample in every number, beside that of the training samples that have
-    a double. The last sees a few copies even where few samples are held out, but only perfect ones. Where
-    the training samples have doubles, equal ones are left to it alone: held-out samples of a `Dataset` never
-    equal a training sample.
+    There are three tests: of the two laws as a whole (Mann-Whitney), which notices a tendency of most
+    samples; of the share that is closer than every held-out sample (`share_p`), which notices a part that are
+    copies; and of the share that equals a training sample in every number, compared with the share of
+    training samples that have a double. The last notices a few copies even where few samples are held out,
+    but exact ones only. Where training samples have doubles, equal samples count in the last test alone,
+    because a held-out sample of a `Dataset` never equals a training sample.
 
-    ValueError without held-out samples, or with fewer than 12 training samples.
+    ValueError with fewer than 2 held-out samples, or fewer than 12 training samples.
     """
     if len(held_out) < 2:
         raise ValueError(
-            f"telling memorizing from luck takes 2 held-out samples or more, got {len(held_out)}"
+            f"telling memorization from chance takes 2 held-out samples or more, got {len(held_out)}"
         )
     if len(training) < NEIGHBORS + 2:
         raise ValueError(f"the test needs {NEIGHBORS + 2} training samples or more, got {len(training)}")
@@ -156,16 +161,16 @@ def check_memorization(
         copies_p=share_p(len(counted), m, int((counted < usual.min()).sum())),
         equal=float(equal.mean()),
         equal_expected=doubles / len(training),
-        # doubles come in pairs: as many facts as half of them
+        # doubles come in pairs: only half of them are independent
         equal_p=hits_p(n, len(training) // 2, int(equal.sum()), -(-doubles // 2)),
         nearest=nearest,
     )
 
 
 def share_p(n: int, m: int, k: int) -> float:
-    """P(at least k of n are below the least of m) for n + m draws of one law: the k least are all of the n.
+    """P(at least k of n are below the least of m) for n + m draws of one law.
 
-    The product over i < k of (n - i) / (n + m - i); ties can only make it less.
+    The k least must all be among the n: the product over i < k of (n - i) / (n + m - i). Ties only lower it.
 
     >>> round(share_p(2, 2, 1), 6), round(share_p(2, 2, 2), 6)
     (0.5, 0.166667)
@@ -175,7 +180,7 @@ def share_p(n: int, m: int, k: int) -> float:
 
 
 def hits_p(n: int, m: int, k: int, others: int) -> float:
-    """P(at least k of k + others hits are among n) if each of n + m draws is one as likely (Fisher's test).
+    """P(at least k of k + others hits are among n) if n + m draws are equally likely hits (Fisher's test).
 
     >>> round(hits_p(2, 2, 2, 0), 6), hits_p(5, 5, 0, 3)
     (0.166667, 1.0)
@@ -195,42 +200,49 @@ def find_equal(samples: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, i
     """(which samples equal a training sample in every number, how many training samples equal another)."""
     dtype = np.result_type(samples, training)
 
-    def key(row: np.ndarray) -> bytes:
-        return (row.astype(dtype) + 0).tobytes()  # + 0: -0 is 0
+    def key(row: np.ndarray) -> bytes:  # a digest, so that no second copy of all is kept
+        return hashlib.sha256((row.astype(dtype) + 0).tobytes()).digest()  # + 0: -0 is 0
 
     known = Counter(key(row) for row in training)
     return np.array([key(row) in known for row in samples]), sum(c for c in known.values() if c > 1)
 
 
 def close(queries: np.ndarray, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(distance to the nearest over the mean distance to the ten next, number of the nearest)."""
-    ratio, nearest = np.empty(len(queries)), np.empty(len(queries), np.int64)
-    norms = np.concatenate([(part.astype(np.float64) ** 2).sum(1) for part in parts(pictures)])
-    for i in range(0, len(queries), BLOCK):
-        x = np.asarray(queries[i : i + BLOCK], np.float64)
-        products = np.concatenate([x @ part.T.astype(np.float64) for part in parts(pictures)], 1)
-        squared = (x**2).sum(1)[:, None] - 2 * products + norms
-        first = np.argpartition(squared, NEIGHBORS + 1, 1)[:, : NEIGHBORS + 1]
-        # anew for those few, without the cancellation of the line above
-        exact = np.sqrt(((x[:, None] - pictures[first]) ** 2).sum(2))
-        order = np.argsort(exact, 1)
-        sorted_ = np.take_along_axis(exact, order, 1)
-        rest = sorted_[:, 1:].mean(1)
-        ratio[i : i + BLOCK] = np.where(rest > 0, sorted_[:, 0] / np.where(rest > 0, rest, 1), 1.0)
-        nearest[i : i + BLOCK] = np.take_along_axis(first, order[:, :1], 1)[:, 0]
-    return ratio, nearest
+    """(distance to the nearest over the mean distance to the next ten, index of the nearest)."""
+    (count, d), k = pictures.shape, NEIGHBORS + 1
+    first = np.empty((len(queries), k), np.int64)
+    norms = np.concatenate([np.square(part, dtype=np.float64).sum(1) for part in parts(pictures, d)])
+    place = 0
+    for block in parts(queries, max(count, d)):
+        x = block.astype(np.float64)
+        products = np.concatenate([x @ part.T.astype(np.float64) for part in parts(pictures, d)], 1)
+        products *= -2
+        products += norms  # squared distances but for |x|^2, which changes no order
+        first[place : place + len(x)] = np.argpartition(products, NEIGHBORS, 1)[:, :k]
+        place += len(x)
+    # the distances to those few again, without the cancellation above
+    exact = np.concatenate([
+        np.sqrt(np.square(x[:, None].astype(np.float64) - pictures[near]).sum(2))
+        for x, near in zip(parts(queries, k * d), parts(first, k * d), strict=True)
+    ])  # fmt: skip
+    order = np.argsort(exact, 1)
+    exact = np.take_along_axis(exact, order, 1)
+    rest = exact[:, 1:].mean(1)
+    ratio = np.where(rest > 0, exact[:, 0] / np.where(rest > 0, rest, 1), 1.0)
+    return ratio, np.take_along_axis(first, order[:, :1], 1)[:, 0]
 
 
-def parts(pictures: np.ndarray) -> list[np.ndarray]:
-    """In blocks, so that no second copy of all is made."""
-    return [pictures[i : i + 20 * BLOCK] for i in range(0, len(pictures), 20 * BLOCK)]
+def parts(rows: np.ndarray, numbers: int) -> list[np.ndarray]:
+    """The rows in blocks of at most AT_ONCE numbers, if each row takes this many."""
+    size = max(1, AT_ONCE // numbers)
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
 def mann_whitney(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """P(a < b) + P(a = b)/2, and the one-sided p-value of that much or more if a and b are of one law.
+    """P(a < b) + P(a = b)/2, and the one-sided p-value of that much or more if a and b have one law.
 
-    Exact where one side has 20 or fewer, with ties counted against; else by the normal approximation with
-    its correction for ties.
+    Exact if one side has 20 or fewer, counting ties against; else by the normal approximation, corrected for
+    ties.
     """
     n, m = len(a), len(b)
     both = np.concatenate([a, b])

@@ -1,4 +1,4 @@
-"""The error by noise level, beside what the Gaussian and the empirical denoiser would make of it."""
+"""The error by noise level, beside those of the Gaussian and of the empirical denoiser."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Denoise = Callable[[np.ndarray, np.ndarray, Mapping[str, Any] | None], np.ndarra
 
 @dataclass(frozen=True)
 class NoiseLevels:
-    """E (x_0 - x0_hat)^2 per dimension, model space, at each of `times`, of several denoisers.
+    """E (x_0 - x0_hat)^2 per dimension, in model space, at each of `times`, of several denoisers.
 
     Attributes:
         times: from little noise to much.
-        n: samples of each kind.
+        n: how many samples of each kind.
         held_out, training: the model's error on samples of the two kinds (None: nothing is held out).
-        error: standard error of `held_out`, or of `training` where there is none.
-        gaussian: of the best denoiser for a Gaussian with the data's mean and covariance, on the same
-            samples: what can be had without learning anything but those.
-        empirical: of the best denoiser for the training samples as all there is, on themselves: below
-            it nobody comes on them, and near it only by knowing them by heart.
+        error: the standard error of `held_out`, or of `training` if nothing is held out.
+        gaussian: the error of the ideal denoiser for a Gaussian with the data's mean and covariance, on the
+            same samples: what can be had by learning nothing but those two.
+        empirical: the error, on the training samples, of the ideal denoiser for exactly these samples. No
+            denoiser has a lower one on them, and only one that has memorized them comes near it.
     """
 
     times: list[float]
@@ -47,21 +47,21 @@ class NoiseLevels:
 
     @property
     def fresh(self) -> list[float]:
-        """The model's error on samples that it was not trained on, if there are any."""
+        """The model's error on held-out samples, or on training samples if nothing is held out."""
         return self.training if self.held_out is None else self.held_out
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON; an error that one sample doesn't tell is null."""
+        """As JSON; the standard error of a single sample, which is unknown, is null."""
         return asdict(self) | {"error": [e if math.isfinite(e) else None for e in self.error]}
 
 
 def error_by_noise_level(denoiser: Denoiser, data: Dataset, n: int = 128, seed: int = 0) -> NoiseLevels:
-    """Measure the errors at times evenly spread in the half log-SNR, the same noise for all denoisers.
+    """Measure the errors at times evenly spread in the half log-SNR, with the same noise for all denoisers.
 
     Args:
         denoiser: the model.
         data: with the conditions that the model needs (see `same_conditions`).
-        n: samples of each kind, at most; spread evenly over the data.
+        n: the most samples of each kind to take, evenly spread over the data.
         seed: of the noise, a function of (seed, sample, level).
     """
     schedule, codec = denoiser.schedule, denoiser.codec
@@ -86,13 +86,13 @@ def error_by_noise_level(denoiser: Denoiser, data: Dataset, n: int = 128, seed: 
 
 
 def model_errors(denoiser: Denoiser, data: Dataset, indices: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The model's mean (x_0 - x0_hat)^2 at each of `level_times` of each sample at `indices`, (levels, n)."""
+    """The model's mean (x_0 - x0_hat)^2 at each of `level_times`, for samples at `indices`: (levels, n)."""
     samples = clean(data, denoiser.codec, indices, denoiser.conditions)
     return square_errors(Batched(denoiser), samples, denoiser.schedule, seed)
 
 
 class Clean(NamedTuple):
-    """Samples of a data set: their numbers in it, themselves in model space, and what they are told."""
+    """Samples of a data set: their indices, x_0 in model space, and the values of their conditions."""
 
     indices: np.ndarray
     x_0: np.ndarray
@@ -100,12 +100,12 @@ class Clean(NamedTuple):
 
 
 def clean(data: Dataset, codec: Codec, indices: np.ndarray, conditions: Mapping[str, Condition]) -> Clean:
-    """The samples at `indices`, told what `conditions` know."""
+    """The samples at `indices`, with the values of `conditions`."""
     return Clean(indices, codec.encode(data.images[indices]), data.values_at(indices, conditions))
 
 
 def square_errors(denoise: Denoise, samples: Clean, schedule: Schedule, seed: int) -> np.ndarray:
-    """Mean (x_0 - x0_hat)^2 at each of `level_times` of each sample, (levels, n).
+    """Mean (x_0 - x0_hat)^2 at each of `level_times`, for each sample: (levels, n).
 
     The noise is a function of (seed, sample, level): the same for all denoisers.
     """
@@ -125,7 +125,7 @@ def square_errors(denoise: Denoise, samples: Clean, schedule: Schedule, seed: in
 
 
 def level_times(schedule: Schedule, count: int = LEVELS) -> list[float]:
-    """Whole times, even in lambda between those of 0.03 and 0.97 of the noise's standard deviation."""
+    """Whole times, evenly spaced in lambda between those with a noise of standard deviation 0.03 and 0.97."""
     t = np.arange(1, schedule.T + 1)
     std = np.sqrt(1 - schedule.alpha_bar[1:])
     low, high = (int(np.argmin(np.abs(std - level))) for level in (0.03, 0.97))
@@ -135,23 +135,18 @@ def level_times(schedule: Schedule, count: int = LEVELS) -> list[float]:
 
 
 def trained_on(denoiser: Denoiser, data: Dataset) -> bool:
-    """Whether the data are those that the model was trained on, as far as is known."""
+    """Whether the model was trained on these data, as far as is known."""
     return denoiser.about.get("data_fingerprint") in (None, "", data.fingerprint)
 
 
 def same_conditions(denoiser: Denoiser, data: Dataset) -> str:
-    """What to say if samples of the data can't be told to the model as its own were; nothing if they can."""
+    """Why the model can't be told the conditions of these data as in training; "" if it can."""
     for name, ours in denoiser.conditions.items():
         theirs = data.conditions.get(name)
-        if theirs is None or _meaning(ours) != _meaning(theirs):
+        if theirs is None or ours.meaning() != theirs.meaning():
             has = "have none" if theirs is None else f"have {_shown(theirs)}"
             return f"the model is told the {name} ({_shown(ours)}), and the data {has}"
     return ""
-
-
-def _meaning(condition: Condition) -> dict[str, Any]:
-    """What an encoded value means: all of a condition but how often it was told, and what."""
-    return {key: v for key, v in condition.to_dict().items() if key not in ("dropout", "counts")}
 
 
 def _shown(condition: Condition) -> str:

@@ -1,8 +1,8 @@
 """How far samples are from real data, as numbers: scores of two sets of features, and their errors.
 
 Everywhere `a` (n, d) are features of samples and `b` (m, d) of real data: rows that are independent
-draws, from any network or from none (pixels). All is float64 and no matrix of pairs is held whole.
-ValueError is raised for anything but two finite 2-D arrays with the same d and rows enough.
+draws, from any network or from none (pixels). All is float64, and no matrix of pairs is held whole.
+ValueError for anything but two finite 2-D arrays with the same d and enough rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..errors import check_whole
 from .keys import DIRECTIONS, FOLDS, HALVES
 
 BLOCK = 2**22  # numbers of a matrix of pairs in memory at once: 32 MiB
-ROUNDING = 1e-12  # of a squared distance got by matrix products, in squared norms
+ROUNDING = 1e-12  # of a squared distance computed by matrix products, relative to the squared norms
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
 
     With S = R^T R (R of shape (min(n, d), d), by QR of the centered rows), S_a S_b has the eigenvalues of
     (R_a R_b^T)^T (R_a R_b^T), so that tr (S_a S_b)^1/2 is the sum of the singular values of R_a R_b^T.
-    No root of a singular S is taken, and it is as exact for n <= d; but it is biased upwards, for
-    a = b = N(0, I_d) in law by (1/n + 1/m) (d + d (d + 1) / 4) when n, m >> d. Compare it at equal n
-    and m only. Of Inception features it is the FID.
+    No root of a singular S is taken, so it is as exact for n <= d. But it is biased upwards: if a and b are
+    both draws of N(0, I_d), by (1/n + 1/m) (d + d (d + 1) / 4) for n, m >> d. Compare it only at equal n
+    and m. With Inception features it is the FID.
     """
     x, y = _features(a, b)
     shift = x.mean(0) - y.mean(0)
@@ -72,11 +72,11 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
 def kid(a: ArrayLike, b: ArrayLike) -> Estimate:
     """The unbiased MMD^2 with k(x, y) = (x.y / d + 1)^3, over all rows (arXiv 1801.01401); n, m >= 3.
 
-    mean of k(a_i, a_j) over i != j, plus that of b, minus twice the mean of k(a_i, b_j): 0 on average if
-    a and b have one law, so often negative. The error is the jackknife's, each row of either set left
-    out once (exactly, from row sums). It is conservative: the mean of its square is not below the
+    The mean of k(a_i, a_j) over i != j, plus that of b, minus twice the mean of k(a_i, b_j): 0 on average if
+    a and b have one law, and so often negative. The error is the jackknife's, leaving out each row of either
+    set once (exactly, from row sums). It is conservative: the mean of its square is not below the
     variance (Efron and Stein 1981), and for a and b of one law the error is about sqrt(2) too large.
-    But few rows give a skewed value: for d = 2 the interval holds the truth in 89 % of cases at 50 rows,
+    But the value is skewed for few rows: for d = 2 the interval holds the truth in 89 % of cases at 50 rows,
     93 % at 200, 95 % at 1,000.
     """
     x, y = _features(a, b, 3)
@@ -125,14 +125,14 @@ def sliced_wasserstein(a: ArrayLike, b: ArrayLike, projections: int = 256, seed:
     """sqrt(mean over random unit directions u of W_2^2(a u, b u)), in the features' units (arXiv 1902.00434).
 
     W_2^2 of two sets of numbers is the integral of (quantile_a - quantile_b)^2 over 0..1, exact also
-    for n != m. A shift by s alone gives about |s| / sqrt(d); finite sets of one law give more than 0.
+    for n != m. A shift by s alone gives about |s| / sqrt(d); finite sets from one law give more than 0.
     """
     x, y = _features(a, b)
     n, m = len(x), len(y)
     shape = check_whole("projections", projections, 1), x.shape[1]
     directions = rng.normal(seed, "evaluation", 0, DIRECTIONS, shape=shape).astype(np.float64)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    # The quantiles of a jump at i / n, those of b at j / m: in whole numbers of 1 / (n m), so exactly.
+    # The quantiles of a jump at i / n, those of b at j / m: whole multiples of 1 / (n m), so exact.
     jumps = np.union1d(np.arange(1, n + 1) * m, np.arange(1, m + 1) * n)
     widths = np.diff(jumps, prepend=0) / (n * m)
     of_a, of_b = (jumps - 1) // m, (jumps - 1) // n
@@ -141,21 +141,20 @@ def sliced_wasserstein(a: ArrayLike, b: ArrayLike, projections: int = 256, seed:
 
 
 def classifier_two_sample(a: ArrayLike, b: ArrayLike, seed: int = 0, folds: int = 5) -> TwoSample:
-    """How often a linear classifier tells samples from data it hasn't seen (arXiv 1610.06545).
+    """How often a linear classifier tells apart samples and data that it hasn't seen (arXiv 1610.06545).
 
-    Logistic regression on standardized features with penalty d |w|^2 / 2 (under that prior a logit has
-    variance 1), trained on all folds but one and asked about that one. The larger set is cut at random
-    to the size of the smaller. 0.5 is chance (and less where a repeats rows of b), or laws that differ
-    in other things than their means. The paper's one test set gives N independent answers; here two rows
-    of different folds judge each other twice, the second time with little news, and accuracies of one law
-    spread 1.2 to 1.4 times as widely. Error and p-value (normal approximation to the binomial law of 1/2)
-    therefore count N / 2.
+    Logistic regression on standardized features with the penalty d |w|^2 / 2 (under that prior a logit has
+    variance 1), trained on all folds but one and tested on that one. The larger set is cut at random
+    to the size of the smaller. 0.5 means one law, or laws with equal means; where a repeats rows of b it is
+    less. The paper's single test set gives N independent answers; here two rows of different folds judge each
+    other twice, the second time with little new information, and accuracies for one law spread 1.2 to 1.4
+    times as widely. So error and p-value (normal approximation to the binomial law of 1/2) count N / 2.
     """
     check_whole("folds", folds, 2)
     x, y = _features(a, b, folds)
     draws, size = rng.stream(seed, "evaluation", FOLDS), min(len(x), len(y))
     rows = np.concatenate([z[draws.permutation(len(z))[:size]] for z in (x, y)])
-    rows -= rows.mean(0)  # over both sets, and knowing no labels: it gives nothing away
+    rows -= rows.mean(0)  # over both sets, without their labels: it gives nothing away
     deviation = rows.std(0)
     rows /= np.where(deviation > 0, deviation, 1)
     rows = np.column_stack([rows, np.ones(2 * size)])
@@ -171,15 +170,15 @@ def classifier_two_sample(a: ArrayLike, b: ArrayLike, seed: int = 0, folds: int 
 def error_of(
     score: Callable[..., ArrayLike], a: ArrayLike, b: ArrayLike, draws: int = 10, seed: int = 0
 ) -> Any:
-    """The standard error of a score's number (or of each of several it returns), from halves of a and b.
+    """The standard error of a score's number (or of each, if it returns several), from halves of a and b.
 
     Each draw cuts a and b at random into two halves. Their scores s_1, s_2 are independent, so that
-    (s_1 - s_2)^2 / 2 has the mean Var(score at n/2, m/2), whatever the score's bias there. That falls
-    as 1/n, half of it is the variance at n, m, and error^2 = mean over draws of (s_1 - s_2)^2 / 4.
+    (s_1 - s_2)^2 / 2 has the mean Var(score at n/2, m/2), whatever the score's bias there. That variance
+    falls as 1/n, so half of it is the variance at n, m, and error^2 = mean over draws of (s_1 - s_2)^2 / 4.
 
-    Limits: where the variance falls faster, as of `frechet_distance` and `kid` for nearly one law, the
-    error is up to about sqrt(2) too large. It is uncertain itself, by a share of 1 / sqrt(2 draws) or
-    more: 22 % for 10. It says nothing of the bias. Rows that are not independent (augmented copies,
+    Limits: where the variance falls faster, as it does for `frechet_distance` and `kid` of nearly equal laws,
+    the error is up to about sqrt(2) too large. It is itself uncertain, by a share of 1 / sqrt(2 draws) or
+    more: 22 % for 10. It says nothing about the bias. Rows that are not independent (augmented copies,
     frames of a film) make it too small. n, m >= 4, and the score must accept half of them.
     """
     x, y = _features(a, b, 4)
@@ -203,7 +202,7 @@ def _features(a: ArrayLike, b: ArrayLike, least: int = 2) -> tuple[np.ndarray, n
         if len(z) < least:
             raise ValueError(f"{name} has {len(z)} rows, and this needs {least} or more")
         if bad := int((~np.isfinite(z).all(1)).sum()):
-            raise ValueError(f"{name} has nan or inf in {bad} of {len(z)} rows; mend or leave them out")
+            raise ValueError(f"{name} has nan or inf in {bad} of {len(z)} rows; fix them or leave them out")
     if x.shape[1] != y.shape[1]:
         raise ValueError(
             f"a and b must hold the same features, got {x.shape[1]} and {y.shape[1]} a row; "
@@ -245,7 +244,7 @@ def _radii(x: np.ndarray, *ks: int) -> np.ndarray:
         distances[rows, part.start + rows] = np.inf
         kth = [k - 1 for k in ks]
         radii[:, part] = np.partition(distances, kth, axis=1)[:, kth].T
-    # Only a row near x can be on the edge of a ball of radius 0, so that x's own norm bounds the rounding.
+    # Only a row near x can lie on the edge of a ball of radius 0, so x's own norm bounds the rounding.
     return radii + ROUNDING * np.einsum("ij,ij->i", x, x)
 
 
@@ -253,8 +252,8 @@ def _held_out_logits(x: np.ndarray, y: np.ndarray, held: np.ndarray, gram: np.nd
     """Logits of the rows `held`, by a regression on the others; gram is x^T x of all.
 
     The Hessian at w = 0 is the largest there is (Böhning and Lindsay 1988), so that Newton's steps with
-    it always descend and one inverse serves all: few where classes are near; far apart, answers settle
-    before the weights.
+    it always descend, and one inverse serves them all. Few steps are needed where the classes are near; where
+    they are far apart, the answers settle before the weights do.
     """
     penalty = x.shape[1] - 1
     bound = (gram - x[held].T @ x[held]) / 4

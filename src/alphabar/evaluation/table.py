@@ -1,4 +1,4 @@
-"""The scores by name, with what a person is told of each."""
+"""The scores by name, and what each tells a person."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Score:
     """A row of `SCORES`: called with (a, b) it returns one number, as `error_of` needs it.
 
     Attributes:
-        title: for people.
+        title: its name for people.
         function: of a and b; `of` picks this score's number from what it returns.
-        part: the name of that number there, or "" where it is all that is returned.
+        part: the attribute that holds this number, or "" if the number itself is returned.
         better: "lower" or "higher".
-        least: samples, and data, below which it can't mean much.
-        says: what it tells, for a person.
+        least: the number of samples, and of data, below which it means little.
+        says: what it tells, for people.
     """
 
     title: str
@@ -46,7 +46,7 @@ SCORES = {
         "",
         "lower",
         2000,
-        "How far average and variety are from the data's; falls with n.",
+        "How far mean and variety are from the data's; falls with n.",
     ),
     "kid": Score(
         "KID",
@@ -54,7 +54,7 @@ SCORES = {
         "value",
         "lower",
         200,
-        "How differently the two are distributed; 0, or just below, is alike.",
+        "How different the two distributions are; 0 or slightly below: alike.",
     ),
     "precision": Score(
         "precision",
@@ -70,7 +70,7 @@ SCORES = {
         "recall",
         "higher",
         1000,
-        "The share of data that lies among the samples: is a kind missing?",
+        "The share of data that lies among the samples: is any kind missing?",
     ),
     "density": Score(
         "density",
@@ -78,7 +78,7 @@ SCORES = {
         "density",
         "higher",
         1000,
-        "How much data lies where the samples do; about 1 is as for data.",
+        "How densely the data lie where the samples do; about 1 for real ones.",
     ),
     "coverage": Score(
         "coverage", prdc, "coverage", "higher", 1000, "The share of data with a sample near; falls with n."
@@ -89,7 +89,7 @@ SCORES = {
         "",
         "lower",
         500,
-        "How far samples must move along a line to lie as data.",
+        "How far samples must move, along random lines, to lie as the data do.",
     ),
     "classifier": Score(
         "classifier",
@@ -97,16 +97,16 @@ SCORES = {
         "value",
         "lower",
         200,
-        "How often a classifier knows which; 0.5 is guessing.",
+        "How often a classifier tells samples from data; 0.5 is chance.",
     ),
 }
-"""The scores by name. A card computes each `function` once and lets its rows pick their numbers by `of`."""
+"""The scores by name. A scorecard calls each `function` once; its rows pick their numbers by `of`."""
 
 
-def measured(value: float, error: float) -> str:
-    """The error with one or two digits, and the value as far.
+def with_error(value: float, error: float) -> str:
+    """A value with its standard error: the error to one or two digits, and the value to as many decimals.
 
-    >>> measured(0.55123, 0.0341)
+    >>> with_error(0.55123, 0.0341)
     '0.551 ± 0.034'
     """
     digits = 3

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: temporaries, locks, JSON, lines, and tensors with metadata and a digest."""
+"""Files that are either whole or absent: temporaries, locks, JSON, lines, tensors with a digest."""
 
 from .json_files import DamagedFile, Lines, json_lines, parse_json, read_json, write_json
 from .places import (
@@ -6,6 +6,7 @@ from .places import (
     atomic,
     atomic_folder,
     clean,
+    expanded,
     flush_folder,
     is_temporary,
     lock_of,
@@ -22,6 +23,7 @@ __all__ = [
     "atomic",
     "atomic_folder",
     "clean",
+    "expanded",
     "flush_folder",
     "is_temporary",
     "json_lines",

@@ -13,7 +13,7 @@ from .places import atomic
 
 
 class DamagedFile(ValueError):
-    """A file that was cut short or changed since it was written."""
+    """A file that was cut short, or changed since it was written."""
 
 
 def write_json(path: Path, value: Any, *, new_file: bool = False) -> None:
@@ -23,7 +23,7 @@ def write_json(path: Path, value: Any, *, new_file: bool = False) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; DamagedFile if it is none."""
+    """Read a JSON file; DamagedFile if it is not valid JSON."""
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -31,7 +31,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text says; ValueError if it is none, or nested too deep."""
+    """The value of a JSON text; ValueError if it is not valid JSON, or nested too deep."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -39,7 +39,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 class Lines:
-    """A .jsonl file that is appended to, whole lines only; a torn last line is cut off when it is opened."""
+    """A .jsonl file to append whole lines to; a torn last line is cut off when it is opened."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,7 +51,7 @@ class Lines:
             self._file.truncate(self.size)
 
     def cut(self, keep: int) -> int:
-        """Keep the first `keep` lines; how many there are then."""
+        """Keep the first `keep` lines; return how many there are then."""
         content = self.path.read_bytes()
         count = end = 0
         while count < keep and (place := content.find(b"\n", end)) >= 0:
@@ -62,7 +62,7 @@ class Lines:
         return count
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one line, or nothing of it: OSError if the disk is full."""
+        """Append one line, or none of it: OSError if the disk is full."""
         line = json.dumps(row).encode() + b"\n"
         try:
             if self._file.write(line) != len(line):
@@ -74,7 +74,7 @@ class Lines:
         self.size += len(line)
 
     def flush(self) -> None:
-        """To the disk."""
+        """Flush it to the disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class Lines:
 
 
 def json_lines(path: Path, start: int = 0) -> list[dict[str, Any]]:
-    """The lines of a .jsonl file from byte `start` on, if it is there; a torn last one is left out."""
+    """The lines of a .jsonl file from byte `start` on, none if it is absent; a torn last one is left out."""
     if not path.exists():
         return []
     rows = []

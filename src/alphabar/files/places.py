@@ -1,7 +1,7 @@
-"""Where files come to be: under a temporary name first, never over what must stay, and under a lock.
+"""How files are written: under a temporary name first, never over what must stay, and under a lock.
 
-Everything is written beside its place as `.NAME.HOST-PID-N.tmp`, which says whose it is: `clean` removes what
-processes left that are no more.
+The temporary file lies beside the final one, as `.NAME.HOST-PID-N.tmp`: that says whose it is, and `clean`
+removes what dead processes left behind.
 """
 
 from __future__ import annotations
@@ -18,11 +18,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 OLD_S = 24 * 3600.0
-"""A temporary that nobody has written to for so long is left over, whoever made it."""
+"""A temporary that has not been written to for this long is left over, whoever made it."""
 
 _HOST = re.sub(r"[^A-Za-z0-9_]+", "_", socket.gethostname()) or "host"
 _TEMPORARY = re.compile(r"\..+\.(?P<host>\w+)-(?P<pid>\d+)-\d+\.tmp")
 _numbers = itertools.count()
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading `~` or `~name` replaced by that home folder; ValueError if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"the home folder in {path} is not known; give the whole path") from None
 
 
 def temporary_name(path: Path) -> Path:
@@ -36,7 +44,7 @@ def is_temporary(path: Path) -> bool:
 
 
 def clean(folder: Path) -> list[Path]:
-    """Remove temporaries directly within `folder` whose process is no more, or that are a day old."""
+    """Remove the temporaries directly in `folder` whose process is gone, or that are a day old."""
     removed = []
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
@@ -74,7 +82,7 @@ def atomic(path: Path, *, new_file: bool = False) -> Iterator[Path]:
 
     Args:
         path: of the file; its folder is made.
-        new_file: FileExistsError, with nothing changed, if it exists, also if it was made meanwhile.
+        new_file: raise FileExistsError, and change nothing, if it exists or comes to exist meanwhile.
     """
     if new_file and os.path.lexists(path):
         raise _exists(path)
@@ -96,9 +104,9 @@ def atomic(path: Path, *, new_file: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it is renamed to `path`, which must not be there.
+    """Yield a temporary folder beside `path`; on success it is renamed to `path`, which must not exist.
 
-    FileExistsError if it is by then, with nothing changed: another process was faster.
+    FileExistsError, with nothing changed, if it exists by then: another process was faster.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
@@ -117,7 +125,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def new_folder(path: Path) -> Path:
-    """Make a folder that was not there; FileExistsError if it was, also if another process made it."""
+    """Make a new folder; FileExistsError if it exists already, even if another process has just made it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.mkdir()
@@ -170,13 +178,13 @@ class Locked(ValueError):
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file at `path` alone among all processes and threads; it goes with its holder.
+    """Hold the lock file at `path`, alone among all processes and threads; it ends with its holder.
 
     Args:
         path: of the lock file, made and removed here.
-        wait: for another holder to end; or else raise Locked.
+        wait: wait for another holder to finish; otherwise raise Locked.
 
-    On a system or file system without such locks everybody goes on at once.
+    On a system or file system without such locks, everybody goes ahead at once.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:

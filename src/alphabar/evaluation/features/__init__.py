@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...data import Dataset
-from .base import Features, pixel_features
+from ...files import expanded
+from .base import Features, Say, pixel_features, silent
 from .learned import learned_features
 from .networks import CONFIG, inception_features, onnx_features, timm_features, torchscript_features
 from .untrained import untrained_features
@@ -14,6 +15,7 @@ from .untrained import untrained_features
 __all__ = [
     "FEATURES",
     "Features",
+    "features_file",
     "learned_features",
     "open_features",
     "pixel_features",
@@ -26,25 +28,34 @@ FEATURES: dict[str, Callable[..., Features]] = {
     "untrained": untrained_features,
     "pixels": pixel_features,
 }
-"""Features by name, made of a data set."""
+"""Features by name, made from a data set."""
 
 FILES = {".pt": torchscript_features, ".ts": torchscript_features, ".onnx": onnx_features}
 
 
-def open_features(given: str, data: Dataset, say: Callable[[str], None] = lambda message: None) -> Features:
-    """A row of `FEATURES`, or those of a network in a TorchScript or ONNX file, or a folder of timm's."""
-    if given == "learned":
-        return learned_features(data, say=say)
+def open_features(given: str, data: Dataset, say: Say = silent) -> Features:
+    """The features of a row of `FEATURES`, a TorchScript or ONNX file, or the folder of a timm network."""
+    path = features_file(given)
+    if path is not None:
+        return timm_features(path, data) if path.is_dir() else FILES[path.suffix](path, data)
+    return learned_features(data, say=say) if given == "learned" else FEATURES[given](data)
+
+
+def features_file(given: str) -> Path | None:
+    """The file or folder of the network that features come from; None for a row of `FEATURES`.
+
+    ValueError for what is neither, FileNotFoundError for a file that isn't there.
+    """
     if given in FEATURES:
-        return FEATURES[given](data)
-    path = Path(given).expanduser()
+        return None
+    path = expanded(given)
     if path.is_dir() and (path / CONFIG).is_file():
-        return timm_features(path, data)
+        return path
     if path.suffix not in FILES:
         raise ValueError(
-            f"features must be {', '.join(FEATURES)}, a TorchScript (.pt) or ONNX (.onnx) file, or a folder "
-            f"with a network of timm ({CONFIG} and weights), got {given!r}"
+            f"features must be {', '.join(FEATURES)}, a TorchScript (.pt) or ONNX (.onnx) file, or a "
+            f"timm network's folder ({CONFIG} and weights), got {given!r}"
         )
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {given}")
-    return FILES[path.suffix](path, data)
+    return path

@@ -1,4 +1,4 @@
-"""A function from samples to vectors, and the plainest one."""
+"""A function from samples to vectors, and the simplest one: pixels."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ from ...data.preparation import cache_folder
 from ...files import DamagedFile, load_tensors, save_tensors
 from ...model import Codec, fit_codec
 
+Say = Callable[[str], None]
+
 BLOCK = 250
 SOME = 2000
-SIDE = 32  # features of our own see samples shrunk by whole factors, to less than twice this a side
+SIDE = 32  # our own features see samples shrunk by whole factors, to less than twice this a side
 SHRUNK = f"model space, shrunk to less than {2 * SIDE} a side"
+
+
+def silent(message: str) -> None:
+    """The `Say` that says nothing."""
 
 
 @dataclass
@@ -31,10 +37,10 @@ class Features:
     Attributes:
         name: for people.
         digest: of the weights.
-        preprocessing: what happens to a sample first, in words.
+        preprocessing: what is done to a sample first, in words.
         embed: (n, *shape) in data space → (n, d).
         about: how it was made, as JSON.
-        kept: whether those of a data set are worth keeping on disk.
+        kept: whether a data set's features are worth keeping on disk.
     """
 
     name: str
@@ -49,7 +55,7 @@ class Features:
         return self.raw(images).astype(np.float64)
 
     def raw(self, images: np.ndarray) -> np.ndarray:
-        """The same, as the network has them."""
+        """The same, in the network's own type."""
         blocks = [self.embed(np.asarray(images[i : i + BLOCK])) for i in range(0, len(images), BLOCK)]
         return np.concatenate(blocks)
 
@@ -68,7 +74,7 @@ class Features:
 
 
 def pixel_features(data: Dataset) -> Features:
-    """The values themselves in model space, of large samples the means over squares."""
+    """The values themselves, in model space; for large samples, their means over square blocks."""
     codec = codec_of(data)
     return Features(
         "pixels" if data.space.kind == "picture" else "values",
@@ -80,12 +86,12 @@ def pixel_features(data: Dataset) -> Features:
 
 
 def codec_of(data: Dataset) -> Codec:
-    """The way to model space that features take: fitted to up to 2,000 training samples of the data."""
+    """The codec that features use, fitted to up to 2,000 training samples of the data."""
     return fit_codec(data.space, data.images[spread(data.training, SOME)])
 
 
 def shrunk(x_0: Tensor) -> Tensor:
-    """(n, C, *sides) with less than 64 a side, by means over blocks; small ones, and (n, D), as they are."""
+    """(n, C, *sides) with less than 64 a side, by means over blocks; small ones and (n, D) are unchanged."""
     for axis in range(2, x_0.ndim):
         factor = max(1, x_0.shape[axis] // SIDE)
         if factor > 1:
@@ -95,20 +101,20 @@ def shrunk(x_0: Tensor) -> Tensor:
 
 
 def sides(space: Space) -> int:
-    """The number of dimensions that convolutions have on such samples, 0 for vectors; ValueError above 3."""
+    """The number of sides, and so of the convolutions' dimensions; 0 for vectors, ValueError above 3."""
     found = len(space.shape) - 1
     if found > 3:
         raise ValueError(
-            f"networks of ours take samples of up to 3 sides and these have {found} (shape {space.shape}); "
+            f"our own networks take samples of up to 3 sides and these have {found} (shape {space.shape}); "
             "use features pixels"
         )
     return found
 
 
 def standardized(features: Features, data: Dataset) -> Features:
-    """The same ones, less their mean and over their mean standard deviation among training samples.
+    """The same features, centered, and divided by their mean standard deviation among training samples.
 
-    For features that have no scale of their own; up to 2,000 samples tell.
+    For features without a scale of their own; estimated from up to 2,000 samples.
     """
     real = features(data.images[spread(data.training, SOME)])
     mean, unit = real.mean(0), math.sqrt(real.var(0).mean()) or 1.0

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from ...data import Batch, ClassCondition, Dataset
 from ...data.preparation import cache_folder
 from ...files import DamagedFile, load_tensors, save_tensors
 from ...model import Codec
-from .base import SHRUNK, Features, codec_of, digest, shrunk, sides, standardized
+from .base import SHRUNK, Features, Say, codec_of, digest, shrunk, sides, silent, standardized
 
 WIDTH = 64
 IMAGES_SEEN = 150_000
@@ -31,9 +30,9 @@ LAYERS = {
 
 
 class SmallNet(nn.Module):
-    """Four convolutions, the mean over places, 64 features; a linear layer for classes or for pairs.
+    """Four convolutions, mean and maximum over all positions, 64 features; a last layer for classes or pairs.
 
-    Of vectors (no dimensions) four linear layers.
+    For vectors (no dimensions) the four layers are linear.
     """
 
     def __init__(self, dimensions: int, channels: int, outputs: int) -> None:
@@ -53,7 +52,7 @@ class SmallNet(nn.Module):
         """(B, C, *sides) → (B, 64)."""
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = F.relu(norm(layer(x)))
-        x = x.reshape(*x.shape[:2], -1)  # places of a vector: one
+        x = x.reshape(*x.shape[:2], -1)  # a vector has one position
         return self.features(torch.cat([x.mean(2), x.amax(2)], 1))
 
 
@@ -61,14 +60,14 @@ def learned_features(
     data: Dataset,
     images_seen: int = IMAGES_SEEN,
     seed: int = 0,
-    say: Callable[[str], None] = lambda message: None,
+    say: Say = silent,
 ) -> Features:
-    """Features learned on the training part of the data, once, by telling its classes, or its samples, apart.
+    """Features learned once on the training part of the data, by telling its classes, or its samples, apart.
 
-    With classes a small network is trained to name them. Without, to recognize which two of a batch's
-    200 samples are the same one, each moved, scaled, dimmed and noised at random (SimCLR,
-    arXiv 2002.05709). The 64 numbers before the last layer are the features. Kept by the data's
-    fingerprint, so that they are the same ones every time.
+    If the data have classes, a small network is trained to name them. If not, it is trained to recognize
+    which two of a batch's 200 samples are versions of the same one, each moved, scaled, dimmed and noised at
+    random (SimCLR, arXiv 2002.05709). The features are the 64 numbers before the last layer. They are kept by
+    the data's fingerprint, so that they are the same ones every time.
     """
     dimensions, codec, classes = sides(data.space), codec_of(data), _classes(data)
     outputs = data.conditions[classes].shape[0] if classes else WIDTH
@@ -114,8 +113,8 @@ class Source:
 
     Attributes:
         data: the samples.
-        codec: their way to model space.
-        classes: the condition whose names are to be told, or "" where pairs are.
+        codec: their codec.
+        classes: the condition whose classes are to be named, or "" for pairs.
     """
 
     def __init__(self, data: Dataset, codec: Codec, classes: str) -> None:
@@ -129,7 +128,7 @@ class Source:
 
 
 def _classes(data: Dataset) -> str:
-    """The first condition that is a class of several, "" if there is none that all samples are told."""
+    """The first condition of several classes that every sample has a value of; "" if there is none."""
     for name, condition in data.conditions.items():
         told = not any(value is None for value in data.values[name])
         if isinstance(condition, ClassCondition) and len(condition.names) > 1 and told:
@@ -158,11 +157,11 @@ def _fit(net: SmallNet, source: Source, images_seen: int, seed: int) -> None:
 def jittered(x: Tensor, moves: float = 0.25) -> Tensor:
     """Samples moved and scaled by up to `moves`, dimmed, and with a little noise, at random.
 
-    Vectors have no places to move to, and the same noise, dimming and brightening.
+    Vectors can't be moved; they get the same noise, dimming and brightening.
     """
     n, one = len(x), [len(x)] + [1] * (x.ndim - 1)
     if x.ndim > 2:
-        row = x.unsqueeze(2) if x.ndim == 3 else x  # a line moves as a picture of one row
+        row = x.unsqueeze(2) if x.ndim == 3 else x  # a line is moved as a picture of one row
         dimensions = row.ndim - 2
         scale = 1 + moves * (2 * torch.rand(n) - 1)
         theta = torch.diag_embed(scale[:, None].expand(n, dimensions))
@@ -174,7 +173,7 @@ def jittered(x: Tensor, moves: float = 0.25) -> Tensor:
 
 
 def pair_loss(z: Tensor, temperature: float = 0.2) -> Tensor:
-    """-log of the share that a picture's other version has among all (NT-Xent, eq. 1 of arXiv 2002.05709)."""
+    """The cross-entropy of finding a sample's other version (NT-Xent, eq. 1 of arXiv 2002.05709)."""
     z = F.normalize(z, dim=1)
     n = len(z) // 2
     similar = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
@@ -182,7 +181,7 @@ def pair_loss(z: Tensor, temperature: float = 0.2) -> Tensor:
 
 
 def _held_out_accuracy(net: SmallNet, source: Source) -> dict[str, float]:
-    """On up to 2,000 held-out samples: the share of classes named, or of pairs found among up to 100."""
+    """On held-out samples: the share whose class is named, or whose other version is found among 100."""
     data = source.data
     indices = data.held_out if len(data.held_out) else data.training[:BATCH]
     right = total = 0

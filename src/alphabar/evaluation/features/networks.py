@@ -1,4 +1,4 @@
-"""Others' networks: Inception as papers use it, TorchScript and ONNX files, and folders of timm."""
+"""Networks of others: Inception as papers use it, TorchScript and ONNX files, and timm's folders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = "config.json"  # of a timm network's folder
 def inception_features(data: Dataset) -> Features:
     """The standard Inception network's 2,048 pool features, by torch-fidelity, as papers use them.
 
-    The library fetches the weights once. ValueError if it isn't installed or can't fetch them.
+    The library fetches the weights once. ValueError if it isn't installed, or can't fetch them.
     """
     codec = _picture_codec(data)
     try:
@@ -35,8 +35,8 @@ def inception_features(data: Dataset) -> Features:
         net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).eval()
     except OSError as error:
         raise ValueError(
-            f"the weights of Inception could not be fetched ({error}); torch-fidelity does that once, on a "
-            "machine with a network; or use learned features"
+            f"the weights of Inception could not be fetched ({error}): torch-fidelity does so once, which "
+            "needs a network connection; or use learned features"
         ) from None
 
     def embed(images: np.ndarray) -> np.ndarray:
@@ -55,7 +55,7 @@ def torchscript_features(path: Path, data: Dataset) -> Features:
     """A TorchScript network: float32 (n, 3, H, W) within 0..1 → (n, …)."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # advice to who writes such files
+            warnings.simplefilter("ignore", DeprecationWarning)  # advice for those who write such files
             net = torch.jit.load(str(path), map_location="cpu").eval()
     except RuntimeError:
         raise ValueError(
@@ -65,7 +65,7 @@ def torchscript_features(path: Path, data: Dataset) -> Features:
 
 
 def onnx_features(path: Path, data: Dataset) -> Features:
-    """An ONNX network of one input: float32 (n, 3, H, W) within 0..1, resized if its size is fixed."""
+    """An ONNX network with one input: float32 (n, 3, H, W) within 0..1, resized if that size is fixed."""
     try:
         import onnxruntime  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -84,9 +84,9 @@ def onnx_features(path: Path, data: Dataset) -> Features:
 
 
 def timm_features(folder: Path, data: Dataset) -> Features:
-    """A network of timm in a folder as Hugging Face has it (config.json and weights), without its last layer.
+    """A timm network, without its last layer, from a folder in Hugging Face's form: config.json and weights.
 
-    Pictures are resized to its input size, whole, and normalized as its config.json says.
+    Pictures are resized to its input size, uncropped, and normalized as its config.json says.
     """
     try:
         import timm.data  # pyright: ignore[reportMissingImports]
@@ -118,7 +118,7 @@ def _network(
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
 ) -> Features:
-    """`run` on pictures with 3 channels within 0..1, resized to `size` and normalized if that is given."""
+    """`run` on pictures with 3 channels within 0..1, resized to `size` and normalized where that is given."""
     codec = _picture_codec(data)
 
     def embed(images: np.ndarray) -> np.ndarray:
@@ -152,7 +152,7 @@ def _network(
 def _bytes(images: np.ndarray, codec: Codec) -> Tensor:
     """Data space → uint8 with 3 channels; gray is repeated, and a fourth channel left out.
 
-    Of data without bounds, offset -+ 3 scale becomes 0..255.
+    For data without bounds, offset - 3 scale .. offset + 3 scale becomes 0..255.
     """
     low, high = codec.bounds or (-3.0, 3.0)
     unit = (codec.encode(images).astype(np.float64) - low) / (high - low)
@@ -161,7 +161,7 @@ def _bytes(images: np.ndarray, codec: Codec) -> Tensor:
 
 
 def _picture_codec(data: Dataset) -> Codec:
-    """The data's way to model space, if networks for pictures can take them."""
+    """The data's codec; ValueError unless networks for pictures can take such samples."""
     shape = data.space.shape
     if len(shape) != 3:
         raise ValueError(
@@ -178,7 +178,7 @@ def _picture_codec(data: Dataset) -> Codec:
 
 def _needs(what: str, package: str, install: str = "") -> ValueError:
     return ValueError(
-        f"{what} need the package {package}: pip install {install or package}; or use learned ones"
+        f"{what} need the package {package}: pip install {install or package}; or use learned features"
     )
 
 

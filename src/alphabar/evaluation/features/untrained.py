@@ -1,4 +1,4 @@
-"""Features that nobody learned: layers with random weights."""
+"""Features without training: layers with random weights."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 def untrained_features(data: Dataset) -> Features:
-    """The means over places of three convolutions with ReLU and random weights, 64 numbers at no cost.
+    """The means over all positions of three convolutions with ReLU and random weights: 64 numbers, at once.
 
-    Weights are N(0, 2 / inputs) (arXiv 1502.01852), the same ones for everybody; the second and the
-    third layer halve the sides. Vectors have linear layers in their place. Made for a look at few samples:
+    Weights are N(0, 2 / inputs) (arXiv 1502.01852), always the same ones; the second and the third layer
+    halve the sides. For vectors the layers are linear. They are meant for a quick look at a few samples:
     docs/evaluation.md has figures.
     """
     codec, dimensions = codec_of(data), sides(data.space)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import re
 from xml.etree import ElementTree
 
@@ -10,7 +12,15 @@ import numpy as np
 import pytest
 
 from alphabar.runs.curves import COLORS, CSS, Chart, Line, apart, save_png, short, svg
-from alphabar.runs.plots import forward_strip, loss_chart, plot_losses, plot_schedule, training_charts
+from alphabar.runs.folder import RunFolder
+from alphabar.runs.plots import (
+    draw_curves,
+    forward_strip,
+    loss_chart,
+    plot_losses,
+    plot_schedule,
+    training_charts,
+)
 from alphabar.theory.schedule import Schedule
 
 X = [0.0, 1.0, 2.0]
@@ -111,7 +121,7 @@ def test_how_training_went_as_far_as_it_was_measured():
     assert not any(training_charts([]))
     assert not training_charts(rows(5))[1]
     loss, distance, held_out = training_charts(rows(400))
-    assert [line.name for line in loss.lines] == ["training", "held out", "seen"]
+    assert [line.name for line in loss.lines] == ["training", "held out, EMA", "training, EMA"]
     assert len(loss.lines[0].rows) == 120
     assert [line.name for line in distance.lines] == ["samples", "held out"]
     assert len(held_out.lines) == 5
@@ -132,6 +142,20 @@ def test_files_are_pictures(tmp_path):
     heads = {path.read_bytes()[:8] for path in tmp_path.iterdir()}
     assert heads == {b"\x89PNG\r\n\x1a\n"}
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_curves_of_a_run_are_drawn_once(tmp_path):
+    folder = RunFolder(tmp_path)
+    draw_curves(folder)
+    assert not folder.curves.exists()
+    folder.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows(40)))
+    draw_curves(folder)
+    drawn = folder.curves.stat()
+    draw_curves(folder)
+    assert folder.curves.stat().st_ino == drawn.st_ino
+    os.utime(folder.metrics_file, (drawn.st_mtime + 1, drawn.st_mtime + 1))
+    draw_curves(folder)
+    assert folder.curves.stat().st_ino != drawn.st_ino
 
 
 def test_every_color_of_a_chart_has_a_name_on_the_page():

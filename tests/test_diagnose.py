@@ -26,13 +26,15 @@ from alphabar.runs.checks import (
     non_finite,
     rate_too_high,
     rate_too_low,
+    run_checks,
     saturated,
     schedule_ends,
     tinted,
     under_trained,
     value_range,
 )
-from alphabar.runs.diagnosis import Diagnosis, Finding, diagnose, run_checks
+from alphabar.runs.diagnosis import diagnose
+from alphabar.runs.findings import Diagnosis, Finding
 from alphabar.runs.results import Results
 from alphabar.runs.run import Run
 from alphabar.theory.schedule import Schedule
@@ -81,7 +83,7 @@ def test_data_that_are_not_pictures():
     plain.images[plain.training[: len(plain.training) // 2]] = 7
     assert "are all one value" in broken_data(results(data=plain)).evidence
     doubles.images[:60] = doubles.images[0]
-    assert "doubles" in broken_data(results(data=doubles)).evidence
+    assert "duplicates" in broken_data(results(data=doubles)).evidence
 
 
 def test_values_that_the_model_scales_wrongly():
@@ -107,7 +109,8 @@ def test_values_without_bounds_and_of_any_rank():
     assert tinted(results(denoiser, data, samples=off)).cause == "a channel's mean is off"
     wide = Dataset(70 + 400 * (images - 70), space)
     assert (
-        "standard deviation 1, and by its scale these have" in value_range(results(denoiser, wide)).evidence
+        "standard deviation 1, and after its scaling these data have"
+        in value_range(results(denoiser, wide)).evidence
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from alphabar.cli import console, flags, options, settings
+from alphabar.cli import console, flags, options, settings, train
 from alphabar.cli.app import command
 from alphabar.cli.progress import Progress
 from alphabar.data.conditions import CONDITIONS, Condition
@@ -127,8 +127,8 @@ def test_a_new_sampler_is_known_everywhere(tmp_path, monkeypatch, done, refused)
         assert "ipndm or mine" in text_of_help(name)
         assert r"How much it wiggles; mine only. \[default: 0]" in text_of_help(name)
     done("sample", "m.safetensors", "-n", 1, "--steps", 2, "--sampler", "mine", "--wiggle", 0.5, "--out", "s")
-    asked = json.loads((tmp_path / "s" / "samples.json").read_text())["asked"]
-    assert asked == {"sampler": "mine", "evaluations": 2, "options": {"wiggle": 0.5}}
+    settings = json.loads((tmp_path / "s" / "samples.json").read_text())["settings"]
+    assert settings == {"sampler": "mine", "evaluations": 2, "options": {"wiggle": 0.5}}
     assert "sampler mine" in done("show", "plan", "--sampler", "mine", "--steps", 2)[0]
     assert "ipndm, mine" in refused("sample", "m.safetensors", "--sampler", "mien")
     assert "mine takes wiggle, and not eta" in refused(
@@ -213,7 +213,7 @@ def test_a_new_sink_is_known_everywhere(tmp_path, monkeypatch, done, refused):
         def __init__(self, folder, entry, config):
             pass
 
-        def write(self, images, values, picture):
+        def write(self, images, values, picture, time):
             told.append(images)
 
     monkeypatch.setitem(SINKS, "mine", Mine)
@@ -331,8 +331,8 @@ def test_signals_save_and_say_how_to_go_on(tmp_path, monkeypatch, said, name):
     pictures(tmp_path / "pics")
     number, update, before = getattr(signal, name), Progress.update, signal.getsignal(getattr(signal, name))
 
-    def stopping(self, row, total):
-        update(self, row, total)
+    def stopping(self, row, *rest):
+        update(self, row, *rest)
         if row["step"] == 3:
             os.kill(os.getpid(), number)
 
@@ -397,7 +397,7 @@ def test_lines_of_progress_come_at_a_falling_rate_with_the_time(monkeypatch, cap
     with Progress() as progress:
         for second in range(0, 7200, 5):
             now[0] = float(second)
-            progress.update({"images": 10 * second, "loss": 0.5, "step": second}, 72_000)
+            progress.update({"images": 10 * second, "loss": 0.5, "step": second}, 72_000, 10.0)
             if capsys.readouterr().err:
                 lines.append(second)
     gaps = np.diff(lines)
@@ -413,10 +413,21 @@ def test_a_line_of_progress_says_the_time_how_far_it_is_and_what_is_left(monkeyp
     with Progress() as progress:
         for second in (0, 10, 30):
             now[0] = float(second)
-            progress.update({"images": 10 * second, "loss": 0.5, "held_out_loss": 0.25}, 1_200)
+            row = {"images": 10 * second, "loss": 0.5, "held_out_loss": 0.25}
+            progress.update(row, 1_200, images_per_s=12.0 if second else 0.0)
     line = capsys.readouterr().err
     assert re.match(r"\d\d:\d\d:\d\d  300 of 1,200 images, loss 0.5000, ", line)
-    assert "held out 0.2500, 10.0 images/s, 90 s left" in line or "2 min left" in line
+    assert "held out 0.2500, 12.0 images/s, 75 s left" in line
+
+
+def test_the_closing_line_says_how_many_samples_were_compared():
+    said = []
+    train._tell_distance({"sample_distance": 3.0, "sample_floor": 2.0, "sample_n": 8}, said.append)
+    train._tell_distance({"sample_distance": 30.0, "sample_floor": 2.0, "sample_n": 64}, said.append)
+    train._tell_distance({"sample_distance": None, "sample_floor": 2.0, "sample_n": 64}, said.append)
+    assert said[0] == "8 samples lie 1.5 times as far from the data as held-out ones do"
+    assert said[1].startswith("64 samples lie 15.0 times as far")
+    assert len(said) == 2
 
 
 def test_the_cache_is_listed_and_emptied(tmp_path, monkeypatch, done, refused):

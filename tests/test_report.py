@@ -16,16 +16,18 @@ import numpy as np
 import pytest
 
 from alphabar.data import ClassCondition, Dataset, Space
-from alphabar.evaluation.table import measured
-from alphabar.images import enlarged, save_picture, tiled
+from alphabar.evaluation.table import with_error
+from alphabar.images import enlarged, save_picture, tiled, untiled
 from alphabar.model import fit_codec
-from alphabar.runs.diagnosis import Diagnosis, Finding
+from alphabar.runs.findings import Diagnosis, Finding
 from alphabar.runs.folder import RunFolder
 from alphabar.runs.report import MARK, render, write_report
-from alphabar.runs.report.columns import duration, elapsed_s, flat, intervals
-from alphabar.runs.report.pictures import frames, shown, tiles
+from alphabar.runs.report.call import short_settings
+from alphabar.runs.report.columns import duration, flat, intervals
+from alphabar.runs.report.pictures import frames, shown
 from alphabar.runs.results import Results
 from alphabar.runs.run import Run
+from alphabar.training import resolve
 from program import TINY
 from tiny import NETWORK, tiny_config, tiny_data
 
@@ -137,13 +139,13 @@ def test_the_page_has_every_section_and_loads_nothing(whole):
     for words in (
         "images trained on",
         "variational bound",
-        "exact, by the differential equation",
+        "exact, by the probability flow ODE",
         "80",
         "most likely",
         "held out",
         "bits",
         "Gaussian fit",
-        "by heart",
+        "memorized",
         "Train, from Python.",
     ):
         assert words.lower() in found.text.lower(), words
@@ -194,9 +196,12 @@ def test_at_most_24_frames_spread_evenly(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 8, 12), (3, 64, 64)])
-def test_previews_are_taken_apart_exactly(shape):
-    images = np.random.default_rng(0).integers(0, 256, (16, *shape), np.uint8)
-    assert np.array_equal(np.stack(tiles(enlarged(tiled(images), 256), *shape[1:])), images)
+@pytest.mark.parametrize("n", [1, 7, 16])
+def test_sheets_are_taken_apart_exactly(shape, n):
+    images = np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8)
+    sheet = enlarged(tiled(images), 256)
+    assert np.array_equal(untiled(sheet, n, *shape[1:]), images)
+    assert untiled(sheet[:, 1:], n, *shape[1:]) is None
 
 
 def test_small_pictures_keep_their_shape_and_rows_of_numbers_can_be_seen():
@@ -243,13 +248,13 @@ def test_what_is_not_there_is_left_out(whole, tmp_path):
     rows = [{"step": k, "images": 8 * k, "loss": 1 / k} for k in range(1, 400)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     folder.metrics_file.write_text(lines + '{"step": 4')  # cut short
-    seconds = (3.0, 8.0, 1.0, 4.0)
-    times = [{"step": 1, "images": 8, "time": 0.0, "elapsed_s": s, "images_per_s": 1.0} for s in seconds]
+    seconds = [(10.0, 10.0), (120.0, 130.0), (240.0, 250.0)]  # of this process, and of the run
+    times = [{"time": 0.0, "elapsed_s": own, "spent_s": spent} for own, spent in seconds]
     folder.times_file.write_text("".join(json.dumps(row) + "\n" for row in times))
     worse = Diagnosis([Finding("a <cause>", "an & evidence", "a remedy")], ["x"], ["y"])
     found = check(page_of(tmp_path, whole.data, diagnosis=worse))
     assert "Training" in found.titles
-    assert "12 s" in found.text
+    assert "4 min 10 s" in found.text
     assert "Most likely wrong: a <cause>" in found.text
 
 
@@ -277,15 +282,13 @@ def test_size_of_a_page_of_larger_pictures(tmp_path):
 
 
 def test_numbers_for_people():
-    assert measured(0.55123, 0.0341) == "0.551 ± 0.034"
-    assert measured(0.45, 0.15) == "0.45 ± 0.15"
-    assert measured(0.5, math.nan) == "0.500"
-    assert measured(-0.0004, 0.004) == "0.000 ± 0.004"
+    assert with_error(0.55123, 0.0341) == "0.551 ± 0.034"
+    assert with_error(0.45, 0.15) == "0.45 ± 0.15"
+    assert with_error(0.5, math.nan) == "0.500"
+    assert with_error(-0.0004, 0.004) == "0.000 ± 0.004"
     spans = [duration(s) for s in (0, 59, 294, 3600, 93_784)]
     assert spans == ["0 s", "59 s", "4 min 54 s", "1 h", "26 h 3 min"]
     assert flat({"a": {"b": 1, "c": {"d": 2}}, "e": [3]}) == [("a.b", 1), ("a.c.d", 2), ("e", [3])]
-    assert elapsed_s([{"elapsed_s": s} for s in (3.0, 8.0, 1.0, 4.0)]) == 12
-    assert elapsed_s([]) == 0
 
 
 def test_intervals_share_a_scale():
@@ -336,8 +339,78 @@ def test_a_page_without_scores_where_samples_are_few(tmp_path, monkeypatch, said
     assert "--range 0 1" in found.text
 
 
-def test_a_run_from_python_shows_its_call(whole, tmp_path):
+def the_call(page):
+    """The call on a page, as (data, out, settings) of a function `train` that takes it down."""
+    taken = []
+    words = next(words for words in Page(page).words if words.startswith("for row in alphabar.train("))
+    alphabar = SimpleNamespace(
+        train=lambda data, out, **settings: taken.append((data, out, settings)) or [],
+        prepare=lambda source, **how: (source, how),
+    )
+    exec(words, {"alphabar": alphabar})
+    return taken[0]
+
+
+def test_a_run_from_python_shows_a_call_that_makes_the_same_run(whole, tmp_path):
     path = write_report(Results(whole.folder, whole.data, n=3), tmp_path / "page.html")
-    words = next(w for w in Page(path.read_text(encoding="utf-8")).words if w.startswith("alphabar.train("))
-    assert words.startswith("alphabar.train('my data', ")
-    assert "lr=0.002" in words
+    data, out, settings = the_call(path.read_text(encoding="utf-8"))
+    assert (data, out) == ("my data", str(whole.folder))
+    assert "lr" not in settings  # it is the default
+    list(Run(whole.folder, whole.data, config_of(whole.data, settings), source=data).train())  # the same
+    assert RunFolder(whole.folder).entry()["history"][1:] == []
+
+
+def config_of(data, settings):
+    return resolve(data.space, data.conditions, len(data), None, settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, set()),
+        ({"images": 300}, {"images"}),
+        ({"epochs": 2}, {"epochs"}),
+        ({"minutes": 5, "lr": 1e-4, "best": "sample_distance"}, {"minutes", "lr", "best"}),
+        ({"network": {"channels": 96}}, {"network"}),
+        ({"schedule": {"T": 100}}, {"schedule"}),
+        ({"schedule": {"name": "linear", "T": 100}, "prediction": "eps"}, {"schedule", "prediction"}),
+        ({"network": NETWORK, "betas": (0.9, 0.999)}, {"network", "betas"}),
+        ({"batch_size": 16, "images": 300}, {"images"}),  # which that budget comes to
+        ({"conditional": False, "compile": "default"}, {"conditional", "compile"}),
+    ],
+)
+def test_no_setting_more_than_it_takes(given, expected):
+    data = tiny_data()
+    config = config_of(data, given)
+    settings = short_settings(config.model_dump(mode="json", exclude={"init_from"}), data)
+    assert set(settings) == expected
+    assert config_of(data, settings) == config
+    assert settings.get("network", {}).get("channels", 96) in (96, 8)
+    if given.get("network") == {"channels": 96}:
+        assert settings["network"] == {"channels": 96}
+
+
+def test_presets_and_data_without_a_default_network_come_back_too():
+    data = tiny_data()
+    for preset in ("ddpm", "digits", "cifar10"):
+        config = resolve(data.space, data.conditions, len(data), preset)
+        assert config_of(data, short_settings(config.model_dump(mode="json"), data)) == config
+    vectors = Dataset(np.zeros((40, 5), np.float32), Space((5,), "float32"))
+    config = config_of(vectors, {"network": {"name": "package.module:Class"}, "images": 80})
+    assert config_of(vectors, short_settings(config.model_dump(mode="json"), vectors)) == config
+
+
+def test_a_call_says_how_the_data_were_prepared_and_none_is_shown_for_arrays(whole, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.model.write_bytes(RunFolder(whole.folder).model.read_bytes())
+    entry = RunFolder(whole.folder).entry()
+    for source, prepared in (("pics", {"size": [8, 8], "holdout": 0.3}), ("", {})):
+        folder.write_entry(entry | {"data": {"source": source, "prepared": prepared}})
+        page = page_of(tmp_path, whole.data)
+        assert ("from Python" in page) == bool(source)
+        if source:
+            assert the_call(page)[0] == (source, prepared)
+    other = tiny_data(50, seed=3)  # of which it can't be told what could be left out
+    other.fingerprint = "another"
+    folder.write_entry(entry)
+    assert the_call(page_of(tmp_path, other))[2]["lr"] == 2e-3

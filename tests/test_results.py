@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from alphabar.data import Dataset, prepare
+from alphabar.evaluation import comparison
 from alphabar.model import save
 from alphabar.runs import results as module
 from alphabar.runs import subject
@@ -55,7 +56,7 @@ def calls(monkeypatch):
     count(module, "data_of")
     count(module, "open_features")
     count(module, "error_by_noise_level")
-    count(module, "check_memorization")
+    count(comparison, "check_memorization")
     count(module, "check_conditioning")
     return counted
 
@@ -169,7 +170,9 @@ def test_a_run_finds_its_own_data(trained, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="where its data are"):
         data_of({}, space, conditions)
     np.save(tmp_path / "larger.npy", np.zeros((9, 12, 12), np.uint8))
-    with pytest.raises(ValueError, match="give data of the model's kind"):
+    with pytest.raises(
+        ValueError, match=r"data's \(1, 12, 12\): give the data that it was trained on, or data "
+    ):
         data_of(about, space, conditions, str(tmp_path / "larger.npy"))
 
 

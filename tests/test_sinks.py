@@ -6,12 +6,13 @@ import importlib.machinery
 import importlib.util
 import json
 import sys
+import time
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from alphabar.runs import SINKS, Run, RunFolder
-from alphabar.runs.sinks import Sink
+from alphabar.runs.sinks import Sink, Sinks, clock
 from alphabar.training import TrainConfig, resolve
 from tiny import tiny_config, tiny_data
 
@@ -23,6 +24,10 @@ class Journal(list):
 
     def images(self, name="loss"):
         return [images for images, what, _ in self if what == name]
+
+
+def is_recent(seconds):
+    return abs(time.time() - seconds) < 600
 
 
 def module(monkeypatch, name, **content):
@@ -38,11 +43,13 @@ def tensorboard(monkeypatch, journal):
         def __init__(self, log_dir):
             assert log_dir.endswith("tensorboard")
 
-        def add_scalar(self, tag, value, step):
+        def add_scalar(self, tag, value, step, walltime):
+            assert is_recent(walltime)
             journal.append((step, tag, value))
 
-        def add_image(self, tag, array, step, dataformats):
+        def add_image(self, tag, array, step, walltime, dataformats):
             assert (array.ndim, dataformats) == (3, "HWC")
+            assert is_recent(walltime)
             journal.append((step, tag, "picture"))
 
         def flush(self):
@@ -90,13 +97,26 @@ def wandb(monkeypatch, journal, runs=None):
 
 
 def trackio(monkeypatch, journal):
-    def log(values, step):
-        journal.extend((step, what, value) for what, value in values.items() if what != "images")
+    """As slow as can be: nothing is stored until it is finished, and what isn't by then is gone."""
+    waiting = []
 
     def init(project, name, config, resume):
         assert (project, resume) == ("alphabar", "allow")
+        waiting.clear()
+        print("* Trackio project initialized")
+        return SimpleNamespace(_next_step=max((step + 1 for step, *_ in journal), default=0))
 
-    module(monkeypatch, "trackio", init=init, log=log, finish=lambda: None, Image=lambda path: "picture")
+    def log(values, step):
+        waiting.extend((step, what, value) for what, value in values.items() if what != "images")
+
+    def finish():
+        journal.extend(waiting)
+        waiting.clear()
+        print("* Run finished")
+
+    for name in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    module(monkeypatch, "trackio", init=init, log=log, finish=finish, Image=lambda path: "picture")
 
 
 def mlflow(monkeypatch, journal):
@@ -126,6 +146,7 @@ def mlflow(monkeypatch, journal):
 
         def log_batch(self, run, metrics):
             assert len(metrics) <= 1000
+            assert all(is_recent(milliseconds / 1000) for _, _, milliseconds, _ in metrics)
             journal.extend((step, name, value) for name, value, _, step in metrics)
 
         def log_artifact(self, run, path, where):
@@ -194,8 +215,8 @@ def test_killed_while_it_is_told_nothing_comes_twice(service, tmp_path, monkeypa
     class Killed(BaseException):
         pass
 
-    def killed(sink, images, values, picture):
-        write(sink, images, values, picture)
+    def killed(sink, images, *rest):
+        write(sink, images, *rest)
         sink.flush()
         if images == 48:
             raise Killed
@@ -203,12 +224,41 @@ def test_killed_while_it_is_told_nothing_comes_twice(service, tmp_path, monkeypa
     monkeypatch.setattr(SINKS[name], "write", killed)
     with pytest.raises(Killed):
         some_updates(tmp_path / "run", 4, log=name, save_minutes=60.0)
-    assert RunFolder(tmp_path / "run").logged()[name] == {"images": 40, "toward": 56}
+    certain = 40 if SINKS[name].flushes else 32
+    assert RunFolder(tmp_path / "run").logged()[name] == {"images": certain, "toward": 56}
     monkeypatch.setattr(SINKS[name], "write", write)
     assert len(journal) > len(told)
     list(Run(tmp_path / "run", tiny_data(), tiny_config(log=name)).train())
-    missing = [] if name in ("tensorboard", "mlflow") else [56]
+    missing = [56] if name == "wandb" else []
     assert journal.images() == [images for images in range(8, 88, 8) if images not in missing]
+
+
+def test_killed_after_it_was_told_nothing_is_lost(service, tmp_path, monkeypatch):
+    """Whatever it had kept only in memory is told again, and nothing else."""
+    name, journal = service
+    some_updates(tmp_path / "run", 2, log=name)
+    with monkeypatch.context() as patch:
+        patch.setattr(Sinks, "__exit__", lambda *_: None)  # it doesn't come to that
+        some_updates(tmp_path / "run", 4, log=name, save_minutes=0.0)
+    list(Run(tmp_path / "run", tiny_data(), tiny_config(log=name)).train())
+    assert journal.images() == list(range(8, 88, 8))
+    assert RunFolder(tmp_path / "run").logged()[name] == {"images": 80}
+
+
+def test_a_server_of_trackio_that_says_nothing_is_not_told_again(tmp_path, monkeypatch):
+    trackio(monkeypatch, Journal())
+    folder, entry = RunFolder(tmp_path / "run"), {"id": "1"}
+    assert SINKS["trackio"](folder, entry, {}).last() == 0
+    monkeypatch.setenv("TRACKIO_SPACE_ID", "somebody/runs")
+    assert SINKS["trackio"](folder, entry, {}).last() is None
+
+
+def test_standard_output_is_for_results(tmp_path, monkeypatch, capsys):
+    trackio(monkeypatch, Journal())
+    some_updates(tmp_path / "run", 2, log="trackio")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Run finished" in err
 
 
 def test_what_is_not_saved_is_not_told(service, tmp_path):
@@ -230,7 +280,7 @@ def test_a_sink_that_fails_stops_no_training_and_is_told_the_rest_later(service,
         assert len(list(Run(tmp_path / "run", tiny_data(), config, say=said.append).train())) == 10
     assert said == [f"log {name} failed, and is left out from here on: OSError: no network"]
     assert not journal
-    if name in ("tensorboard", "mlflow"):
+    if name != "wandb":
         list(Run(tmp_path / "run", tiny_data(), tiny_config(log=name)).train())
         assert journal.images() == list(range(8, 88, 8))
 
@@ -252,8 +302,9 @@ def test_a_new_sink_is_one_line_and_unknown_ones_are_named(tmp_path, monkeypatch
         def __init__(self, folder, entry, config):
             self.folder = folder
 
-        def write(self, images, values, picture):
+        def write(self, images, values, picture, time):
             told.append((images, sorted(values), picture))
+            assert is_recent(time)
 
     monkeypatch.setitem(SINKS, "notes", Notes)
     list(Run(tmp_path / "run", tiny_data(), tiny_config(log="notes", images=16)).train())
@@ -263,6 +314,21 @@ def test_a_new_sink_is_one_line_and_unknown_ones_are_named(tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"unknown log 'note'; known: .*notes; did you mean 'notes'"):
         resolve(tiny_data().space, {}, 100, None, {"log": "note"})
     assert resolve(tiny_data().space, {}, 100, None, {"log": ["wandb", "notes"]}).logs == ("wandb", "notes")
+
+
+def test_rows_keep_the_time_at_which_they_were_made():
+    """Also over a stop, in which no time goes by."""
+    times = [(100, 1010.0, 10.0), (200, 1020.0, 20.0), (300, 5010.0, 10.0)]
+    rows = [{"images": images, "time": at, "elapsed_s": since} for images, at, since in times]
+    when = clock(rows)
+    assert [when(images) for images in (100, 200, 300)] == [1010, 1020, 5010]
+    assert when(50) == pytest.approx(1005, abs=0.2)
+    assert when(150) == pytest.approx(1015, abs=0.2)
+    assert when(250) == pytest.approx(5005, abs=0.2)
+    again = [*rows, {"images": 250, "time": 9000.0, "elapsed_s": 30.0}]  # from an older checkpoint
+    assert clock(again)(250) == 9000
+    assert clock(rows[:1], start=90)(95) == pytest.approx(1005, abs=1)
+    assert is_recent(clock([])(8))
 
 
 def test_the_real_tensorboard_reads_what_was_written(tmp_path):

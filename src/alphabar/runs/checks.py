@@ -1,30 +1,24 @@
-"""The checks of a run's diagnosis: each looks for one cause, and says how it shows and what to do."""
+"""The checks of a run's diagnosis: each looks for one cause and says how it shows and what to do."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from .findings import Diagnosis, Finding
+
 if TYPE_CHECKING:
     from .results import Results
 
 DEFAULT_LR = 2e-3
-SOME = 500  # samples whose strongest pattern is looked for
+SAMPLES = 64  # generated ones that a diagnosis looks at
+SOME = 500  # training samples from which the strongest pattern is computed
 NOT_FINITE = "the weights are not finite"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A cause, how it shows in this run, and what to do."""
-
-    cause: str
-    evidence: str
-    remedy: str
 
 
 def non_finite(results: Results) -> Finding | None:
@@ -36,53 +30,53 @@ def non_finite(results: Results) -> Finding | None:
     return Finding(
         NOT_FINITE,
         f"{len(bad)} of {len(tensors)} tensors hold NaN or infinity, such as {bad[0]}",
-        "go back to an earlier checkpoint (alphabar sample RUN/checkpoints/…), and train with a lower --lr",
+        "go back to an earlier checkpoint (alphabar sample RUN/checkpoints/…) and train with a lower --lr",
     )
 
 
 def broken_data(results: Results) -> Finding | None:
-    """Samples that are all one value, or the same ones again and again."""
+    """Samples that hold a single value, or that are the same again and again."""
     flat = results.clean.reshape(len(results.clean), -1)
     plain = float((flat.std(1) < 1e-3).mean()) if flat.shape[1] > 1 else 0.0
     doubles = 1 - len(np.unique(flat, axis=0)) / len(flat)
     if max(plain, doubles) < 0.2:
         return None
-    what = f"{plain:.0%} are all one value" if plain > doubles else f"{doubles:.0%} are doubles of others"
+    what = f"{plain:.0%} are all one value" if plain > doubles else f"{doubles:.0%} are duplicates of others"
     return Finding(
         "the data are not what they should be",
         f"of {len(flat):,} training {results.noun} {what}",
-        "look at them (alphabar data DATA --out sheet.png) and at how they were written",
+        "look at them (alphabar data DATA --out sheet.png) and check how they were written",
     )
 
 
 def value_range(results: Results) -> Finding | None:
-    """Values that use little of the range that the model scales from, or leave it."""
+    """Values that fill little of the range that the model scales from, or leave it."""
     codec, clean = results.denoiser.codec, results.clean
     if codec.bounds is None:
         spread = float(clean.std())
         if 0.1 < spread < 10:
             return None
-        told = f"the model expects values of standard deviation 1, and by its scale these have {spread:.3g}"
+        shown = f"the model expects standard deviation 1, and after its scaling these data have {spread:.3g}"
     else:
         low, high = codec.bounds
         least, most = (float(v) for v in np.quantile((clean - low) / (high - low), (0.001, 0.999)))
         if most - least > 0.15 and max(-least, most - 1) < 0.05:
             return None
-        told = (
+        shown = (
             f"the model scales {codec.space.shown_range()} to -1 to 1, and by that the data reach from "
             f"{2 * least - 1:.3g} to {2 * most - 1:.3g}"
         )
     return Finding(
         "value range mismatch",
-        told,
-        "write the pictures anew, with values over all of 0 to 255"
+        shown,
+        "write the pictures again, with values over the whole range 0 to 255"
         if codec.space.dtype == "uint8" and results.data.space.dtype == "uint8"
-        else "train anew with the range that the values have: --range LOW HIGH for arrays, or 0..255 bytes",
+        else "train again with the values' own range: --range LOW HIGH for arrays, or bytes of 0..255",
     )
 
 
 def schedule_ends(results: Results) -> Finding | None:
-    """A sample left in x_T that sampling starts without, or noise left in x_1 that nothing removes."""
+    """Signal left in x_T, which sampling starts without, or noise left in x_1, which nothing removes."""
     schedule = results.denoiser.schedule
     flat = results.clean.reshape(len(results.clean), -1)
     mean, some = flat.mean(0), flat[:SOME]
@@ -94,12 +88,12 @@ def schedule_ends(results: Results) -> Finding | None:
             "the schedule stops before the sample is gone",
             f"sqrt(alpha_bar_T) = {schedule.terminal_signal:.3g}: x_T still holds {left:.1f} standard "
             f"deviations of the strongest pattern, and sampling starts from none (T = {schedule.T})",
-            "train with a longer schedule, or with larger beta: --T 1000, or --schedule sigmoid",
+            "train with a longer schedule or a larger beta: --T 1000, or --schedule sigmoid",
         )
     if last > 0.3:
         return Finding(
             "the schedule is too short",
-            f"even x_1 has noise of standard deviation {last:.2f}, which the last step must guess away "
+            f"even x_1 has noise of standard deviation {last:.2f}, which the last step has to guess away "
             f"(T = {schedule.T})",
             "train with a longer one: --T 1000",
         )
@@ -126,7 +120,7 @@ def rate_too_high(results: Results) -> Finding | None:
 
 
 def worse_than_gaussian(results: Results) -> int:
-    """At how many levels the model's error is above the Gaussian fit's, or not finite."""
+    """The number of noise levels at which the model's error exceeds the Gaussian fit's, or isn't finite."""
     found = results.noise_levels
     return sum(not ours <= 1.05 * g for ours, g in zip(found.fresh, found.gaussian, strict=True))
 
@@ -138,7 +132,7 @@ def unlearned_levels(results: Results) -> str:
 
 
 def average_too_long(results: Results) -> Finding | None:
-    """An average that errs more than the weights it averages."""
+    """Averaged weights that err more than the current ones."""
     if results.raw_error is None:
         return None
     bar = results.denoiser.schedule.alpha_bar_at(results.noise_levels.times)
@@ -150,16 +144,16 @@ def average_too_long(results: Results) -> Finding | None:
     settings = results.settings
     return Finding(
         "the average of the weights is too long for the run",
-        f"the averaged model's error is {average / raw:.2f} times that of the weights themselves "
+        f"the averaged model's error is {average / raw:.2f} times that of the current weights "
         f"(ema_halflife {settings.get('ema_halflife', math.nan):,.0f} images, "
         f"ema_ramp {settings.get('ema_ramp', math.nan):g})",
-        "train longer (--images, --minutes), or with a shorter one: --set ema_halflife=20000 "
+        "train longer (--images, --minutes), or with a shorter average: --set ema_halflife=20000 "
         "--set ema_ramp=0.05",
     )
 
 
 def rate_too_low(results: Results) -> Finding | None:
-    """A model that has learned little at a rate far below the usual."""
+    """A model that has learned little, at a rate far below the usual one."""
     lr = results.settings.get("lr", math.nan)
     if not (worse_than_gaussian(results) > len(results.noise_levels.times) // 3 and lr < DEFAULT_LR / 4):
         return None
@@ -179,13 +173,13 @@ def memorized(results: Results) -> Finding | None:
     return Finding(
         f"it repeats its training {results.noun}",
         "; ".join(found.reasons),
-        f"train on more than {len(results.data.training):,} {results.noun}, for less long (--images), with "
-        "--flip or --set network.dropout=0.1",
+        f"train on more than {len(results.data.training):,} {results.noun}, for a shorter time (--images), "
+        "or with --flip or --set network.dropout=0.1",
     )
 
 
 def under_trained(results: Results) -> Finding | None:
-    """More error than a Gaussian fit makes at the noisiest or the cleanest levels."""
+    """A larger error than a Gaussian fit's at the noisiest or the cleanest levels."""
     found = results.noise_levels
     ratio = np.array(found.fresh) / np.maximum(found.gaussian, 1e-12)
     third = max(1, len(ratio) // 3)
@@ -198,19 +192,19 @@ def under_trained(results: Results) -> Finding | None:
         f"under-trained at {where} noise",
         f"at t = {times[0]:g} to {times[-1]:g} its error is {max(low, high):.2f} times that of a Gaussian "
         "fit, which knows no more than mean and covariance",
-        "train longer (--images, --minutes); --prediction v and --loss v weigh all levels evenly"
+        "train longer (--images, --minutes); --prediction v and --loss v weight all levels evenly"
         if where == "high"
         else "train longer (--images, --minutes); --loss simple or edm give more weight to low noise",
     )
 
 
 def condition_ignored(results: Results) -> Finding | None:
-    """Something that is told and changes nothing."""
+    """A condition that makes no difference."""
     for name, found in results.conditioning.items():
         if not found.used:
             return Finding(
                 f"the {name} is ignored",
-                f"told a wrong {name}, the model's error is {found.total:+.1%} (z = {found.z:.1f})",
+                f"with a wrong {name} the model's error changes by {found.total:+.1%} (z = {found.z:.1f})",
                 f"check that each {name} belongs to its sample (alphabar data DATA --out sheet.png), and "
                 "train longer (--images, --minutes)",
             )
@@ -218,7 +212,7 @@ def condition_ignored(results: Results) -> Finding | None:
 
 
 def tinted(results: Results) -> Finding | None:
-    """Channels whose mean is off by more than the chance of sampling explains."""
+    """Channels whose mean is off by more than chance explains."""
 
     def means(x: np.ndarray) -> np.ndarray:
         return x.reshape(*x.shape[:2], -1).mean(2)
@@ -236,8 +230,8 @@ def tinted(results: Results) -> Finding | None:
         f"the mean of {which} is {ours.mean(0)[worst]:+.3f} in samples and {real.mean(0)[worst]:+.3f} in the "
         "data (model space, about -1 to 1), "
         f"{abs(off[worst]) / error[worst]:.0f} standard errors apart",
-        "train longer: high noise decides means, such as brightness and color (--prediction v --loss v weigh "
-        "it more)",
+        "train longer: means, such as brightness and color, are decided at high noise (--prediction v "
+        "--loss v give it more weight)",
     )
 
 
@@ -275,4 +269,21 @@ CHECKS: dict[str, Callable[[Results], Finding | None]] = {
     "tint": tinted,
     "saturation": saturated,
 }
-"""In the order of causes: what comes first brings what follows with it."""
+"""Causes before their effects: a fault that comes early brings later ones with it."""
+
+
+def run_checks(results: Results, names: Iterable[str] = CHECKS) -> Diagnosis:
+    """Make some of `CHECKS`, in the table's order; if the weights are not finite, the rest is skipped."""
+    wanted = set(names)
+    findings, looked, skipped = [], [], []
+    for name in (name for name in CHECKS if name in wanted):
+        if findings and findings[0].cause == NOT_FINITE:
+            skipped.append(name)
+            continue
+        results.say(name)
+        looked.append(name)
+        found = CHECKS[name](results)
+        if found is not None:
+            findings.append(found)
+    conditioning = results.conditioning if "conditioning" in looked else {}
+    return Diagnosis(findings, looked, skipped, {name: asdict(c) for name, c in conditioning.items()})

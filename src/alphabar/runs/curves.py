@@ -1,4 +1,4 @@
-"""Curves: one drawing of them, for pages (inline SVG) and files (PNG). matplotlib is imported when needed."""
+"""Charts, drawn alike for pages (inline SVG) and files (PNG). matplotlib is imported when needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COLORS = ("#1f5fae", "#b4510f", "#1b7a48", "#71757c", "#7a3fa0")
 SOFT, RULE = "#5c6168", "#dcdcd5"
 CSS = {SOFT: "var(--soft)", RULE: "var(--rule)"} | {c: f"var(--c{i})" for i, c in enumerate(COLORS, 1)}
-"""What a page calls the colors, so that they follow light and dark."""
+"""The names of the colors on a page, so that they follow its light or dark theme."""
 WIDTH, HEIGHT, LETTERS = 4.7, 2.9, 8.5  # inches, and points
 DECADES = 4  # of a logarithmic axis, at most
 POINTS = 240  # of a line, at most
@@ -50,14 +50,14 @@ class Line:
     """A line of a chart.
 
     Attributes:
-        name: its label, at its end.
-        x, y: points; those that are not finite are left out.
+        name: the label at its end.
+        x, y: its points; those that are not finite are left out.
         color: which of `COLORS`, from 1.
-        style: as matplotlib says it, to be told without color too.
-        band: (low, high) around it.
-        dots: mark the points.
-        area: fill what is below.
-        strength: opacity.
+        style: a line style of matplotlib, so that lines differ by more than color.
+        band: (low, high) around the line.
+        dots: whether to mark the points.
+        area: whether to fill the area below the line.
+        strength: the opacity.
     """
 
     name: str
@@ -82,15 +82,15 @@ class Line:
 
 @dataclass
 class Chart:
-    """Lines over axes with names, each labeled at its end.
+    """Lines in one pair of axes, each labeled at its end.
 
     Attributes:
-        title: for those who can't see it.
-        lines: those with points, of which something lies within the axes.
-        x, y: names of the axes.
-        log: logarithmic in y, over at most four decades.
-        ticks: (place, label) on the x axis, in place of round numbers.
-        zero: let y begin at 0.
+        title: for those who can't see the chart.
+        lines: those that have points within the axes.
+        x, y: the labels of the axes.
+        log: whether y is logarithmic, over at most four decades.
+        ticks: (place, label) on the x axis, instead of round numbers.
+        zero: whether y begins at 0.
     """
 
     title: str
@@ -111,7 +111,7 @@ class Chart:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The least and the greatest y to be seen."""
+        """The lowest and the highest y that are shown."""
         values = np.concatenate([np.zeros(0), *(line.rows[:, 1:].ravel() for line in self.lines)])
         values = values if len(values) else np.ones(1)
         if not self.log:
@@ -125,7 +125,11 @@ class Chart:
 
 
 def short(value: float) -> str:
-    """20000 → 20k, 1500000 → 1.5M, 0.00001 → 10⁻⁵."""
+    """20000 → 20k, 1500000 → 1.5M, 0.00001 → 10⁻⁵.
+
+    >>> short(20_000), short(1.5e6), short(1e-5)
+    ('20k', '1.5M', '10⁻⁵')
+    """
     for least, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= least:
             return f"{value / unit:.4g}{letter}"
@@ -137,7 +141,7 @@ def short(value: float) -> str:
 
 
 def draw(axes: Axes, chart: Chart) -> None:
-    """A chart onto matplotlib's axes."""
+    """Draw a chart onto matplotlib's axes."""
     for line in chart.lines:
         x, y, low, high = line.rows.T
         color = COLORS[line.color - 1]
@@ -179,7 +183,7 @@ def _ticks(axes: Axes, chart: Chart) -> None:
 
 
 def _names(axes: Axes, chart: Chart) -> None:
-    """Each line's name beside its last point, moved apart where they would meet."""
+    """Each line's name beside its last point, moved where names would overlap."""
     low, high = (math.log10(v) if chart.log else v for v in chart.limits)
     ends = [line.rows[-1, 1] for line in chart.lines]
     if chart.log:
@@ -191,20 +195,20 @@ def _names(axes: Axes, chart: Chart) -> None:
 
 
 def apart(heights: Sequence[float], gap: float = 0.075) -> list[float]:
-    """Heights within 0 to 1 moved so that none is nearer to another than `gap`, their order kept."""
+    """Heights in 0..1, moved so that any two are at least `gap` apart, in the same order."""
     order = np.argsort(heights, kind="stable")
     placed = list(heights)
     for before, i in itertools.pairwise(order.tolist()):
         placed[i] = max(placed[i], placed[before] + gap)
     ceiling = 1.0
-    for i in reversed(order.tolist()):  # and down again, if that went through the ceiling
+    for i in reversed(order.tolist()):  # and back down where they went through the ceiling
         placed[i] = min(placed[i], ceiling)
         ceiling = placed[i] - gap
     return placed
 
 
 def figure(charts: Sequence[Chart], below: float = 0.0) -> Figure:
-    """Charts side by side; with room of that many inches below them, as a second sub-figure."""
+    """Charts side by side; with `below` inches of room under them, as a second sub-figure."""
     from matplotlib.figure import Figure  # without pyplot: no window system, quick to import
 
     size = (WIDTH * len(charts), HEIGHT + below)
@@ -216,7 +220,7 @@ def figure(charts: Sequence[Chart], below: float = 0.0) -> Figure:
 
 
 def save_png(path: Path, charts: Sequence[Chart]) -> None:
-    """Write charts side by side as a PNG, atomically; nothing where there is nothing to draw."""
+    """Write charts side by side as a PNG, atomically; nothing if all of them are empty."""
     import matplotlib as mpl
 
     charts = [chart for chart in charts if chart]
@@ -226,9 +230,9 @@ def save_png(path: Path, charts: Sequence[Chart]) -> None:
 
 
 def svg(chart: Chart) -> str:
-    """A chart as an inline SVG that takes its font and its colors (`CSS`) from the page; "" of nothing.
+    """A chart as an inline SVG that takes its font and its colors (`CSS`) from the page; "" if it is empty.
 
-    Equal charts give equal bytes, and no two charts of a page share an id, if their titles differ.
+    Equal charts give equal bytes. Charts with different titles share no ids.
     """
     import matplotlib as mpl
 
@@ -242,7 +246,7 @@ def svg(chart: Chart) -> str:
 
 
 def _inlined(text: str, title: str) -> str:
-    """matplotlib's file without what a page doesn't need or must not have: names, metadata, fonts, ids."""
+    """matplotlib's SVG without what a page doesn't need or must not have: names, metadata, fonts, ids."""
     body = text[text.index("<svg") :]
     view = re.search(r'viewBox="([^"]*)"', body)
     assert view is not None

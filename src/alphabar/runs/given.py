@@ -1,4 +1,4 @@
-"""Data and samples that are named beside a model: found, and prepared as that model's samples are."""
+"""Data and samples that are named beside a model: found, and prepared like that model's samples."""
 
 from __future__ import annotations
 
@@ -17,32 +17,34 @@ from ..data.preparation import prepare
 from ..data.source_types import Pictures
 from ..data.sources import is_array, open_source
 from ..data.space import Space
-from ..files import read_json
+from ..files import expanded, read_json
 from ..model.file import MODEL_FILE
 from ..sampling.output import UNFINISHED
 from ..sampling.samples import Samples
 from .folder import RunFolder
 
 CHANNELS = {1: "gray", 3: "rgb", 4: "rgba"}
-"""What `prepare` calls pictures of so many channels."""
+"""How `prepare` calls pictures with this many channels."""
 
 
 def is_model(path: str | Path) -> bool:
     """Whether a path names a run, a checkpoint or a model file, rather than samples or data."""
-    place = Path(path).expanduser()
+    place = expanded(path)
     return place.suffix == ".safetensors" or (place / MODEL_FILE).exists() or RunFolder(place).exists()
 
 
 def data_of(
     about: Mapping[str, Any], space: Space, conditions: Mapping[str, Any], data: Any = None
 ) -> Dataset:
-    """What a model was trained on, or other data prepared as its samples are.
+    """What a model was trained on, or other data prepared like its samples.
 
     Args:
-        about, space, conditions: of the model.
-        data: as for `prepare`; its own unless given.
+        about: what the model says of itself, `Denoiser.about`.
+        space: the model's.
+        conditions: the model's.
+        data: anything that `prepare` accepts; what the model was trained on unless given.
 
-    FileNotFoundError where its own are no longer there, ValueError where they have changed, and for data of
+    FileNotFoundError if the model's own data are gone; ValueError if they have changed, or if the data have
     another shape.
     """
     source = about.get("source") or ""
@@ -56,22 +58,28 @@ def data_of(
     except FileNotFoundError as error:
         hint = "; give the data that it was trained on by --data DATA" if data is None else ""
         raise FileNotFoundError(f"{error}{hint}") from None
-    if found.space.shape != space.shape:
-        raise ValueError(
-            f"the model's samples have the shape {space.shape} and {place} has {found.space.shape}: "
-            "give data of the model's kind"
-        )
+    check_shape(found, space)
     before = about.get("data_fingerprint")
     if data is None and before and found.fingerprint != before:
         raise ValueError(
             f"{source} has changed since the model was trained on it (fingerprint {before:.12}, now "
-            f"{found.fingerprint:.12}): bring it back, or take it as other data, --data {source}"
+            f"{found.fingerprint:.12}): restore it, or take it as other data, --data {source}"
         )
     return found
 
 
+def check_shape(data: Dataset, space: Space) -> Dataset:
+    """The data; ValueError unless its samples have the shape of a model's."""
+    if data.space.shape != space.shape:
+        raise ValueError(
+            f"the model's samples have the shape {space.shape} and the data's {data.space.shape}: "
+            "give the data that it was trained on, or data of the same shape"
+        )
+    return data
+
+
 def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping[str, Any]) -> DataConfig:
-    """Settings of `prepare` that make data such as a model's samples."""
+    """The settings of `prepare` that give data like a model's samples."""
     before = about.get("prepared", {})
     asked: dict[str, Any] = {name: before[name] for name in ("holdout", "layout") if name in before}
     if not conditions:
@@ -85,7 +93,7 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
 
 
 def data_beside(images: np.ndarray, data: Any) -> Dataset:
-    """Data to compare samples with that no model is known of: of their shape."""
+    """Data of the shape of given samples, whose model is not known, to compare them with."""
     return prepare(data, DataConfig() if is_array(data) else DataConfig(**_as_pictures(images.shape[1:])))
 
 
@@ -96,15 +104,15 @@ def _as_pictures(shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def read_samples(path: str | Path) -> Samples:
-    """What `alphabar sample` wrote, an .npy file, or a folder of pictures of one size.
+    """Samples from a folder that `alphabar sample` wrote, an .npy file, or a folder of pictures of one size.
 
-    FileNotFoundError if there is nothing; ValueError that names the odd ones if sizes differ.
+    FileNotFoundError if there is nothing; ValueError if sizes differ, which names an odd one.
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     if not place.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")
     if (place / UNFINISHED).exists():
-        raise ValueError(f"{path} is unfinished: the same alphabar sample command goes on with it")
+        raise ValueError(f"{path} is unfinished: repeat the alphabar sample command to finish it")
     if (place / "samples.json").exists() and (place / "samples.npy").exists():
         return _written(place)
     config = DataConfig(classes="none", holdout=0)
@@ -115,7 +123,7 @@ def read_samples(path: str | Path) -> Samples:
 
 
 def _written(place: Path) -> Samples:
-    """What `alphabar sample` wrote, mapped into memory."""
+    """Samples that `alphabar sample` wrote, mapped into memory."""
     facts = read_json(place / "samples.json")
     space = Space(**facts["space"])
     images = space.from_layout(np.load(place / "samples.npy", mmap_mode="r"))
@@ -123,7 +131,7 @@ def _written(place: Path) -> Samples:
 
 
 def _one_size(place: Path, config: DataConfig) -> tuple[int, int]:
-    """The (height, width) of pictures, opened one after the other; sheets that Alphabar wrote don't count."""
+    """The (height, width) of pictures, opened one by one; sheets that Alphabar wrote don't count."""
     source = open_source(place, config)
     assert isinstance(source, Pictures)
     sizes = {}

@@ -1,9 +1,9 @@
-"""The expensive results of a model with its data: each computed once, when it is first asked for."""
+"""The expensive results of a model and its data, each computed once, when it is first needed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,9 @@ from ..data.space import KINDS, Space
 from ..evaluation.comparison import FEWEST, Embedded, embed
 from ..evaluation.conditioning import Conditioning, check_conditioning
 from ..evaluation.features import Features, open_features, pixel_features
+from ..evaluation.features.base import Say, silent
 from ..evaluation.keys import SUBSET
-from ..evaluation.memorization import Memorization, check_memorization
+from ..evaluation.memorization import Memorization
 from ..evaluation.noise_levels import (
     NoiseLevels,
     error_by_noise_level,
@@ -31,33 +32,34 @@ from ..model.denoiser import Denoiser
 from ..sampling.config import SampleConfig
 from ..sampling.sampler import sample
 from ..sampling.samples import Samples
-from .diagnosis import CHECKS, SAMPLES, Diagnosis, run_checks
-from .given import data_beside, data_of, read_samples
+from .checks import CHECKS, SAMPLES, run_checks
+from .findings import Diagnosis
+from .given import check_shape, data_beside, data_of, read_samples
 from .subject import Subject
 
-CLEAN = 2000  # training samples that checks look at
+CLEAN = 2000  # training samples that a diagnosis looks at
 LEVEL_SAMPLES = 128
 CONDITION_SAMPLES = 128
-WALKERS, FRAMES = 6, 11  # samples on their way from noise, and states of each
+WALKERS, FRAMES = 6, 11  # samples shown on their way from noise, and states of each
 
 
 class Results(Subject):
-    """A model, or samples that are there, with data: what there is to know of them.
+    """All that can be computed from a model, or from existing samples, together with data.
 
-    Every attribute is computed when it is first asked for, and kept: a model is loaded once, samples are
-    drawn or read once, noise levels measured once, whoever asks.
+    Every attribute is computed when it is first needed, and kept: the model is loaded once, its samples are
+    generated or read once, its error by noise level is computed once, whoever needs them.
 
     Args:
-        of: a run's folder, a model file or a checkpoint, or a model; or samples: a folder that
+        of: a model, a run's folder, a model file or a checkpoint; or samples: a folder that
             `alphabar sample` wrote, an .npy file, a folder of pictures.
-        data: a data set, or as for `prepare`; unless given, what the model was trained on.
+        data: a data set, or anything that `prepare` accepts; what the model was trained on unless given.
         n: how many samples.
-        config: how they are drawn; as `sample` does unless given.
+        config: how to generate them; the defaults of `sample` unless given.
         device: where the model runs.
-        features: what scores compare by: features, or as for `open_features`.
-        exact: the exact likelihood in the scorecard too.
-        whole: what numbers say of the model itself in the scorecard, and not of its samples alone.
-        say: told what is being done.
+        features: the features that scores compare, or anything that `open_features` accepts.
+        exact: include the exact likelihood in the scorecard.
+        whole: let the scorecard judge the model itself too, and not its samples alone.
+        say: is told what is being done.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Results(Subject):
         features: str | Features = "learned",
         exact: bool = False,
         whole: bool = True,
-        say: Callable[[str], None] = lambda message: None,
+        say: Say = silent,
     ) -> None:
         super().__init__(of, device)
         self.given_data, self.given_features = data, features
@@ -83,9 +85,9 @@ class Results(Subject):
 
     @cached_property
     def data(self) -> Dataset:
-        """What it is compared with."""
+        """The data that everything is compared with."""
         if isinstance(self.given_data, Dataset):
-            return self._checked(self.given_data)
+            return check_shape(self.given_data, self.denoiser.space) if self.has_model else self.given_data
         if not self.has_model:
             if self.given_data is None:
                 raise ValueError(
@@ -96,32 +98,24 @@ class Results(Subject):
         about = {**model.about, **{k: v for k, v in self.entry.get("data", {}).items() if v}}
         return data_of(about, model.space, model.conditions, self.given_data)
 
-    def _checked(self, data: Dataset) -> Dataset:
-        if self.has_model and self.denoiser.space.shape != data.space.shape:
-            raise ValueError(
-                f"the model's samples have the shape {self.denoiser.space.shape} and the data's "
-                f"{data.space.shape}: give the data that it was trained on"
-            )
-        return data
-
     @property
     def noun(self) -> str:
-        """What its samples are called."""
+        """What the samples are called: "pictures"."""
         return KINDS[self.data.space.kind].noun
 
     @property
     def own(self) -> bool:
-        """Whether the data are those that the model was trained on, as far as is known."""
+        """Whether the model was trained on these data, as far as is known."""
         return not self.has_model or trained_on(self.denoiser, self.data)
 
     @cached_property
     def other_conditions(self) -> str:
-        """What to say if the data can't tell the model what it needs to be told; nothing if they can."""
+        """Why the data don't have the conditions that the model needs; "" if they do."""
         return same_conditions(self.denoiser, self.data) if self.has_model else ""
 
     @cached_property
     def space(self) -> Space:
-        """The data's, with bounds between which samples are shown where it has none."""
+        """The data's space, with bounds to show samples between if it has none."""
         space = self.data.space
         if space.low is not None:
             return space
@@ -132,23 +126,23 @@ class Results(Subject):
 
     @cached_property
     def clean(self) -> np.ndarray:
-        """Training samples as the model is to see them, by its own codec."""
+        """Training samples in model space, by the model's own codec."""
         return self.denoiser.codec.encode(self.data.images[spread(self.data.training, CLEAN)])
 
     # --- samples --------------------------------------------------------------------------------
 
     @cached_property
     def samples(self) -> Samples:
-        """Drawn by the model; or read, and of more than n some at random."""
+        """n samples: generated by the model; or read, and chosen at random if there are more."""
         if not self.has_model:
             return self._read()
         if self.fault:
             raise ValueError(self.fault)
-        self.say(f"drawing {self.n} samples …")
+        self.say(f"sampling {self.n} …")
         start = time.perf_counter()
-        drawn = sample(self.denoiser, self.n, self.config)
+        made = sample(self.denoiser, self.n, self.config)
         self.elapsed_s = time.perf_counter() - start
-        return drawn
+        return made
 
     def _read(self) -> Samples:
         assert self.path is not None
@@ -164,17 +158,17 @@ class Results(Subject):
 
     @cached_property
     def first(self) -> np.ndarray:
-        """The first of them, in model space."""
+        """The first of these samples, in model space."""
         return self.denoiser.codec.encode(self.samples.images[:SAMPLES])
 
     @cached_property
     def walks(self) -> Samples:
-        """The first few once more, with states along their way from noise."""
+        """The first few samples again, with states along their way from noise."""
         told = {name: values[:WALKERS] for name, values in self.samples.told.items()}
         config = self.config.model_copy(update={"cond": told})
         return sample(self.denoiser, None, config, indices=self.samples.indices[:WALKERS], frames=FRAMES)
 
-    # --- what is measured -----------------------------------------------------------------------
+    # --- numbers --------------------------------------------------------------------------------
 
     @cached_property
     def noise_levels(self) -> NoiseLevels:
@@ -184,7 +178,7 @@ class Results(Subject):
 
     @cached_property
     def raw_error(self) -> list[float] | None:
-        """What `noise_levels.fresh` would be with the weights that training goes on with."""
+        """What `noise_levels.fresh` would be with the current weights instead of their average."""
         if self.raw is None:
             return None
         fresh = self.data.held_out if len(self.data.held_out) else self.data.training
@@ -192,7 +186,7 @@ class Results(Subject):
 
     @cached_property
     def conditioning(self) -> dict[str, Conditioning]:
-        """By condition: how much more the model errs when it is told something else."""
+        """How much more the model errs under wrong values of each condition, by its name."""
         data, model, found = self.data, self.denoiser, {}
         indices = spread(data.held_out if len(data.held_out) >= 16 else data.training, CONDITION_SAMPLES)
         values = data.values_at(indices, model.conditions)
@@ -204,44 +198,40 @@ class Results(Subject):
 
     @cached_property
     def features(self) -> Features:
-        """What scores compare by."""
+        """The features that scores compare."""
         if isinstance(self.given_features, Features):
             return self.given_features
         return open_features(self.given_features, self.data, self.say)
 
     @cached_property
     def embedded(self) -> Embedded:
-        """Samples and data in those features."""
+        """Samples and data in these features."""
         self.say(f"features of {len(self.samples)} samples and {len(self.data.images)} of the data …")
         return embed(self.samples.images, self.data, self.features)
 
     @cached_property
     def memorization_in_pixels(self) -> Memorization | None:
-        """In the numbers of the samples themselves; None where the data can't tell."""
+        """Memorization by the values of the samples themselves; None if the data can't tell."""
         if not self.can_tell:
             return None
         self.say("nearest training samples …")
-        return self._memorization(embed(self.samples.images, self.data, pixel_features(self.data)))
+        return embed(self.samples.images, self.data, pixel_features(self.data)).memorization()
 
     @cached_property
     def memorization_in_features(self) -> Memorization | None:
-        """In the features that scores compare by; None where the data can't tell, or these are pixels."""
+        """The same by the features that scores compare; None also if these are pixels."""
         if not self.can_tell or self.features.digest == pixel_features(self.data).digest:
             return None
-        return self._memorization(self.embedded)
+        return self.embedded.memorization()
 
     @property
     def can_tell(self) -> bool:
-        """Whether these data can tell memorization from luck."""
+        """Whether these data can tell memorization from chance."""
         return self.own and can_tell(self.data)
-
-    def _memorization(self, by: Embedded) -> Memorization:
-        training, held_out = by.data[self.data.training], by.data[self.data.held_out]
-        return check_memorization(by.samples, training, held_out, by.features.name)
 
     @cached_property
     def no_scores(self) -> str:
-        """Why there can be no scores; nothing where there can."""
+        """Why there can be no scores; "" if there can."""
         n, there = self.n, len(self.data.images)
         if n < FEWEST or there < 2 * FEWEST:
             return f"scores need {FEWEST} samples and {2 * FEWEST} {self.noun}, and there are {n} and {there}"
@@ -249,7 +239,7 @@ class Results(Subject):
 
     @cached_property
     def scorecard(self) -> dict[str, Any]:
-        """What numbers say of the samples and of their model, as JSON."""
+        """All scores of the samples, and those of their model, as JSON."""
         in_both = (self.memorization_in_pixels, self.memorization_in_features)
         measured = self.whole and self.has_model and self.own and not self.other_conditions
         card = scorecard(
@@ -273,11 +263,11 @@ class Results(Subject):
 
     @cached_property
     def diagnosis(self) -> Diagnosis:
-        """What is most likely wrong. ValueError if the data are not of the model's kind."""
+        """What is most likely wrong. ValueError if the data don't have the model's conditions."""
         return self.diagnose(CHECKS)
 
     def diagnose(self, names: Iterable[str]) -> Diagnosis:
-        """What some of `CHECKS` alone find."""
+        """The same by some of `CHECKS` alone."""
         if self.other_conditions:
             raise ValueError(f"{self.other_conditions}: give the data that it was trained on")
         return run_checks(self, names)

@@ -1,4 +1,4 @@
-"""What there are results of: a model, with its run's folder if it has one, or samples that are there."""
+"""The subject of results: a model, with its run's folder if it has one, or existing samples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..files import DamagedFile, load_tensors
+from ..files import DamagedFile, expanded, load_tensors
 from ..model.denoiser import Denoiser
 from ..model.file import load
 from .folder import RunFolder
@@ -16,48 +16,48 @@ from .given import is_model
 
 
 class Subject:
-    """A model and what its run's folder says, each read once; or the place of samples.
+    """A model and what its run's folder holds, each read once; or the place of samples.
 
     Attributes:
-        of: as given.
-        path: of it, where it is one.
-        has_model: whether there is a model, and not samples alone.
+        of: what was given.
+        path: the same as a path, if it is one.
+        has_model: whether there is a model, and not just samples.
     """
 
     def __init__(self, of: str | Path | Denoiser, device: str = "auto") -> None:
         self.of, self.device = of, device
-        self.path = None if isinstance(of, Denoiser) else Path(of).expanduser()
+        self.path = None if isinstance(of, Denoiser) else expanded(of)
         self.has_model = self.path is None or is_model(self.path)
 
     @property
     def name(self) -> str:
-        """The run's, the file's or the model's."""
+        """The name of the run, the file or the model."""
         return (self.path.resolve().name if self.path else self.denoiser.about.get("run")) or "model"
 
     @cached_property
     def folder(self) -> RunFolder | None:
-        """The run's folder, if this is one."""
+        """The run's folder, if the subject is one."""
         folder = RunFolder(self.path) if self.path is not None and self.path.is_dir() else None
         return folder if folder is not None and self.has_model else None
 
     @cached_property
     def entry(self) -> dict[str, Any]:
-        """run.json; empty where there is none."""
+        """The contents of run.json; empty if there is none."""
         return self.folder.entry() if self.folder is not None and self.folder.exists() else {}
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
-        """Of every update of the run, as far as is known."""
+        """The rows of the run's metrics.jsonl, one for each update."""
         return self.folder.metrics() if self.folder is not None else []
 
     @cached_property
     def times(self) -> list[dict[str, Any]]:
-        """The run's readings of the clock."""
+        """The run's readings of the clock, one for each save."""
         return self.folder.times() if self.folder is not None else []
 
     @cached_property
     def denoiser(self) -> Denoiser:
-        """The model. ValueError for samples that are there without one."""
+        """The model; ValueError if there are only samples."""
         if isinstance(self.of, Denoiser):
             return self.of
         if not self.has_model:
@@ -66,7 +66,7 @@ class Subject:
 
     @cached_property
     def raw(self) -> Denoiser | None:
-        """The model with the weights that training goes on with, rather than their average."""
+        """The model with the current weights, from which training resumes, rather than their average."""
         for path in reversed(self.folder.checkpoints() if self.folder is not None else []):
             with contextlib.suppress(DamagedFile, RuntimeError):
                 tensors = load_tensors(path)[0]
@@ -78,12 +78,12 @@ class Subject:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Of training, as far as the model tells."""
+        """The settings of training that the model's file names."""
         return self.denoiser.about.get("training", {})
 
     @cached_property
     def fault(self) -> str:
-        """Why nothing can be drawn with the weights; nothing if something can."""
+        """Why the weights can't be used for sampling; "" if they can."""
         if not self.has_model or all(bool(p.isfinite().all()) for p in self.denoiser.parameters()):
             return ""
         return f"the weights of {self.of} hold NaN or infinity: alphabar diagnose tells more"

@@ -1,4 +1,4 @@
-"""The report of a run: one page of HTML with all that there is to see of it, and nothing to load."""
+"""The report of a run: everything about it on one page of HTML, which loads nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...files import atomic
+from ...files import atomic, expanded
 from ...version import __version__
 from ..results import Results
+from .call import training_call
 from .page import Page
 
 __all__ = ["MARK", "render", "write_report"]
@@ -19,15 +20,15 @@ MARK = '<meta name="generator" content="Alphabar report">'
 
 
 def write_report(results: Results, path: str | Path, commands: Sequence[tuple[str, str]] = ()) -> Path:
-    """Write one page of HTML on a run, that loads nothing, atomically.
+    """Write one page of HTML about a run, atomically. The page loads nothing.
 
     Args:
         results: of its folder or model.
         path: of the file.
-        commands: (what for, what to type), to make the rest of the page again; how the run was made it
-            says itself.
+        commands: (what for, what to type) of the commands that the page ends with, after the one that trained
+            the run.
     """
-    target = Path(path).expanduser()
+    target = expanded(path)
     page = render(results, commands)
     with atomic(target) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -35,7 +36,7 @@ def write_report(results: Results, path: str | Path, commands: Sequence[tuple[st
 
 
 def render(results: Results, commands: Sequence[tuple[str, str]] = ()) -> str:
-    """The page. Whatever is not its own markup is escaped, so that no data can become any."""
+    """The page. Everything but its own markup is escaped, so that no data can become markup."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -52,18 +53,15 @@ def render(results: Results, commands: Sequence[tuple[str, str]] = ()) -> str:
 
 
 def _digest(text: str) -> str:
-    """As a Content-Security-Policy names a script."""
+    """The hash by which a Content-Security-Policy names a script."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _training(results: Results) -> list[tuple[str, str]]:
-    """How the run was made: the command that run.json keeps, or else the call from Python."""
+    """How the run was trained: by the command that run.json keeps, or else by a call from Python."""
     if not results.entry:
         return []
-    if command := results.entry.get("command"):
-        words = command if isinstance(command, str) else shlex.join(command)
-        return [("Train. The same command again resumes.", words)]
-    source = results.entry.get("data", {}).get("source") or "data"
-    settings = {name: value for name, value in results.settings.items() if value is not None}
-    arguments = "".join(f", {name}={value!r}" for name, value in settings.items())
-    return [("Train, from Python.", f"alphabar.train({source!r}, out={str(results.of)!r}{arguments})")]
+    if command := results.entry["command"]:
+        return [("Train. The same command again resumes.", shlex.join(command))]
+    call = training_call(results)
+    return [("Train, from Python. The same again resumes.", call)] if call else []

@@ -1,4 +1,4 @@
-"""What the page's template shows: numbers, small pictures and curves, each made of a run's results."""
+"""What the page's template shows: numbers, small pictures and curves, each made from a run's results."""
 
 from __future__ import annotations
 
@@ -15,26 +15,36 @@ from markupsafe import Markup
 
 from ...data.dataset import spread
 from ...evaluation.memorization import Memorization
-from ...evaluation.table import SCORES, measured
+from ...evaluation.table import SCORES, with_error
 from ..curves import svg
 from ..plots import closeness_chart, levels_chart, log_snr_chart, signal_chart, training_charts
 from ..results import Results
 from . import pictures
-from .columns import duration, elapsed_s, flat, intervals
+from .columns import duration, flat, intervals
 from .pictures import Picture, shown
 
 PAIRS = 12
 PARTS = {
-    "decoder": "of it L₀, the last step",
-    "between": "L₁ to the last but one",
-    "prior": "L_T, from the prior",
+    "decoder": "L₀: the last step",
+    "between": "L₁ to the last but one: all other steps",
+    "prior": "L_T: the prior",
 }
 
-Fact = tuple[str, object]
+Entry = tuple[str, object]
+"""(name, value), of which one without a value is not shown."""
 
 
 class ScoreRow(NamedTuple):
-    """A row of the table of scores; its intervals are (low, value, high) in percent of a common scale."""
+    """A row of the table of scores.
+
+    Attributes:
+        title: the score's name.
+        says: what it tells.
+        value: the samples' score, with its error.
+        floor: that of real samples.
+        better: "lower" or "higher".
+        intervals: (low, value, high) of both, in percent of a common scale.
+    """
 
     title: str
     says: str
@@ -45,79 +55,79 @@ class ScoreRow(NamedTuple):
 
 
 class Page:
-    """A run's results as the template needs them; what there is nothing to say of is empty."""
+    """A run's results as the template needs them; what a run doesn't have is empty."""
 
     def __init__(self, results: Results, commands: Sequence[tuple[str, str]]) -> None:
         self.results, self.commands = results, commands
         self.name, self.noun = results.name, results.noun
         self.model, self.dataset = results.denoiser, results.data
-        self.card = results.scorecard if not results.no_scores else {}
+        self.scorecard = results.scorecard if not results.no_scores else {}
 
     # --- the head -------------------------------------------------------------------------------
 
     @property
-    def head(self) -> list[Fact]:
-        """What it is."""
+    def head(self) -> list[Entry]:
+        """What was trained, on how much, and for how long."""
         about, times = self.model.about, self.results.times
         images, total = about.get("images", 0), about.get("of_images") or 0
-        told = ", ".join(self._told(name) for name in self.model.conditions)
+        conditions = ", ".join(self._condition(name) for name in self.model.conditions)
         formula = self.model.schedule.to_dict()
         return [
             ("parameters", f"{sum(p.numel() for p in self.model.parameters()):,}"),
             ("images trained on", f"{images:,}" + f" of {total:,}" * (images < total)),
             ("passes over the data", f"{images / len(self.dataset):,.1f}"),
-            ("time", duration(elapsed_s(times)) if times else None),
-            ("a sample", self.dataset.space.shown_shape()),
-            ("told", told or "nothing"),
-            ("predicts", self.model.prediction),
+            ("training time", duration(times[-1]["spent_s"]) if times else None),
+            ("one sample", self.dataset.space.shown_shape()),
+            ("conditions", conditions or "none"),
+            ("prediction", self.model.prediction),
             ("schedule", f"{formula['name']}, T\u00a0=\u00a0{self.model.schedule.T:,}"),
-            ("computed in", self.results.settings.get("precision")),
+            ("precision", self.results.settings.get("precision")),
             ("trained", time.strftime("%Y-%m-%d", time.gmtime(times[-1]["time"])) if times else None),
         ]
 
-    def _told(self, name: str) -> str:
+    def _condition(self, name: str) -> str:
         names = getattr(self.model.conditions[name], "names", ())
         return f"{name} ({len(names):,})" if names else name
 
     @property
     def sentence(self) -> str:
-        """How it is."""
+        """The verdict, and how well a classifier tells samples from real ones."""
         findings = self.results.diagnosis.findings
-        found = f"Most likely wrong: {findings[0].cause}." if findings else "Nothing wrong was found."
-        if "classifier" not in self.card.get("scores", {}):
-            return found
-        told = self.card["scores"]["classifier"]
+        verdict = f"Most likely wrong: {findings[0].cause}." if findings else "Nothing wrong was found."
+        if "classifier" not in self.scorecard.get("scores", {}):
+            return verdict
+        score = self.scorecard["scores"]["classifier"]
         return (
-            f"{found} A simple classifier tells its samples from real {self.noun} in {told['value']:.0%} of "
-            f"cases, and real {self.noun} from one another in {told['floor']:.0%}."
+            f"{verdict} A simple classifier tells its samples from real {self.noun} in "
+            f"{score['value']:.0%} of cases, and real {self.noun} from one another in {score['floor']:.0%}."
         )
 
     # --- pictures -------------------------------------------------------------------------------
 
     @cached_property
     def columns(self) -> int:
-        """Pictures in a row of a sheet."""
+        """The number of pictures in a row of a sheet."""
         side = max(self.dataset.space.shown(self.dataset.images[:1]).shape[2:])
         return 16 if side <= 40 else 12 if side <= 80 else 8
 
     def shown(self, images: np.ndarray, names: Sequence[str]) -> list[Picture]:
         """Samples in data space as small pictures."""
-        drawn = self.results.space.shown(images)
-        return [shown(image, name) for image, name in zip(drawn, names, strict=True)]
+        small = self.results.space.shown(images)
+        return [shown(image, name) for image, name in zip(small, names, strict=True)]
 
     @cached_property
     def samples(self) -> list[tuple[Picture, str]]:
-        """Samples as they come, with what they were told."""
+        """The first samples, with the values of their conditions."""
         if self.results.fault:
             return []
-        found = self.results.samples
-        n = min(len(found.images), 4 * self.columns)
-        names = [f"sample {i}" for i in found.indices[:n]]
-        captions = self._captions(found.told, range(n))
-        return list(zip(self.shown(found.images[:n], names), captions, strict=True))
+        made = self.results.samples
+        n = min(len(made.images), 4 * self.columns)
+        names = [f"sample {i}" for i in made.indices[:n]]
+        captions = self._captions(made.told, range(n))
+        return list(zip(self.shown(made.images[:n], names), captions, strict=True))
 
     def _captions(self, told: dict[str, Any], places: Sequence[int] | np.ndarray) -> list[str]:
-        """What samples were told, in words."""
+        """The values of samples' conditions, in words."""
         titles = []
         for name, values in told.items():
             condition = self.model.conditions.get(name) or self.dataset.conditions.get(name)
@@ -127,16 +137,16 @@ class Page:
 
     @property
     def samples_are(self) -> str:
-        """Where they come from."""
-        found, n = self.results.samples, len(self.samples)
+        """How these samples were made."""
+        made, n = self.results.samples, len(self.samples)
         return (
-            f"Samples {found.indices[0]} to {found.indices[n - 1]} of seed {found.facts['seed']}, none "
-            f"picked; {found.facts['evaluations']} evaluations of the network each."
+            f"Samples {made.indices[0]} to {made.indices[n - 1]} of seed {made.facts['seed']}, not selected; "
+            f"{made.facts['evaluations']} evaluations of the network each."
         )
 
     @property
     def walks(self) -> list[Picture]:
-        """States of a few samples along their way, sample by sample."""
+        """States of a few samples on their way from noise, sample by sample."""
         if self.results.fault:
             return []
         states = self.results.walks.frames
@@ -145,12 +155,12 @@ class Page:
 
     @property
     def walk_times(self) -> list[str]:
-        """Of those states."""
+        """The time t of each of those states."""
         return [f"{t:.0f}" for t in self.results.walks.frame_times]
 
     @cached_property
     def frames(self) -> list[pictures.Frame]:
-        """Previews that training left."""
+        """The previews of training."""
         folder = self.results.folder
         if folder is None:
             return []
@@ -159,16 +169,16 @@ class Page:
 
     @property
     def originals(self) -> list[tuple[Picture, str]]:
-        """What it was trained on, with what is told of it."""
+        """Some training samples, with the values of their conditions."""
         chosen = spread(self.dataset.training, 2 * self.columns)
-        drawn = self.shown(self.dataset.images[chosen], [f"{self.noun[:-1]} {i}" for i in chosen])
-        return list(zip(drawn, self._captions(self.dataset.values, chosen), strict=True))
+        small = self.shown(self.dataset.images[chosen], [f"{self.noun[:-1]} {i}" for i in chosen])
+        return list(zip(small, self._captions(self.dataset.values, chosen), strict=True))
 
     # --- the data -------------------------------------------------------------------------------
 
     @property
-    def data_facts(self) -> list[Fact]:
-        """What the data are."""
+    def about_data(self) -> list[Entry]:
+        """Where the data come from, how many there are, and of what kind."""
         data, space = self.dataset, self.dataset.space
         source = self.results.entry.get("data", {}).get("source") or self.model.about.get("source")
         return [
@@ -177,21 +187,21 @@ class Page:
             ("trained on", f"{len(data.training):,}"),
             ("held out", f"{len(data.held_out):,}"),
             ("values", f"{space.dtype}, {space.shown_range()}"),
-            ("told", ", ".join(data.conditions) or "nothing"),
+            ("conditions", ", ".join(data.conditions) or "none"),
             ("fingerprint", data.fingerprint[:16]),
         ]
 
     @property
     def class_bars(self) -> dict[str, list[tuple[str, int]]]:
-        """Of each condition whose values have names: (name, training samples that have it)."""
-        found = {}
+        """(name, number of training samples) for each value of each condition whose values have names."""
+        bars = {}
         for name, condition in self.dataset.conditions.items():
             if names := getattr(condition, "names", ()):
                 values = np.asarray(self.dataset.values[name])[self.dataset.training]
                 if values.ndim == 1:
                     counts = np.bincount(values.astype(np.int64), minlength=len(names)).tolist()
-                    found[name] = list(zip(names, counts, strict=True))
-        return found
+                    bars[name] = list(zip(names, counts, strict=True))
+        return bars
 
     # --- curves ---------------------------------------------------------------------------------
 
@@ -209,7 +219,7 @@ class Page:
 
     @property
     def levels_curve(self) -> Markup:
-        """The error by noise level, beside what trivial denoisers make."""
+        """The error by noise level, beside that of trivial denoisers."""
         results = self.results
         if not results.own or results.other_conditions or results.fault:
             return Markup()
@@ -217,31 +227,31 @@ class Page:
 
     @property
     def closeness_curve(self) -> Markup:
-        """How the closeness of samples is distributed, and that of held-out ones."""
+        """The distribution of the closeness of samples, and of held-out ones."""
         return Markup(svg(closeness_chart(self.memorization[0])))
 
     # --- numbers --------------------------------------------------------------------------------
 
     @property
     def scores(self) -> list[ScoreRow]:
-        """Samples beside real ones."""
+        """Every score of the samples, beside that of real ones."""
         rows = []
-        for name, s in self.card.get("scores", {}).items():
+        for name, s in self.scorecard.get("scores", {}).items():
             pairs = [(s["value"], s["error"]), (s["floor"], s["floor_error"])]
-            about, (value, floor) = SCORES[name], (measured(*pair) for pair in pairs)
+            about, (value, floor) = SCORES[name], (with_error(*pair) for pair in pairs)
             rows.append(ScoreRow(about.title, about.says, value, floor, about.better, intervals(pairs)))
         return rows
 
     @property
-    def bits(self) -> list[Fact]:
-        """The variational bound, and the exact likelihood if it is there."""
-        rows: list[Fact] = []
+    def bits(self) -> list[Entry]:
+        """The variational bound, and the exact likelihood if it was computed."""
+        rows: list[Entry] = []
         for key, what in (
             ("bound", "variational bound"),
-            ("likelihood", "exact, by the differential equation"),
+            ("likelihood", "exact, by the probability flow ODE"),
         ):
-            if b := self.card.get(key):
-                rows += [(what, measured(b["bits_per_dim"], b["error"])), ("bits of the", b["what"])]
+            if b := self.scorecard.get(key):
+                rows += [(what, with_error(b["bits_per_dim"], b["error"])), ("bits of the", b["what"])]
                 rows += [(name, f"{b[part]:.3f}") for part, name in PARTS.items() if part in b]
                 rows += [(self.noun, f"{b['n']:,}")]
         return rows
@@ -253,29 +263,29 @@ class Page:
 
     @cached_property
     def memorization(self) -> list[Memorization]:
-        """In pixels, and in features if there are scores."""
+        """Memorization in pixels, and in features if there are scores."""
         if self.results.fault:
             return []
-        in_features = self.results.memorization_in_features if self.card else None
-        return [found for found in (self.results.memorization_in_pixels, in_features) if found is not None]
+        in_features = self.results.memorization_in_features if self.scorecard else None
+        return [one for one in (self.results.memorization_in_pixels, in_features) if one is not None]
 
     @property
     def pairs(self) -> list[tuple[Picture, Picture, str]]:
-        """(sample, its nearest training sample, closeness) of those that stand out most."""
-        found = self.memorization[0]
-        chosen = found.pairs(PAIRS)
+        """(sample, its nearest training sample, closeness) of the pairs that stand out most."""
+        closest = self.memorization[0]
+        chosen = closest.pairs(PAIRS)
         ours = self.shown(
             self.results.samples.images[[i for i, _ in chosen]], [f"sample {i}" for i, _ in chosen]
         )
         numbers = self.dataset.training[[j for _, j in chosen]]
         theirs = self.shown(self.dataset.images[numbers], [f"{self.noun[:-1]} {i}" for i in numbers])
         return [
-            (a, b, f"{found.closeness[i]:.2f}") for a, b, (i, _) in zip(ours, theirs, chosen, strict=True)
+            (a, b, f"{closest.closeness[i]:.2f}") for a, b, (i, _) in zip(ours, theirs, chosen, strict=True)
         ]
 
     @property
     def history(self) -> list[str]:
-        """What was decided and changed as the run went."""
+        """What was decided or changed in the course of the run."""
         return [
             f"after {row['images']:,} images: {row['what']} "
             + " → ".join(textwrap.shorten(json.dumps(row[which]), 60) for which in ("before", "after"))
@@ -284,7 +294,7 @@ class Page:
 
     @property
     def settings(self) -> list[tuple[str, str]]:
-        """All that the run's description says but what stands elsewhere on the page."""
+        """Everything in run.json that is not shown elsewhere on the page."""
         entry = {k: v for k, v in self.results.entry.items() if k not in ("data", "command", "history")}
         values = flat(entry or self.results.settings)
         return [(name, textwrap.shorten(json.dumps(value), 200)) for name, value in values]

@@ -1,4 +1,4 @@
-"""Samples as small pictures within a page, and the previews that training left."""
+"""Samples as small pictures within a page, and the previews of training."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from typing import NamedTuple
 import numpy as np
 
 from ...data.pictures import open_picture
-from ...images import enlarged, picture
+from ...images import enlarged, picture, untiled
+from ..previews import SAMPLES
 
 SMALLEST, LARGEST = 96, 128  # pixels of a picture's longer side
-FLATTEST = 4  # times as wide as high
-LOSSLESS = 12_000  # bytes; a picture that takes more as PNG is shown as JPEG
-PREVIEWS = 24
+FLATTEST = 4  # the most that a picture may be wider than high
+LOSSLESS = 12_000  # bytes; a picture that takes more as PNG becomes a JPEG
+PREVIEWS = 24  # to slide through, at most
 
 
 class Picture(NamedTuple):
-    """An element <img>."""
+    """The attributes of an <img>."""
 
     src: str
     alt: str
@@ -30,7 +31,7 @@ class Picture(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """What is under the slider at one place of it."""
+    """What the slider shows at one of its places."""
 
     at: str
     pictures: list[Picture]
@@ -38,9 +39,9 @@ class Frame(NamedTuple):
 
 
 def shown(image: np.ndarray, alt: str) -> Picture:
-    """(C, H, W) uint8 as an element: PNG, or JPEG where that is large; never more than LARGEST pixels.
+    """(C, H, W) uint8 as an <img>: PNG, or JPEG if that would be large; at most LARGEST pixels a side.
 
-    What is flatter than FLATTEST, as numbers in a row are, gets higher rows.
+    A picture flatter than FLATTEST, such as one of numbers in a row, gets higher rows.
     """
     stretch = max(1, image.shape[2] // (FLATTEST * image.shape[1]))
     drawn = picture(enlarged(image.repeat(stretch, 1), SMALLEST))
@@ -55,32 +56,23 @@ def shown(image: np.ndarray, alt: str) -> Picture:
 
 
 def frames(files: Sequence[Path], shape: tuple[int, ...]) -> list[Frame]:
-    """Previews of training, spread evenly over them, taken apart into pictures of this shape (C, H, W)."""
+    """At most PREVIEWS previews, spread evenly over all, each split into pictures of `shape` (C, H, W)."""
     if not files:
         return []
     channels, height, width = shape
     most = PREVIEWS if max(height, width) <= 32 else PREVIEWS // 2
-    found = []
+    made = []
     for k in np.unique(np.linspace(0, len(files) - 1, most).round().astype(int)).tolist():
         at = f"{int(files[k].stem):,} images"
-        parts = tiles(read_sheet(files[k], channels), height, width)
-        found.append(Frame(at, [shown(part, at) for part in parts], round(len(parts) ** 0.5)))
-    return found
+        sheet = read_sheet(files[k], channels)
+        split = untiled(sheet, SAMPLES, height, width)
+        parts = sheet[None] if split is None else split  # the whole, if it holds fewer samples
+        made.append(Frame(at, [shown(part, at) for part in parts], round(len(parts) ** 0.5)))
+    return made
 
 
 def read_sheet(path: Path, channels: int) -> np.ndarray:
-    """A PNG as it is, (C, H, W)."""
+    """A PNG at its own size, (C, H, W)."""
     with open(path, "rb") as file:
-        width, height = struct.unpack(">II", file.read(24)[16:])  # as its header says
+        width, height = struct.unpack(">II", file.read(24)[16:])  # from its header
     return open_picture(path, (height, width), channels)
-
-
-def tiles(sheet: np.ndarray, height: int, width: int) -> list[np.ndarray]:
-    """The 4 × 4 pictures of a preview, which `tiled` and `enlarged` put together; or else the whole."""
-    down, across = (4 * (side + 2) - 2 for side in (height, width))
-    factor = max(sheet.shape[1] // down, 1)
-    small = sheet[:, ::factor, ::factor]
-    if (factor * down, factor * across) != sheet.shape[1:]:
-        return [sheet]
-    starts = [(y, x) for y in range(0, down, height + 2) for x in range(0, across, width + 2)]
-    return [small[:, y : y + height, x : x + width] for y, x in starts]

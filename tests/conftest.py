@@ -18,7 +18,16 @@ THOROUGH = {  # files, and single tests, that `make test` leaves out and `make c
     "test_mutants",
     "test_a_run_that_begins_with_weights_killed_at_every_boundary",
     "test_longer_killed_at_boundaries",
+    "test_size_of_a_page_of_larger_pictures",
 }
+SAMPLED = (  # more cases of what `make test` has some of: these begin like this
+    "test_killed_at_random_moments[0.2",
+    *(f"test_killed_at_every_boundary_of_a_save[{call}]" for call in (5, 9, 17, 21, 29, 33)),
+    *(f"test_every_sampler_has_the_law_of_its_closed_form[1000-{way}" for way in ("x0", "v", "edm", "flow")),
+    "test_every_sampler_has_the_law_of_its_closed_form[1000-eps-cosine",
+    "test_any_data[0.0",
+    *(f"test_a_fitted_plan_with_noise_keeps_the_datas_spread[{way}" for way in ("10", "6-False")),
+)
 SLOW = {  # what `make quick` leaves out as well
     *("test_any_samples", "test_bad_input", "test_cli", "test_commands", "test_diagnose", "test_edit"),
     *("test_evaluate", "test_evaluation", "test_fit", "test_flags", "test_guidance", "test_inverse"),
@@ -31,9 +40,10 @@ SLOW = {  # what `make quick` leaves out as well
 def pytest_collection_modifyitems(items):
     for item in items:
         names = {item.path.stem, getattr(item, "originalname", item.name)}
-        if names & THOROUGH:
+        thorough = names & THOROUGH or item.name.startswith(SAMPLED)
+        if thorough:
             item.add_marker(pytest.mark.thorough)
-        if names & (SLOW | THOROUGH) or item.path.stem.startswith("test_against_"):
+        if thorough or names & SLOW or item.path.stem.startswith("test_against_"):
             item.add_marker(pytest.mark.slow)
 
 

@@ -147,6 +147,16 @@ def test_the_u_net_or_a_clear_word(shape, tmp_path):
     assert sample(model, 3, evaluations=3).images.shape == (3, *shape)
 
 
+def test_another_version_of_a_networks_package_is_warned_of(package, tmp_path, monkeypatch):
+    data = two_conditions((5,), 64)
+    network = {"name": f"{package}:Plain"}
+    list(train(data, tmp_path / "run", network=network, images=64, conditional=False, **SETTINGS))
+    load(tmp_path / "run", "cpu")
+    monkeypatch.setattr(sys.modules[package], "__version__", "99", raising=False)
+    with pytest.warns(UserWarning, match="and 99 is installed"):
+        load(tmp_path / "run", "cpu")
+
+
 def test_a_network_without_conditions_takes_two_arguments(package, tmp_path):
     data = two_conditions((5,), 64)
     settings = {**SETTINGS, "images": 640, "conditional": False}

@@ -115,7 +115,7 @@ def test_a_row_of_the_table_is_enough_for_a_new_network(monkeypatch):
     monkeypatch.setitem(NETWORKS, "scale", Scale)
     net = build_network({"name": "scale", "factor": 3.0}, (5,))
     assert network_config(net) == {"name": "scale", "factor": 3.0}
-    assert network_config(Scale()) == {"name": "scale"}
+    assert network_config(Scale()) == {"name": "scale", "unknown_settings": True}
     assert requirement(network_config(net)) is None
     assert not takes_cond(net)
     with pytest.raises(
@@ -141,15 +141,17 @@ def test_a_users_class_is_built_saved_as_json_and_built_again(package, name):
 
 
 def test_an_instance_given_from_python_is_saved_by_its_class(package):
-    from usersnets.deep import Net, Wide  # pyright: ignore[reportMissingImports]
+    from usersnets.deep import Net  # pyright: ignore[reportMissingImports]
 
     net = Net((1, 8), width=9, conditions={})
-    assert network_config(net) == {"name": "usersnets.deep:Net"}  # nobody knows what it was made of
+    unknown = network_config(net)
+    assert unknown == {"name": "usersnets.deep:Net", "unknown_settings": True}
+    with pytest.raises(ValueError, match=r"whose settings aren't known: give it again \(net=\)"):
+        build_network(unknown, (1, 8))  # not with the constructor's defaults, which may be others
     assert not hasattr(net, "config")
     inner = Net.Inner(5)
     assert network_config(inner) == {"name": "usersnets.deep:Net.Inner", "width": 5}
     assert build_network(network_config(inner), (1, 8)).config == {"width": 5}
-    assert network_config(Wide()) == {"name": "usersnets.deep:Wide"}
 
 
 def test_a_modules_own_config_is_left_alone(package):

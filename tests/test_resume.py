@@ -45,7 +45,7 @@ def assert_same_bytes(a, b, last=STEPS):
     assert not [path for path in a.rglob("*") if is_temporary(path)]
 
 
-def kill_at_random(folder, moments=0.2, **what):
+def kill_at_random(folder, moments, **what):
     """Start, kill, start again …: each time after it got an update further. How often it was killed."""
     clock, kills = random.Random(0), 0
     while True:
@@ -74,8 +74,9 @@ def kill_at(folder, calls, **what):
 # --- resume --------------------------------------------------------------------------------------
 
 
-def test_killed_at_random_moments(unbroken, tmp_path):
-    assert kill_at_random(tmp_path / "run") >= 2
+@pytest.mark.parametrize("moments", [1.5, 0.2])
+def test_killed_at_random_moments(unbroken, tmp_path, moments):
+    assert kill_at_random(tmp_path / "run", moments) >= 2
     assert_same_bytes(tmp_path / "run", unbroken)
 
 

@@ -449,22 +449,22 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
 
 
 def test_checkpoints_of_which_nobody_knows_the_run_are_not_touched(tmp_path):
-    list(Run(tmp_path / "run", tiny_data(), tiny_config()).train())
+    list(Run(tmp_path / "run", tiny_data(), tiny_config(previews=False)).train())
     (tmp_path / "archive").mkdir()
     (tmp_path / "run/checkpoints").rename(tmp_path / "archive/checkpoints")
     before = RunFolder(tmp_path / "archive").checkpoints()
     with pytest.raises(ValueError, match="not a run"):
-        list(Run(tmp_path / "archive", tiny_data(), tiny_config()).train())
+        list(Run(tmp_path / "archive", tiny_data(), tiny_config(previews=False)).train())
     assert RunFolder(tmp_path / "archive").checkpoints() == before != []
 
 
 def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew_over_its_model(tmp_path):
-    list(Run(tmp_path / "run", tiny_data(), tiny_config()).train())
+    list(Run(tmp_path / "run", tiny_data(), tiny_config(previews=False)).train())
     for file in RunFolder(tmp_path / "run").checkpoints():
         file.unlink()
     before = (tmp_path / "run/metrics.jsonl").read_bytes()
     with pytest.raises(ValueError, match="put its checkpoints back"):
-        list(Run(tmp_path / "run", tiny_data(), tiny_config(images=160)).train())
+        list(Run(tmp_path / "run", tiny_data(), tiny_config(images=160, previews=False)).train())
     assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
 
 
@@ -473,7 +473,7 @@ def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew_over_its_model(tmp_p
     (RuntimeError("size mismatch"), ValueError, "Has the network's class changed"),
 ])  # fmt: skip
 def test_a_sound_checkpoint_that_cannot_be_loaded_stays_where_it_is(tmp_path, monkeypatch, error, seen, said):
-    list(Run(tmp_path / "run", tiny_data(), tiny_config()).train())
+    list(Run(tmp_path / "run", tiny_data(), tiny_config(previews=False)).train())
     before = RunFolder(tmp_path / "run").checkpoints()
 
     def load_state(*_):
@@ -481,7 +481,7 @@ def test_a_sound_checkpoint_that_cannot_be_loaded_stays_where_it_is(tmp_path, mo
 
     monkeypatch.setattr(Trainer, "load_state", load_state)
     with pytest.raises(seen, match=said):
-        list(Run(tmp_path / "run", tiny_data(), tiny_config(images=160)).train())
+        list(Run(tmp_path / "run", tiny_data(), tiny_config(images=160, previews=False)).train())
     assert RunFolder(tmp_path / "run").checkpoints() == before
 
 
@@ -502,22 +502,26 @@ def test_the_best_is_the_least_since_its_metric_counts():
 
 
 def test_previews_of_work_that_was_lost_go(tmp_path):
-    list(Run(tmp_path / "run", tiny_data(), tiny_config()).train())
+    list(Run(tmp_path / "run", tiny_data(), tiny_config(previews=False)).train())
     folder = RunFolder(tmp_path / "run")
     lost, kept = folder.preview(5000), folder.preview(8)
     for file in (lost, kept):
         file.write_bytes(b"a picture")
-    list(Run(folder, tiny_data(), tiny_config(images=160)).train())
+    list(Run(folder, tiny_data(), tiny_config(images=160, previews=False)).train())
     assert kept.exists()
     assert not lost.exists()
 
 
 def test_another_machine_is_said_once_and_recorded(tmp_path, monkeypatch):
-    list(Run(tmp_path / "run", tiny_data(), tiny_config()).train())
+    list(Run(tmp_path / "run", tiny_data(), tiny_config(previews=False)).train())
     monkeypatch.setattr("platform.machine", lambda: "another")
     said = []
-    for images in (160, 240):
-        list(Run(tmp_path / "run", tiny_data(), tiny_config(images=images), say=said.append).train())
+    for images in (88, 96):
+        list(
+            Run(
+                tmp_path / "run", tiny_data(), tiny_config(images=images, previews=False), say=said.append
+            ).train()
+        )
     assert [line for line in said if "last bits may differ" in line] == said[:1]
     history = RunFolder(tmp_path / "run").entry()["history"]
     assert [row["after"]["machine"] for row in history if row["what"] == "made_with"] == ["another"]

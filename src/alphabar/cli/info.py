@@ -41,6 +41,7 @@ def info(run: options.Model, json: options.Json = False) -> None:
         *(_told(name, condition) for name, condition in denoiser.conditions.items()),
         ("network", f"{network['name']}, {facts['parameters']:,} parameters"),
         ("", _words({key: value for key, value in network.items() if key != "name"})),
+        *([("needs", _words(facts["requires"]))] if facts["requires"] else []),
         ("predicts", denoiser.prediction),
         ("schedule", f"{schedule['name']}, {_words({'T': T} | schedule, 'name', 'alpha_bar')}"),
         ("terminal signal", f"sqrt(alpha_bar_T) = {facts['terminal_signal']:.4g}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,19 @@ def load(path: str | Path, device: str = "auto", net: nn.Module | None = None) -
     except (RuntimeError, DamagedFile) as error:
         raise DamagedFile(f"{path} does not fit its own description: {error}") from None
     denoiser.digest = digest
+    _warn_of_version(path, facts)
     return denoiser.to(pick_device(device)).eval().requires_grad_(False)
+
+
+def _warn_of_version(path: Path, facts: dict[str, Any]) -> None:
+    """Warn where a network of the user's comes from another version of its package."""
+    then, now = facts.get("requires"), requirement(facts["network"])
+    if then and now and then.get("version") != now["version"]:
+        warnings.warn(
+            f"{path} was saved with {then.get('package')} {then.get('version')}, and {now['version']} is "
+            "installed: its network may compute something else",
+            stacklevel=3,
+        )
 
 
 def averaged(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

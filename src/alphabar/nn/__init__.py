@@ -1,11 +1,20 @@
 """Networks: (x, c_noise, cond) → a tensor of x's shape. They know nothing of diffusion."""
 
 from .dropout import Dropout, keyed_dropout
-from .registry import NETWORKS, build_network, network_class, network_config, requirement, takes_cond
+from .registry import (
+    NETWORKS,
+    UNKNOWN,
+    build_network,
+    network_class,
+    network_config,
+    requirement,
+    takes_cond,
+)
 from .unet import UNet
 
 __all__ = [
     "NETWORKS",
+    "UNKNOWN",
     "Dropout",
     "UNet",
     "build_network",

@@ -20,6 +20,8 @@ NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet}
 """Each takes `shape`, `conditions` (name → shape) and its settings, and is called (x, c_noise, cond)."""
 
 FROM_DATA = ("shape", "conditions")
+UNKNOWN = "unknown_settings"
+"""In a config: the network was given as a module, and nobody knows what settings it was made with."""
 
 
 def build_network(
@@ -36,6 +38,11 @@ def build_network(
     """
     settings = dict(config)
     name = settings.pop("name", None)
+    if settings.pop(UNKNOWN, False):
+        raise ValueError(
+            f"the network {name} was given as a module, whose settings aren't known: give it again (net=), "
+            "or let it keep its constructor's arguments as a dictionary `config`, so that files can tell them"
+        )
     made = network_class(name)
     signature = inspect.signature(made)
     kinds = {parameter.kind for parameter in signature.parameters.values()}
@@ -106,7 +113,7 @@ def network_config(net: nn.Module) -> dict[str, Any]:
 
     For a module that was given from Python, its class's path; and as settings, its `config` if that is a
     dictionary of arguments of its constructor. (`UNet` has one; one from `build_network` has what it was
-    made of.) Without settings, `build_network` uses the constructor's defaults.
+    made of.) Without one, a constructor that takes settings can't be called again: the config says so.
     """
     config = _own_config(net)
     if config is not None:
@@ -118,7 +125,7 @@ def network_config(net: nn.Module) -> dict[str, Any]:
     accepted = inspect.signature(made).parameters.keys() - set(FROM_DATA)
     if isinstance(settings, dict) and settings.keys() <= accepted and _is_json(settings):
         return {"name": name, **settings}
-    return {"name": name}
+    return {"name": name, UNKNOWN: True} if accepted else {"name": name}
 
 
 def _own_config(net: nn.Module) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -57,13 +58,18 @@ def train(
 
     def rows() -> Generator[dict[str, Any]]:
         from ..data import Dataset, prepare
-        from ..nn import network_config
+        from ..nn import UNKNOWN, network_config
         from .folder import RunFolder
         from .run import Run
         from .start import resumed_config
 
         dataset = data if isinstance(data, Dataset) else prepare(data)
         asked = settings if net is None else {"network": network_config(net)} | settings
+        if UNKNOWN in asked.get("network", {}):
+            logging.getLogger("alphabar").warning(
+                "the network's settings aren't known, so its model can be loaded with net= alone: to change "
+                "that, let the module keep its constructor's arguments as a dictionary `config`"
+            )
         config = resumed_config(RunFolder(out), dataset, preset, asked)
         source = str(data) if isinstance(data, str | os.PathLike) else ""
         yield from Run(out, dataset, config, source=source, device=device, net=net).rows()

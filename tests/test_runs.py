@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -525,6 +526,30 @@ def test_another_machine_is_said_once_and_recorded(tmp_path, monkeypatch):
     assert [line for line in said if "last bits may differ" in line] == said[:1]
     history = RunFolder(tmp_path / "run").entry()["history"]
     assert [row["after"]["machine"] for row in history if row["what"] == "made_with"] == ["another"]
+
+
+def test_a_notebook_shows_how_far_a_loop_is(tmp_path, monkeypatch):
+    import types
+
+    shown = []
+
+    class Handle:
+        def update(self, data, raw):
+            shown.append(data["text/plain"])
+
+    def display(data, raw, display_id):
+        shown.append(data["text/plain"])
+        return Handle()
+
+    fake = types.SimpleNamespace(display=display)
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    settings = {"network": NETWORK, "device": "cpu", "previews": False, "batch_size": 8, **EXECUTION}
+    rows = list(train(tiny_data(), tmp_path / "run", images=80, **settings))
+    assert shown[0].startswith("8 of 80 images, loss ")
+    assert shown[-1].startswith(f"80 of 80 images, loss {rows[-1]['loss']:.4f}, ")
+    assert len(shown) <= len(rows)
 
 
 def test_in_python_what_a_person_should_know_is_logged(tmp_path, caplog):

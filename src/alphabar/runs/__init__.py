@@ -72,9 +72,12 @@ def train(
             )
         config = resumed_config(RunFolder(out), dataset, preset, asked)
         source = str(data) if isinstance(data, str | os.PathLike) else ""
-        yield from Run(out, dataset, config, source=source, device=device, net=net).rows()
+        run = Run(out, dataset, config, source=source, device=device, net=net)
+        begun.append(run)
+        yield from run.rows()
 
-    return Steps(expanded(out), rows)
+    begun: list[Run] = []
+    return Steps(expanded(out), rows, lambda: begun[0].total if begun else None)
 
 
 def fork(

@@ -185,7 +185,7 @@ class Run:
 
     def train(self) -> Steps:
         """Train to the end of the budget: rows of metrics, one after each update."""
-        return Steps(self.folder.path, self.rows)
+        return Steps(self.folder.path, self.rows, lambda: self.total)
 
     def rows(self) -> Generator[dict[str, Any]]:
         """The same as a generator, which saves when it is closed."""

@@ -7,6 +7,7 @@ import contextlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import FrameType
@@ -16,20 +17,59 @@ from weakref import WeakSet, ref
 Row = dict[str, Any]
 
 
+class NotebookLine:
+    """A line below a notebook's cell that is replaced as training goes."""
+
+    EVERY_S = 0.5
+
+    def __init__(self) -> None:
+        self.begun = self.told = time.monotonic()
+        self.first: int | None = None
+        self.display: Any = None
+
+    def tell(self, row: Row, total: int | None) -> None:
+        """Say how far it is, unless that was said just now."""
+        from IPython.display import display  # pyright: ignore[reportMissingImports]
+
+        now, images = time.monotonic(), row["images"]
+        if self.first is None:
+            self.begun, self.first = now, images
+        if self.display is not None and now - self.told < self.EVERY_S and images != total:
+            return
+        rate = (images - self.first) / (now - self.begun) if now > self.begun else 0.0
+        words = [f"{images:,}{f' of {total:,}' if total else ''} images", f"loss {row['loss']:.4f}"]
+        words += [f"{rate:,.1f} images/s"] if rate else []
+        words += [f"{(total - images) / rate / 60:.1f} min left"] if rate and total and total > images else []
+        data = {"text/plain": ", ".join(words)}
+        if self.display is None:
+            self.display = display(data, raw=True, display_id=True)
+        else:
+            self.display.update(data, raw=True)
+        self.told = now
+
+
 class Steps(Iterator[Row]):
     """Rows of metrics, one after each update.
 
     However the loop over them is left, what was done is saved: by `break` or an exception in its body (when
     the loop is gone, or when the program ends), by Ctrl-C or a notebook's stop button (after the update that
-    is being made; at once, and without saving, at the second time), by `close()`.
+    is being made; at once, and without saving, at the second time), by `close()`. A notebook shows how
+    far it is.
 
     Args:
         folder: of the run.
         make: begins the training; its generator saves when it is closed.
+        total: the images of the run, as soon as they are known.
     """
 
-    def __init__(self, folder: Path, make: Callable[[], Generator[Row]]) -> None:
-        self.folder = folder.resolve()
+    def __init__(
+        self,
+        folder: Path,
+        make: Callable[[], Generator[Row]],
+        total: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        self.folder, self.total = folder.resolve(), total
+        self._line = NotebookLine() if "ipykernel" in sys.modules else None
         self._rows = make()
         self._working = self._interrupted = self._begun = False
         self._before: Any = None
@@ -52,6 +92,8 @@ class Steps(Iterator[Row]):
             self.close()
             raise
         self._working = False
+        if self._line is not None:
+            self._line.tell(row, self.total())
         if self._interrupted:
             self.close()
             raise KeyboardInterrupt

@@ -66,16 +66,16 @@ FAULTS = {
     "half of the pictures black": Fault("the data are not what they should be", data=half_black),
     "values of 0..1 declared as 0..255": Fault("value range mismatch", data=unit, range=(0, 255)),
     "the paper's beta with T = 100": Fault(
-        "the schedule stops before the picture is gone",
+        "the schedule stops before the sample is gone",
         {"schedule": {"name": "linear", "T": 100, "beta_min": 1e-4, "beta_max": 0.02}},
     ),
-    "T = 3": Fault("the schedule has too few steps", {"schedule": {"name": "sigmoid", "T": 3}}),
+    "T = 3": Fault("the schedule is too short", {"schedule": {"name": "sigmoid", "T": 3}}),
     "rate 0.3": Fault("the learning rate is too high", {"lr": 0.3}),
     "rate 1e-6": Fault("the learning rate is too low", {"lr": 1e-6}),
     "an average over 5 million images": Fault(
         "the average of the weights is too long for the run", {"ema_halflife": 5e6, "ema_ramp": 100.0}
     ),
-    "labels shuffled": Fault("the classes are ignored", data=shuffled),
+    "labels shuffled": Fault("the class is ignored", data=shuffled),
     "eps and the simple loss, stopped early": Fault(
         "under-trained at high noise", {"prediction": "eps", "loss": "simple", "images": 3200}
     ),

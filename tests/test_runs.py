@@ -541,10 +541,9 @@ def test_a_notebook_shows_how_far_a_loop_is(tmp_path, monkeypatch):
         shown.append(data["text/plain"])
         return Handle()
 
-    fake = types.SimpleNamespace(display=display)
-    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
-    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
-    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    shell = types.SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
     settings = {"network": NETWORK, "device": "cpu", "previews": False, "batch_size": 8, **EXECUTION}
     rows = list(train(tiny_data(), tmp_path / "run", images=80, **settings))
     assert shown[0].startswith("8 of 80 images, loss ")

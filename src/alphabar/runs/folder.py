@@ -7,7 +7,7 @@ RUN/checkpoints/         the last two, and a milestone at each quarter
 RUN/model.safetensors    the averaged model, self-describing
 RUN/best.safetensors     the same when its held-out loss (or what `best` says) was least
 RUN/previews/            sheets of samples by images seen
-RUN/loss.png             its curves
+RUN/loss.png             its curves, as alphabar train draws them at the end
 RUN/logged.json          how far each log (tensorboard, …) has been told; their own files lie beside it
 """
 

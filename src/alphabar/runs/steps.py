@@ -29,8 +29,6 @@ class NotebookLine:
 
     def tell(self, row: Row, total: int | None) -> None:
         """Say how far it is, unless that was said just now."""
-        from IPython.display import display  # pyright: ignore[reportMissingImports]
-
         now, images = time.monotonic(), row["images"]
         if self.first is None:
             self.begun, self.first = now, images
@@ -42,7 +40,7 @@ class NotebookLine:
         words += [f"{(total - images) / rate / 60:.1f} min left"] if rate and total and total > images else []
         data = {"text/plain": ", ".join(words)}
         if self.display is None:
-            self.display = display(data, raw=True, display_id=True)
+            self.display = sys.modules["IPython.display"].display(data, raw=True, display_id=True)
         else:
             self.display.update(data, raw=True)
         self.told = now
@@ -69,11 +67,15 @@ class Steps(Iterator[Row]):
         total: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.folder, self.total = folder.resolve(), total
-        self._line = NotebookLine() if "ipykernel" in sys.modules else None
+        shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+        self._line = NotebookLine() if getattr(shell, "kernel", None) is not None else None
         self._rows = make()
         self._working = self._interrupted = self._begun = False
         self._before: Any = None
         self._caller = 0
+
+    def __repr__(self) -> str:
+        return f"Steps({str(self.folder)!r}): iterate over it to train"
 
     def __iter__(self) -> Steps:
         return self

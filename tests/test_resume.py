@@ -209,7 +209,7 @@ def test_a_longer_run_goes_on_and_its_rate_is_planned_again(unbroken, longer):
 def test_longer_killed_at_random_moments(unbroken, longer, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(unbroken, folder)
-    kill_at_random(folder, 0.5, settings=LONGER)
+    kill_at_random(folder, 1.5, settings=LONGER)
     assert_same_bytes(folder, longer, 40)
 
 
@@ -321,7 +321,7 @@ def test_habits_change_at_once_and_leave_every_number_as_it_is(unbroken, tmp_pat
     next(rows)
     rows.close()
     assert said == ["from here on: save_minutes (60.0 → 0.5), previews (False → True)"]
-    kill_at_random(folder, 1.0)
+    kill_at_random(folder, 2.0)
     assert_same_bytes(folder, unbroken)
     history = RunFolder(folder).entry()["history"]
     assert [(r["what"], r["after"], r["images"]) for r in history if r["what"] == "save_minutes"] == [

@@ -506,6 +506,7 @@ def test_previews_of_work_that_was_lost_go(tmp_path):
     list(Run(tmp_path / "run", tiny_data(), tiny_config(previews=False)).train())
     folder = RunFolder(tmp_path / "run")
     lost, kept = folder.preview(5000), folder.preview(8)
+    folder.previews.mkdir(exist_ok=True)
     for file in (lost, kept):
         file.write_bytes(b"a picture")
     list(Run(folder, tiny_data(), tiny_config(images=160, previews=False)).train())

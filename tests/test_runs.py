@@ -108,6 +108,7 @@ MACHINES = {
     "three times slower from the middle": lambda t: 0.25 if t < 30 else 0.75,
     "ten times slower near the end": lambda t: 0.25 if t < 50 else 2.5,
     "four times faster from the middle": lambda t: 0.4 if t < 30 else 0.1,
+    "fifteen times faster from the middle": lambda t: 0.6 if t < 30 else 0.04,
     "busy while it is measured": lambda t: 2.0 if t < 8 else 0.2,
     "uneven": lambda t: 0.2 if int(t) % 7 else 0.7,
     "slower and slower": lambda t: 0.2 * 1.03**t,

@@ -97,9 +97,12 @@ class Pace:
         finish_s = self._finish_s()
         if left_s - finish_s < -LATE_SHARE * self.budget_s:
             return images
-        if len(self.marks) <= LEAST_UPDATES or self._is_fresh():
+        if len(self.marks) <= LEAST_UPDATES or not self.rate:
             return None
-        off_s = (total - images) / self._overall_rate() + finish_s - left_s
+        needed_s = (total - images) / self._overall_rate()
+        if self._is_fresh() and needed_s > LATE_SHARE * self.budget_s:
+            return None
+        off_s = needed_s + finish_s - left_s
         if abs(off_s) <= OFF_SHARE * self.budget_s:
             return None
         return self._fitting(images, left_s)

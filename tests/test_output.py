@@ -149,7 +149,7 @@ def test_other_settings_and_finished_folders_are_refused(denoiser, tmp_path):
         settings |= {"cond": settings.pop("told")} if name == "told" else {}
         with pytest.raises(ValueError, match=rf"unfinished samples of other settings \({name}"):
             SampleWriter(tmp_path / "cut", stream_samples(denoiser, 20, **settings))
-    with pytest.raises(ValueError, match=r"other settings \(indices"):
+    with pytest.raises(ValueError, match=r"other settings \(number 20 → 21"):
         SampleWriter(tmp_path / "cut", stream_samples(denoiser, 21, **SETTINGS))
     write_stream(tmp_path / "cut", stream)
     with pytest.raises(ValueError, match="is not empty; choose a new folder"):

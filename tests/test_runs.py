@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alphabar import load, save
+from alphabar import load, sample, save
 from alphabar.data import ClassCondition, Dataset, Space
 from alphabar.runs import MEASURES, Run, RunFolder, fork, monitor, train
 from alphabar.runs import pace as clock
@@ -20,6 +20,7 @@ from alphabar.runs.checkpoints import save_checkpoint
 from alphabar.runs.export import Best
 from alphabar.runs.history import milestones
 from alphabar.runs.pace import Pace
+from alphabar.theory.plans import make_plan
 from alphabar.training import resolve
 from alphabar.training.adapt import adapt_state
 from alphabar.training.autotune import fastest_execution
@@ -528,6 +529,23 @@ def test_another_machine_is_said_once_and_recorded(tmp_path, monkeypatch):
     assert [line for line in said if "last bits may differ" in line] == said[:1]
     history = RunFolder(tmp_path / "run").entry()["history"]
     assert [row["after"]["machine"] for row in history if row["what"] == "made_with"] == ["another"]
+
+
+def test_what_people_print_is_one_line(tmp_path):
+    """Data, models, schedules, plans, samples and loops, and no arrays."""
+    data, config = tiny_data(), tiny_config(previews=False)
+    run = Run(tmp_path / "run", data, config)
+    steps = run.train()
+    list(steps)
+    model = load(tmp_path / "run")
+    drawn = sample(model, 3, evaluations=4)
+    plan = make_plan(model.schedule, "ddim", 4)
+    shown = [repr(value) for value in (data, model, model.schedule, plan, drawn, steps)]
+    assert [words.partition("(")[0] for words in shown] == [
+        "Dataset", "Denoiser", "Schedule", "Plan", "Samples", "Steps",
+    ]  # fmt: skip
+    assert all(len(words) < 250 and "\n" not in words and "array" not in words for words in shown)
+    assert shown[3] == "Plan(ddim, 4 evaluations, t = 100 to 0)"
 
 
 def test_a_notebook_shows_how_far_a_loop_is(tmp_path, monkeypatch):

@@ -8,13 +8,17 @@ import dataclasses
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 
 _output = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
 errors = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+PATIENCE_S = 15.0
 
 CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 """Characters that control a terminal: they are left out of names and messages from files."""
@@ -97,9 +101,19 @@ def _as_json(value: Any) -> Any:
 
 @contextlib.contextmanager
 def status() -> Iterator[Callable[[str], None]]:
-    """A line on the terminal that says what is being done: yields the function that sets it."""
+    """A line on the terminal that says what is being done: yields the function that sets it.
+
+    Elsewhere, such as in a log file, what takes longer than `PATIENCE_S` is told in lines.
+    """
+    begin, quiet = time.monotonic(), not (errors.is_terminal or errors.is_jupyter)
     with errors.status("…") as shown:
-        yield lambda message: shown.update(clean(message))
+
+        def tell(message: str) -> None:
+            shown.update(clean(message))
+            if quiet and time.monotonic() - begin > PATIENCE_S:
+                say(f"{datetime.now():%H:%M:%S}  {message} …")
+
+        yield tell
 
 
 @contextlib.contextmanager

@@ -83,7 +83,7 @@ def train(
     training: dict[str, Any],
     preparing: dict[str, Any],
 ) -> None:
-    """Train a model on your data. The same command again resumes, to the bit.
+    """Train a model on your data. The same command again resumes, bit for bit.
 
     With a larger budget, such as --images 400k, it continues a finished run.
     """

@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     values: dict[str, np.ndarray]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Dataset:
     """Samples at the training size, with their description.
 
@@ -70,6 +70,10 @@ class Dataset:
                 raise ValueError(f"{name}: {len(values)} values for {len(self.images)} samples")
         self.held_out, self.training = self._split()
         self._order = lru_cache(2)(self._draw_order)
+
+    def __repr__(self) -> str:
+        told = f", told {', '.join(self.conditions)}" if self.conditions else ""
+        return f"Dataset({len(self.images):,} samples, {self.space.shown_shape()} {self.space.dtype}{told})"
 
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
         """(held out, training): those whose hash, as a share of 2^64, lies below `holdout`."""

@@ -74,6 +74,14 @@ class Denoiser(nn.Module):
                 "give forward a third parameter, the mapping of conditions"
             )
 
+    def __repr__(self) -> str:
+        parameters = sum(p.numel() for p in self.parameters())
+        told = f", told {', '.join(self.conditions)}" if self.conditions else ""
+        return (
+            f"Denoiser({type(self.net).__name__} of {parameters:,} parameters, predicts {self.prediction}, "
+            f"{self.schedule!r}, samples {self.space.shown_shape()} {self.space.dtype}{told})"
+        )
+
     @property
     def space(self) -> Space:
         """What one sample is."""

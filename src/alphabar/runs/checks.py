@@ -187,12 +187,14 @@ def under_trained(results: Results) -> Finding | None:
     if max(low, high) < 1.05:
         return None
     where = "high" if high > low else "low"
+    even = (results.denoiser.prediction, results.settings.get("loss")) == ("v", "v")
     times = found.times[-third:] if where == "high" else found.times[:third]
     return Finding(
         f"under-trained at {where} noise",
         f"at t = {times[0]:g} to {times[-1]:g} its error is {max(low, high):.2f} times that of a Gaussian "
         "fit, which knows no more than mean and covariance",
-        "train longer (--images, --minutes); --prediction v and --loss v weight all levels evenly"
+        "train longer (--images, --minutes)"
+        + ("" if even else "; --prediction v and --loss v weight all levels evenly")
         if where == "high"
         else "train longer (--images, --minutes); --loss simple or edm give more weight to low noise",
     )

@@ -255,13 +255,16 @@ def as_json(value: Any) -> Any:
 
 
 def _differences(a: Any, b: dict[str, Any]) -> str:
-    """The names of the settings that differ."""
+    """The settings that differ, with both values where these are short."""
     if not isinstance(a, dict):
         return "of another version"
     old, new = a.get("settings") or {}, b.get("settings") or {}
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    names += [name for name in b if name not in ("settings", *names) and a.get(name) != b[name]]
-    return ", ".join(names[:4]) or "of another version"
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    words = [f"{name} {old.get(name, 'default')} → {new.get(name, 'default')}" for name in changed]
+    if a.get("indices") != b.get("indices"):
+        words.append(f"number {len(a.get('indices') or ())} → {len(b.get('indices') or ())}")
+    others = [name for name in b if name not in ("settings", "indices") and a.get(name) != b[name]]
+    return ", ".join(words[:4] or others[:4]) or "of another version"
 
 
 def _left(folder: Path) -> Any:

@@ -14,7 +14,7 @@ from .told import Told
 IN_NOTEBOOK = 64  # samples on a sheet
 
 
-@dataclass
+@dataclass(repr=False)
 class Samples:
     """What `sample` returns.
 
@@ -38,6 +38,10 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        told = f", told {', '.join(self.told)}" if self.told else ""
+        return f"Samples({len(self)} of {self.space.shown_shape()} {self.space.dtype}{told})"
 
     def _shown(self) -> np.ndarray:
         return self.space.shown(self.images[:IN_NOTEBOOK])

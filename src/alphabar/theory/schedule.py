@@ -21,7 +21,7 @@ NoisingSteps = Annotated[int, "number of noising steps; 100 or more are advised"
 MaxBeta = Annotated[float, "the largest beta"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Schedule:
     """How much signal is left at each time: alpha_bar[t] for t = 0..T, with alpha_bar[0] = 1.
 
@@ -44,8 +44,7 @@ class Schedule:
         if alpha_bar.ndim != 1 or len(alpha_bar) < 2:
             raise ValueError(f"alpha_bar must be one row of T + 1 >= 2 numbers, got shape {alpha_bar.shape}")
         if alpha_bar[0] != 1:
-            got = f"got {alpha_bar[0]}; give alpha_bar for t = 0..T"
-            raise ValueError(f"alpha_bar[0] is the clean sample and must be 1, {got}")
+            raise ValueError(f"alpha_bar[0] (the clean sample) must be 1, got {alpha_bar[0]}; give t = 0..T")
         if not (np.all(np.diff(alpha_bar) < 0) and alpha_bar[-1] > 0):
             raise ValueError(
                 "alpha_bar must fall strictly from 1 and stay above 0 (each beta within (0, 1)); "
@@ -53,6 +52,9 @@ class Schedule:
             )
         alpha_bar.flags.writeable = False
         object.__setattr__(self, "alpha_bar", alpha_bar)
+
+    def __repr__(self) -> str:
+        return f"Schedule({self.formula.get('name', 'as given')}, T = {self.T}, sqrt(alpha_bar_T) = {self.terminal_signal:.3g})"
 
     # --- the tables that follow from alpha_bar -------------------------------------------------
 

@@ -76,12 +76,13 @@ class TrainConfig(BaseModel):
         shown="30 passes over the data, but 200k to 5M, or the preset's",
     )  # fmt: skip
     epochs: float | None = _field(
-        None, "or after this many passes over the data", "Budget", role="budget", common=True,
+        None, "instead of --images: stop after this many passes over the data", "Budget", role="budget",
+        common=True,
         bounds={"gt": 0, "allow_inf_nan": False},
     )  # fmt: skip
     minutes: float | None = _field(
-        None, "or after this many minutes of training, resumed parts included", "Budget", role="budget",
-        common=True,
+        None, "instead of --images: stop after this many minutes of training, resumed parts included",
+        "Budget", role="budget", common=True,
         bounds={"gt": 0, "allow_inf_nan": False},
     )  # fmt: skip
 
@@ -100,7 +101,7 @@ class TrainConfig(BaseModel):
         off="train without the data's classes or other conditions",
     )  # fmt: skip
     condition_dropout: float = _field(
-        0.1, "share of samples that each condition is hidden from, for guidance", "Model",
+        0.1, "probability of dropping each condition, for classifier-free guidance", "Model",
         bounds={"ge": 0, "lt": 1},
     )  # fmt: skip
 
@@ -137,7 +138,9 @@ class TrainConfig(BaseModel):
         bounds={"ge": 0, "le": 1},
     )  # fmt: skip
     momentum: float = _field(0.95, "Muon's momentum", "Learning", bounds={"ge": 0, "lt": 1})
-    betas: tuple[float, float] = _field((0.9, 0.99), "AdamW's betas", "Learning", metavar="B1 B2")
+    betas: tuple[float, float] = _field(
+        (0.9, 0.99), "AdamW's betas (not the noise schedule's)", "Learning", metavar="B1 B2"
+    )
     weight_decay: float = _field(
         0.01, "weight decay, multiplied by the learning rate (as in AdamW)", "Learning",
         bounds={"ge": 0, "allow_inf_nan": False},

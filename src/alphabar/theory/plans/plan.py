@@ -14,7 +14,7 @@ HISTORIES = ("x0", "eps")
 TABLE = ("times", "alpha_bar", "A", "B", "C")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """A sampler's table.
 
@@ -43,6 +43,11 @@ class Plan:
     C: np.ndarray
     history: str = "x0"
     made_by: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        name = self.made_by.get("sampler", "as given")
+        first, last = self.times[0], self.times[-1]
+        return f"Plan({name}, {self.num_evaluations} evaluations, t = {first:g} to {last:g})"
 
     def __post_init__(self) -> None:
         for name in TABLE:

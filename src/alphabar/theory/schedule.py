@@ -54,7 +54,7 @@ class Schedule:
         object.__setattr__(self, "alpha_bar", alpha_bar)
 
     def __repr__(self) -> str:
-        return f"Schedule({self.formula.get('name', 'as given')}, T = {self.T}, sqrt(alpha_bar_T) = {self.terminal_signal:.3g})"
+        return f"Schedule({self.formula.get('name', 'as given')}, T = {self.T})"
 
     # --- the tables that follow from alpha_bar -------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Sequence
@@ -114,3 +115,8 @@ def save_animation(path: Path, images: np.ndarray, frame_ms: int = 80, last_ms: 
     durations = [frame_ms] * (len(frames) - 1) + [last_ms]
     with atomic(path) as temporary:
         frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def html_image(png: bytes) -> str:
+    """The bytes of a PNG as an HTML element that needs no file."""
+    return f'<img src="data:image/png;base64,{base64.b64encode(png).decode()}">'

@@ -13,7 +13,6 @@ RUN/logged.json          how far each log (tensorboard, …) has been told; thei
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import html
 import json
@@ -34,6 +33,7 @@ from ..files import (
     read_metadata,
     write_json,
 )
+from ..images import html_image
 from ..model.file import MODEL_FILE
 from .checkpoints import checkpoint_files
 
@@ -188,5 +188,5 @@ class RunFolder:
         rows = self.metrics()
         told = f"{rows[-1]['images']:,} images, loss {rows[-1]['loss']:.4f}" if rows else "not begun"
         png = self._repr_png_()
-        shown = f'<br><img src="data:image/png;base64,{base64.b64encode(png).decode()}">' if png else ""
+        shown = f"<br>{html_image(png)}" if png else ""
         return f"<p><b>{html.escape(str(self.path))}</b>: {told}{shown}</p>"

@@ -151,14 +151,13 @@ class Run:
         changed = history.machine_changes(self.entry, self.trainer)
         if changed and self.resumed_from:
             self.say(f"resuming with {', '.join(changed)}: the last bits may differ from an unbroken run")
-        self._describe_model()
         times = [row for row in self.folder.times() if row["step"] <= self.trainer.step]
         spent_s = times[-1]["spent_s"] if times else 0.0
         self.pace = Pace(self.asked.minutes, self.began, spent_s, self.trainer.images, self._at_the_end)
         enough = history.adopt_budget(self.entry, self.asked, self.trainer.images, len(self.data), times)
         self.folder.write_entry(self.entry)
+        self._describe_model()
         if self.resumed_from is None and self.entry["identity"]["start"]:
-            self._describe_model()
             save_checkpoint(self.folder.checkpoint_folder, self.trainer)
         if not enough:
             self.say(f"{self.folder} has {self.trainer.images:,} images already, as many as are asked for")

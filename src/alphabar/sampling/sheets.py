@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 
 import numpy as np
 
-from ..images import enlarged, picture, tiled
+from ..images import enlarged, html_image, picture, tiled
 
 STRIP_COLUMNS = 11
 STRIP_ROWS = 8
@@ -36,5 +35,4 @@ def png_of(images: np.ndarray) -> bytes:
 
 def html_of(images: np.ndarray, caption: str) -> str:
     """The sheet with a caption, as HTML."""
-    shown = f'<img src="data:image/png;base64,{base64.b64encode(png_of(images)).decode()}">'
-    return f"<figure>{shown}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    return f"<figure>{html_image(png_of(images))}<figcaption>{html.escape(caption)}</figcaption></figure>"

@@ -173,7 +173,7 @@ def test_minutes_go_on_to_the_bit_with_the_decisions_that_were_taken(tmp_path, m
 
     monkeypatch.setattr(Trainer, "update", slow)
     while True:
-        rows = Run(tmp_path / "run", tiny_data(), config).train()
+        rows = Run(tmp_path / "run", tiny_data(), config, device="cpu").train()
         for row in rows:
             done = row["step"]
             if done % 17 == 0:
@@ -190,7 +190,7 @@ def test_minutes_go_on_to_the_bit_with_the_decisions_that_were_taken(tmp_path, m
     while trainer.images < decided[-1][1]:
         losses.append(trainer.update(rate=trainer.config.learning_rate(trainer.images, decided))["loss"])
     assert [row["loss"] for row in folder.metrics()] == losses
-    ema = load(tmp_path / "run").net.state_dict()
+    ema = load(tmp_path / "run", "cpu").net.state_dict()
     assert all(torch.equal(ema[name], tensor) for name, tensor in trainer.ema.net.state_dict().items())
 
 

@@ -135,7 +135,9 @@ def unfold(x: Tensor, patch: int) -> Tensor:
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """The sides made multiples of a number by repeating their far edges."""
-    pads = [-side % multiple for side in x.shape[2:]]
-    if not any(pads):
-        return x
-    return F.pad(x, [amount for pad in reversed(pads) for amount in (0, pad)], mode="replicate")
+    for side in range(2, x.ndim):
+        missing = -x.shape[side] % multiple
+        if missing:  # joined, for the gradient of F.pad's "replicate" adds up in no fixed order on a GPU
+            edge = x.narrow(side, -1, 1)
+            x = torch.cat([x, edge.expand(*x.shape[:side], missing, *x.shape[side + 1 :])], side)
+    return x

@@ -34,10 +34,10 @@ def fastest_execution(
 ) -> dict[str, Any]:
     """The precision and memory layout, of those left open, that train the most images a second.
 
-    Each pair is timed on a few updates of this very network with small batches, without compiling. They take
-    turns, and the fastest update of each counts, so that a busy moment of the machine decides nothing. What
-    the network can't run is left out, and so is bfloat16 where the device has to emulate it, a hundred times
-    slower. The run records the choice, so that resuming repeats it.
+    Each pair is timed on a few updates of this very network, with small batches on a CPU, without compiling.
+    They take turns, and the fastest update of each counts, so that a busy moment of the machine decides
+    nothing. What the network can't run is left out, and so is bfloat16 where the device has to emulate it, a
+    hundred times slower. The run records the choice, so that resuming repeats it.
 
     Args:
         config, data, device, net: of the run.
@@ -50,7 +50,9 @@ def fastest_execution(
     layouts = [False, True] if config.channels_last is None else [config.channels_last]
     if config.channels_last is None and len(data.space.shape) + 1 not in LAYOUTS:
         layouts = [False]
-    size = min(config.micro_batch or config.batch_size, TRIAL_IMAGES)
+    size = config.micro_batch or config.batch_size
+    if torch.device(device).type == "cpu":  # a GPU's choice depends on the size
+        size = min(size, TRIAL_IMAGES)
     start, trials, failed = clock(), {}, None
 
     def is_over() -> bool:
@@ -95,4 +97,6 @@ def seconds_per_update(trainer: Trainer, budget_s: float) -> float:
 def _seconds(trainer: Trainer, clock: Clock) -> float:
     start = clock()
     trainer.update()
+    if trainer.device.type == "cuda":
+        torch.cuda.synchronize(trainer.device)
     return clock() - start

@@ -1,7 +1,8 @@
-"""Torch's own random generators, set for a while."""
+"""What of torch is one for a whole process, set for a while: random generators, exact repetition."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,3 +27,29 @@ def seeded(number: int, device: torch.device) -> Iterator[None]:
         elif others:
             torch.get_device_module(device).manual_seed(number)
         yield
+
+
+@contextmanager
+def repeatable(device: torch.device, asked: bool = True) -> Iterator[None]:
+    """Within it, a GPU adds up in a fixed order, so that the same gradient has the same bits each time.
+
+    A CPU does so anyway. RuntimeError (`has_no_fixed_order`) where something can't be done so.
+    """
+    if device.type != "cuda" or not asked:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which its products need to be so
+    was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was[0], warn_only=was[1])
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+def has_no_fixed_order(error: RuntimeError) -> bool:
+    """Whether torch says so of a part of a network."""
+    return "deterministic implementation" in str(error)

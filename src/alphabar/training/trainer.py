@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -23,7 +24,7 @@ from ..model.denoiser import Denoiser, call_network
 from ..nn import build_network, keyed_dropout
 from ..theory.schedule import Schedule
 from .config import TrainConfig
-from .generators import seeded
+from .generators import has_no_fixed_order, repeatable, seeded
 from .objectives import OBJECTIVES, TIMES, Draws
 from .optimizer import make_optimizers
 
@@ -118,6 +119,7 @@ class Trainer:
         self.averages = dict(self.ema.net.named_parameters())
         self.optimizers = make_optimizers(config, self.model.net)
         self.rate = 0.0
+        self.repeatable = True  # until a part of the network can't be, see `_gradient`
         self._pool = ThreadPoolExecutor(1, "alphabar-inputs")
         self._next: tuple[int, Future[Inputs]] | None = None
 
@@ -141,7 +143,7 @@ class Trainer:
         self.rate = config.learning_rate(self.images, None) if rate is None else rate
         self.model.train()
         self.model.zero_grad(set_to_none=True)
-        losses = self._backward(inputs, k)
+        losses = self._gradient(inputs, k)
         self._check_finite(losses["loss"], inputs.t, "loss")
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip))
         self._check_finite(np.full(1, norm), inputs.t[[int(losses["loss"].argmax())]], "gradient")
@@ -180,6 +182,23 @@ class Trainer:
         ready = self._next[1].result() if self._next is not None and self._next[0] == k else self.inputs(k)
         self._next = k + 1, self._pool.submit(self.inputs, k + 1)
         return ready
+
+    def _gradient(self, inputs: Inputs, k: int) -> dict[str, np.ndarray]:
+        """`_backward`, with the same bits each time, if all of the network can do so."""
+        try:
+            with repeatable(self.device, self.repeatable):
+                return self._backward(inputs, k)
+        except RuntimeError as error:
+            if not (self.repeatable and has_no_fixed_order(error)):
+                raise
+            self.repeatable = False
+            warnings.warn(
+                f"a part of {type(self.model.net).__name__} adds up in no fixed order on this GPU, so a run "
+                f"that is resumed here won't be equal to the bit: {str(error).splitlines()[0]}",
+                stacklevel=2,
+            )
+            self.model.zero_grad(set_to_none=True)
+            return self._backward(inputs, k)
 
     def _backward(self, inputs: Inputs, k: int) -> dict[str, np.ndarray]:
         """The gradient of the mean loss; each loss of each sample, and their sum as `loss`."""

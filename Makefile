@@ -16,10 +16,10 @@ demo: .venv/demo
 	echo "look at $(DEMO)/samples/grid.png, $(DEMO)/samples/trajectory.gif, $(DEMO)/sevens/grid.png, $(DEMO)/varied/strip.png"; }
 
 quick: .venv/dev
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not thorough"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not thorough"
 
 check: .venv/dev
 	$(BIN)/ruff format --check .

@@ -676,7 +676,7 @@ def test_deblurring(here, done):
     assert found["observation"] == {"operator": "blur of 0.7 pixels", "method": "gradient", "strength": 1}
     assert files(here / "d") == {"000000.png", "observed.png", *SAMPLES}
     done("edit", "deblur", PLAIN, "a.png", "--whole", "-n", 1, "--steps", 3, "--sigma", 0.7, "--out", "w")
-    assert facts(here / "w")["observation_error"][0] < 1
+    assert facts(here / "w")["observation_error"][0] < 2  # of 255
     assert "whole.png" in files(here / "w")
 
 

@@ -20,7 +20,7 @@ NOTICED = 41  # pytest's exit code for failed tests, 1, kept apart from that of 
 LOST = 255  # what multiprocessing says when the fork server has lost a process: no verdict
 ALL_BUGS = set(range(1, 46))
 CONTEXT = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-CONTEXT.set_forkserver_preload(["torch", "pydantic", "safetensors.torch", "PIL.Image"])
+CONTEXT.set_forkserver_preload(["torch", "torch._dynamo", "pydantic", "safetensors.torch", "PIL.Image"])
 
 
 def run_tests(package_parent, nodes):

@@ -290,7 +290,7 @@ def test_upsampling_repeats_each_place():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"attention_levels": (2,)}, r"among 0\.\.1"),
+        ({"attention_levels": (2,)}, r"among 0\.\.0"),
         ({"channels": 10}, "multiple of groups = 4, got 10"),
         ({"head_channels": 3}, "head_channels = 3 must divide"),
         ({"head_channels": 0}, "head_channels must be a whole number of at least 1, got 0"),

@@ -74,7 +74,7 @@ def kill_at(folder, calls, **what):
 # --- resume --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moments", [1.5, 0.2])
+@pytest.mark.parametrize("moments", [0.7, 0.2])
 def test_killed_at_random_moments(unbroken, tmp_path, moments):
     assert kill_at_random(tmp_path / "run", moments) >= 2
     assert_same_bytes(tmp_path / "run", unbroken)
@@ -209,7 +209,7 @@ def test_a_longer_run_goes_on_and_its_rate_is_planned_again(unbroken, longer):
 def test_longer_killed_at_random_moments(unbroken, longer, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(unbroken, folder)
-    kill_at_random(folder, 1.5, settings=LONGER)
+    kill_at_random(folder, 0.7, settings=LONGER)
     assert_same_bytes(folder, longer, 40)
 
 

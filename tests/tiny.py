@@ -29,9 +29,9 @@ ROUGH = {"float32": 1, "bfloat16": 30}[PRECISION]
 NETWORK = {
     "name": "unet",
     "channels": 8,
-    "channel_mult": [1, 2],
+    "channel_mult": [1],
     "num_res_blocks": 1,
-    "attention_levels": [1],
+    "attention_levels": [0],
     "groups": 4,
 }
 CLASSES = ClassCondition(names=("left", "right"))

@@ -11,7 +11,9 @@ import torch
 from tiny import NETWORK, tiny_config, tiny_data
 
 CONTEXT = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-CONTEXT.set_forkserver_preload(["torch", "alphabar.runs.run", "safetensors.torch", "PIL.Image"])
+CONTEXT.set_forkserver_preload(
+    ["torch", "torch._dynamo", "alphabar.runs.run", "safetensors.torch", "PIL.Image"]
+)
 
 
 def config(**settings):

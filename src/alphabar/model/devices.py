@@ -1,8 +1,17 @@
-"""Where networks run."""
+"""Where networks run, and how: memory layout, compiler."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
 import torch
+
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By the number of axes of a batch."""
 
 
 def pick_device(name: str = "auto") -> str:
@@ -24,3 +33,19 @@ def has_bfloat16(device: torch.device) -> bool:
         return False
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def layout_of(shape: tuple[int, ...]) -> torch.memory_format:
+    """The channels-last layout of batches of samples of this shape; ValueError if there is none."""
+    if len(shape) + 1 not in LAYOUTS:
+        raise ValueError(f"channels_last is for pictures and volumes, and samples have the shape {shape}")
+    return LAYOUTS[len(shape) + 1]
+
+
+def compiled(function: Callable[..., Any], mode: str, device: torch.device) -> Callable[..., Any]:
+    """A function by torch.compile. ValueError if what it needs is not installed."""
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise ValueError("compile needs the package triton, which is not installed; leave compile out")
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl"))):
+        raise ValueError("compile needs a C++ compiler, and none is found; install one, or leave compile out")
+    return torch.compile(function, dynamic=False, mode=mode)

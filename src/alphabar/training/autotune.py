@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from ..data.dataset import Dataset
-from ..model.devices import has_bfloat16
+from ..model.devices import LAYOUTS, has_bfloat16
 from .config import TrainConfig
-from .trainer import LAYOUTS, Trainer
+from .trainer import Trainer
 
 TRIAL_IMAGES = 32
 TRIAL_S = 1.0

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -40,14 +41,14 @@ def repeatable(device: torch.device, asked: bool = True) -> Iterator[None]:
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which its products need to be so
     was = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    ways: Any = torch.utils.deterministic
+    filled, ways.fill_uninitialized_memory = ways.fill_uninitialized_memory, False
     torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(was[0], warn_only=was[1])
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        ways.fill_uninitialized_memory = filled
 
 
 def has_no_fixed_order(error: RuntimeError) -> bool:

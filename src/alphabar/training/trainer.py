@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
-import os
-import shutil
 import warnings
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -21,6 +17,7 @@ from .. import rng
 from ..data.dataset import Dataset
 from ..model.codec import Codec, fit_codec
 from ..model.denoiser import Denoiser, call_network
+from ..model.devices import compiled, layout_of
 from ..nn import build_network, keyed_dropout
 from ..theory.schedule import Schedule
 from .config import TrainConfig
@@ -28,7 +25,6 @@ from .generators import has_no_fixed_order, repeatable, seeded
 from .objectives import OBJECTIVES, TIMES, Draws
 from .optimizer import make_optimizers
 
-LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 _CODECS: WeakKeyDictionary[Dataset, Codec] = WeakKeyDictionary()  # fitting one may read all the data
 
 
@@ -69,15 +65,6 @@ def hide(cond: dict[str, np.ndarray], config: TrainConfig, k: int) -> dict[str, 
     return hidden
 
 
-def compiled(mode: str, device: torch.device) -> Callable[..., Tensor]:
-    """`call_network` by torch.compile. ValueError if what it needs is not installed."""
-    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
-        raise ValueError("compile needs the package triton, which is not installed; leave compile out")
-    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl"))):
-        raise ValueError("compile needs a C++ compiler, and none is found; install one, or leave compile out")
-    return torch.compile(call_network, dynamic=False, mode=mode)
-
-
 class Trainer:
     """A model in training: network, average (EMA), optimizers and the number of updates done.
 
@@ -114,7 +101,7 @@ class Trainer:
             self.model.net.to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         if config.compile:
-            self.model.call = compiled(config.compile, self.device)
+            self.model.call = compiled(call_network, config.compile, self.device)
         self.parameters = dict(self.model.net.named_parameters())
         self.averages = dict(self.ema.net.named_parameters())
         self.optimizers = make_optimizers(config, self.model.net)
@@ -298,13 +285,6 @@ def codec_of(data: Dataset) -> Codec:
     if data not in _CODECS:
         _CODECS[data] = fit_codec(data.space, data.images)
     return _CODECS[data]
-
-
-def layout_of(shape: tuple[int, ...]) -> torch.memory_format:
-    """The channels-last layout of batches of samples of this shape; ValueError if there is none."""
-    if len(shape) + 1 not in LAYOUTS:
-        raise ValueError(f"channels_last is for pictures and volumes, and samples have the shape {shape}")
-    return LAYOUTS[len(shape) + 1]
 
 
 def _like(parameter: Tensor, saved: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ from alphabar import Schedule
 from alphabar.cli.app import command
 from alphabar.cli.read import read_mask
 from alphabar.data import Space
+from alphabar.data import pictures as pictures_module
 from alphabar.model import Denoiser, fit_codec, load, save
+from alphabar.model import file as model_file
 from alphabar.nn import NETWORKS, build_network
 from alphabar.rng import normal
 from alphabar.runs.checkpoints import save_checkpoint
@@ -653,6 +655,35 @@ def test_colorizing(here, done):
     done("edit", "colorize", COLOR, "color.png", "--whole", "-n", 1, "--steps", 2, "--out", "w")
     assert {"whole.png", "observed.png"} <= files(here / "w")
     assert values("w/whole.png").shape[-1] == 3
+
+
+def test_a_photograph_is_no_mask(here, refused):
+    color = np.zeros((8, 8, 3), np.uint8)
+    color[:, 4:] = 200, 40, 90
+    Image.fromarray(color).save("photo.png")
+    assert "photo.png has colors: a mask is white where" in refused(
+        "edit", "inpaint", PLAIN, "a.png", "photo.png"
+    )
+
+
+def test_an_edit_loads_opens_and_evaluates_once(here, done, monkeypatch):
+    """The model, the picture, and the evaluations of all samples together."""
+    counted = {"model": 0, "picture": 0, "evaluation": 0}
+
+    def count(place, name, what):
+        original = getattr(place, name)
+
+        def counting(*given, **more):
+            counted[what] += 1
+            return original(*given, **more)
+
+        monkeypatch.setattr(place, name, counting)
+
+    count(model_file, "load_tensors", "model")
+    count(pictures_module, "open_picture", "picture")
+    count(Denoiser, "forward", "evaluation")
+    done("edit", "inpaint", PLAIN, "a.png", "right", "-n", 4, "--steps", 6, "--out", "i")
+    assert counted == {"model": 1, "picture": 1, "evaluation": 6}
 
 
 def test_deblurring(here, done):

@@ -15,17 +15,20 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from alphabar.cli import console, flags, options, settings, train
 from alphabar.cli.app import command
 from alphabar.cli.progress import Progress
+from alphabar.data import DataConfig
 from alphabar.data.conditions import CONDITIONS, Condition
-from alphabar.errors import in_words
 from alphabar.model import save
 from alphabar.nn import NETWORKS, UNet
 from alphabar.runs.sinks import SINKS, Sink
+from alphabar.sampling import SampleConfig
+from alphabar.settings import Settings as BaseSettings
 from alphabar.theory.plans import SAMPLERS, Sampler, ddim
+from alphabar.training import TrainConfig
 from program import TINY, call, pictures
 from tiny import tiny_denoiser
 
@@ -38,9 +41,7 @@ def text_of_help(name):
 # --- from fields to options and back -------------------------------------------------------------
 
 
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class Settings(BaseSettings):
     count: int = Field(3, ge=1, description="how many", json_schema_extra={"flag": "--number-of"})
     rate: float | None = Field(None, gt=0, description="how fast", json_schema_extra={"group": "Speed"})
     way: Literal["up", "down"] = Field("up", description="where to")
@@ -83,10 +84,19 @@ def test_words_become_values_and_values_words_again():
     ({"cuont": 1}, "unknown setting 'cuont'; known: count, rate"),
 ])  # fmt: skip
 def test_a_wrong_setting_is_told_by_the_options_name(given, expected):
-    with pytest.raises(ValidationError) as caught:
+    with pytest.raises(ValueError) as caught:
         Settings(**given)
-    told = in_words(caught.value.errors(), "setting", Settings.model_fields)
-    assert str(settings.in_flags(told, flags.flags_of(Settings))).startswith(expected)
+    assert not isinstance(caught.value, ValidationError)
+    assert str(settings.in_flags(caught.value, flags.flags_of(Settings))).startswith(expected)
+
+
+def test_settings_from_python_say_in_words_what_they_cannot_be():
+    with pytest.raises(ValueError, match="did you mean 'evaluations'"):
+        SampleConfig(evalutions=3)
+    with pytest.raises(ValueError, match="batch_size: Input should be greater than or equal to 1, got 0"):
+        TrainConfig(images=8, batch_size=0)
+    with pytest.raises(ValueError, match="unknown setting of data 'sise'"):
+        DataConfig(sise=3)
 
 
 @pytest.mark.parametrize(("pairs", "expected"), [

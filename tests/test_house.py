@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-LEAVES = {"errors", "files", "images", "rng", "version"}  # that everybody may know
+LEAVES = {"errors", "files", "images", "rng", "settings", "version"}  # that everybody may know
 MODEL = {"theory", "nn", "data", "model"}
 INSIDE = {*MODEL, "training", "sampling", "evaluation", "runs"}
 MAY_KNOW = {  # beside leaves
@@ -27,6 +27,7 @@ MAY_KNOW = {  # beside leaves
     "rng": set(),
     "files": set(),
     "images": set(),
+    "settings": set(),
     "theory": set(),
     "nn": set(),
     "data": set(),
@@ -50,6 +51,7 @@ LIBRARIES = {  # that each may use
     "rng": {"numpy", "torch"},
     "files": {"torch", "safetensors"},
     "images": {"numpy", "PIL"},
+    "settings": {"pydantic"},
     "theory": {"numpy"},
     "nn": {"numpy", "torch"},
     "data": {"numpy", "PIL", "pydantic", "datasets", "mlxtend"},

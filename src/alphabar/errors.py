@@ -63,20 +63,6 @@ def made_from(
         raise ValueError(f"the {what} {name!r} cannot be made of {sorted(arguments)}: {error}") from None
 
 
-def in_words(complaints: Iterable[Any], kind: str, known: Iterable[object]) -> ValueError:
-    """pydantic's `errors()` of settings, in the words of this project; `known` are the settings' names."""
-
-    def one(entry: Any) -> str:
-        name = ".".join(map(str, entry["loc"]))
-        if entry["type"] == "extra_forbidden":
-            return str(unknown(kind, name, known))
-        if entry["type"] == "value_error":
-            return entry["msg"].removeprefix("Value error, ")
-        return f"{name}: {entry['msg']}, got {entry['input']!r}"
-
-    return ValueError("; ".join(map(one, complaints)))
-
-
 def describe(table: Mapping[str, object]) -> str:
     """The rows of a table with their help, for a help text.
 

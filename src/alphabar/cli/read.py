@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..data.space import Space
 
 HALVES = ("left", "right", "top", "bottom")
+COLORFUL = 40  # levels between the channels of a pixel
 
 
 def read_sample(path: str, space: Space) -> np.ndarray:
@@ -124,7 +125,10 @@ def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
                     "filled: save it without transparency, white where it is to be filled"
                 )
             return hole
-    return open_picture(mask, (height, width), 1, "black")[0] > 127
+    gray = open_picture(mask, (height, width), 3, "black").astype(int)
+    if np.mean(gray.max(0) - gray.min(0) > COLORFUL) > 0.01:
+        raise ValueError(f"the mask {mask} has colors: a mask is white where it is filled, black elsewhere")
+    return gray.mean(0) > 127
 
 
 # --- files ---------------------------------------------------------------------------------------

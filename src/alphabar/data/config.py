@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from PIL import ImageColor
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from ..errors import in_words, unknown
+from ..errors import unknown
+from ..settings import Settings
 
 Channels = Literal["auto", "gray", "rgb", "rgba"]
 Classes = Literal["auto", "folders", "none"]
@@ -63,10 +64,10 @@ def _parse_range(given: Any) -> Any:
     return low, high
 
 
-class DataConfig(BaseModel):
+class DataConfig(Settings):
     """How DATA is read. What isn't given follows from the data, and the notes say how."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: ClassVar[str] = "setting of data"
 
     size: Annotated[tuple[int, int] | None, BeforeValidator(_parse_size)] = Field(
         default=None,
@@ -135,7 +136,4 @@ def data_config(config: DataConfig | None, settings: dict[str, Any]) -> DataConf
     if config is not None and not isinstance(config, DataConfig):
         raise ValueError(f"settings of prepare go by name, such as prepare(data, size=64), got {config!r}")
     before = {} if config is None else config.model_dump(exclude_defaults=True)
-    try:
-        return DataConfig(**{**before, **settings})
-    except ValidationError as error:
-        raise in_words(error.errors(), "setting of data", DataConfig.model_fields) from None
+    return DataConfig(**{**before, **settings})

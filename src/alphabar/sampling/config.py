@@ -7,23 +7,22 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
-    ValidationError,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from ..data.conditions import plain
-from ..errors import check_whole, in_words, unknown
+from ..errors import check_whole, unknown
 from ..files import expanded
 from ..model import Denoiser
 from ..model.denoiser import PRECISIONS
 from ..rng import check_seed
+from ..settings import Settings
 from ..theory.plans import DEFAULT_EVALUATIONS, DEFAULT_SAMPLER, SAMPLERS, SPACINGS, Plan, sampler_options
 from .guidance import Guidance
 
@@ -78,10 +77,11 @@ def _field(default: Any, description: str, group: str | None = None, **extra: An
     return Field(default, description=description, json_schema_extra=extra)
 
 
-class SampleConfig(BaseModel):
+class SampleConfig(Settings):
     """How to sample. A sampler's own options are in `options`; `of` takes them flat."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    kind: ClassVar[str] = "setting of sampling"
 
     evaluations: int | None = _field(
         None, "network evaluations (NFE)", flag="--steps", metavar="N", shown=str(DEFAULT_EVALUATIONS)
@@ -149,10 +149,7 @@ class SampleConfig(BaseModel):
         given |= settings
         if own:
             given["options"] = {**given.get("options", {}), **own}
-        try:
-            return cls(**given)
-        except ValidationError as error:
-            raise in_words(error.errors(), "setting of sampling", cls.model_fields) from None
+        return cls(**given)
 
     @field_validator("evaluations")
     @classmethod

@@ -27,7 +27,8 @@ def transition(schedule: Schedule, t: ArrayLike | At, s: ArrayLike | At = 0) -> 
     """
     t, s = schedule.at(t), schedule.at(s)
     if not np.all(s.t < t.t):
-        raise ValueError(f"s must be less noisy than t, got s = {s.t}, t = {t.t}; did you swap them?")
+        hint = "t = 0 is without noise" if np.any(t.t == 0) else "did you swap them?"
+        raise ValueError(f"s must be less noisy than t, got s = {s.t}, t = {t.t}; {hint}")
     alpha_ts = t.alpha_bar / s.alpha_bar
     return alpha_ts, 1 - alpha_ts
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..errors import unknown
+from ..settings import Settings
 from ..theory.losses import LOSSES
 from ..theory.parametrization import PREDICTIONS
 from ..theory.schedule import Schedule
@@ -61,13 +62,11 @@ def _times() -> Iterable[str]:
     return TIMES
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Settings):
     """The settings of a run. Amounts of training are counted in images, whatever the batch size.
 
     Exactly one of `images`, `epochs` and `minutes` is the budget.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     images: int | None = _field(
         None, "stop after this many training images in total, resumed parts included, such as 200k or 3M",

@@ -6,10 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from ..data.space import Space
-from ..errors import in_words, unknown
+from ..errors import unknown
 from .config import BUDGETS, DEFAULT_SCHEDULE, TrainConfig
 
 UPDATES = 500
@@ -174,10 +172,7 @@ def resolve(
     values.setdefault("batch_size", default_batch(images if _is_number(images) else None))
     if not conditions:
         values.setdefault("conditional", False)
-    try:
-        config = TrainConfig(**values)
-    except ValidationError as error:
-        raise in_words(error.errors(), "setting", TrainConfig.model_fields) from None
+    config = TrainConfig(**values)
     if config.flip:
         space.check_flip()
     return config

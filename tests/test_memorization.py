@@ -183,6 +183,26 @@ def test_a_few_copies_among_honest_samples_are_found(share, exact, least):
         assert all("in every number" in m.verdict for m in found if m.equal_p < 1e-3 and m.equal > 0.005)
 
 
+@pytest.mark.parametrize("near", [False, True])
+def test_what_no_sign_would_have_noticed_is_noticed_19_times_of_20(near):
+    """Samples are copies with the probability that the verdict names, or with a third of it."""
+
+    def seen(share, seed):
+        rng = RNG(seed)
+        training, held_out, samples = (grains(rng, n) for n in (600, 60, 200))
+        copied = rng.random(200) < share
+        samples[copied] = training[rng.integers(0, 600, copied.sum())] + near * 0.002
+        return check_memorization(samples, training, held_out, "toy")
+
+    honest = seen(0.0, 0)
+    assert not honest.memorizes
+    share = honest.noticed[near]
+    assert 0 < share < 0.4
+    assert f"copies would be noticed from {honest.noticed[0]:.1%} on" in honest.verdict
+    assert np.mean([seen(share, seed).memorizes for seed in range(60)]) > 0.87
+    assert np.mean([seen(share / 3, seed).memorizes for seed in range(60)]) < 0.6
+
+
 def test_samples_half_of_which_are_copies_are_an_alarm_and_the_share_is_told():
     rng = RNG(0)
     training, held_out, samples = (grains(rng, n) for n in (1900, 100, 400))

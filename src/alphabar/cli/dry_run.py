@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from ..runs.run import Run
 
 MEASURED_S = 2.0
-SHARE = 0.86  # of --minutes that is left for training itself, beside saves, measurements and previews
 CHECKPOINTS = 5  # two, and a milestone at each quarter
 
 
@@ -60,10 +59,12 @@ def explain(run: Run, as_json: bool) -> None:
 
 def _asked(run: Run, rate: float) -> int:
     """The length asked for, in images, as far as it can be known beforehand."""
+    from ..runs.afford import TRAINING_SHARE
+
     config = run.config
     if config.epochs is not None:
         return max(1, round(config.epochs * len(run.data)))
-    return round(SHARE * 60 * (config.minutes or 0) * rate)
+    return round(TRAINING_SHARE * 60 * (config.minutes or 0) * rate)
 
 
 def _loading_s(run: Run) -> float:

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from ..runs.run import Run
     from ..training.config import TrainConfig
 
-FEW_IMAGES = 20_000
+EXPECTED = (  # of so few images
+    (2_000, "little more than noise; more minutes, smaller pictures (--size) or a faster machine help"),
+    (10_000, "rough shapes at best"),
+    (30_000, "shapes that one can tell, if the pictures are small and simple"),
+)
 PRESET_HELP = "A named set of defaults, which other options override"
 NOISE = 10.0  # times as far from the data as held-out samples are
 
@@ -152,6 +156,7 @@ def _opened(
     """The run, new or resumed, or a fork of it, with its data read."""
     from ..files import expanded
     from ..model import pick_device
+    from ..runs.afford import afford
     from ..runs.folder import RunFolder
     from ..runs.run import Run
     from .console import say
@@ -165,14 +170,36 @@ def _opened(
     dataset = options.read_data(data, preparing)
     config = (_resolved if fork is None else _forked)(before, dataset, settings)
     _check_network(config, dataset)
+    measured: dict[str, Any] = {}
+    if not dry:
+        for note in dataset.notes:
+            say(f"data: {note}")
+    if fork is None:
+        config, measured, images = afford(before, config, dataset, device, settings)
+        if images is not None:
+            say(_expected(config, images))
     target = folder if fork is None else expanded(fork)
     command = ["alphabar", *sys.argv[1:]]
     forked = folder if fork is not None else None
     run = Run(target, dataset, config, source=data, device=device, fork_of=forked, command=command, say=say)
-    if not dry:
-        for note in dataset.notes:
-            say(f"data: {note}")
+    run.entry["measured"] |= measured
     return run
+
+
+def _expected(config: TrainConfig, images: int) -> str:
+    """What the minutes allow on this machine, and what to expect of it."""
+    text = f"{images:,} images fit into these minutes here, about, in batches of {config.batch_size}"
+    if config.network.get("name") == "unet":
+        text += f", by a network of {config.network['channels']} channels"
+    return text + _few(images)
+
+
+def _few(images: int) -> str:
+    """What to expect of few images."""
+    for most, expected in EXPECTED:
+        if images < most:
+            return f": expect {expected}"
+    return ""
 
 
 def _check_network(config: TrainConfig, dataset: Dataset) -> None:
@@ -261,8 +288,8 @@ def _announce(run: Run, say: Any) -> None:
     say(
         f"{run.folder.path}: {parameters:,} parameters, {execution(run)}, sqrt(alpha_bar_T) {signal_left:.4f}"
     )
-    if run.total and run.total < FEW_IMAGES:
-        say(f"{run.total:,} images are few: expect rough shapes at best. Small pictures need 60,000 or more")
+    if run.total and run.config.minutes is None and _few(run.total):
+        say(f"{run.total:,} images are few{_few(run.total)}")
 
 
 def _last(row: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -91,11 +92,33 @@ class Memorization:
         """One line for a person."""
         if self.memorizes:
             return "it repeats training samples: " + "; ".join(self.reasons)
+        exact, near = self.noticed
         return (
-            f"no sign: {self.copies:.1%} of the samples are closer to a training sample than every held-out "
-            f"one is ({self.copies_expected:.1%} expected, p = {self.copies_p:.2g}), and one is closer than "
-            f"a held-out one with probability {self.likelihood_closer:.2f} (p = {self.p:.2g})"
+            f"no sign: {round(self.equal * self.n)} of {self.n} samples equal a training sample, "
+            f"{round(self.copies * self.n)} are closer to one than every held-out sample is "
+            f"({self.copies_expected:.1%} expected, p = {self.copies_p:.2g}), and one is closer than "
+            f"a held-out one with probability {self.likelihood_closer:.2f} (p = {self.p:.2g}); "
+            f"copies would be noticed from {exact:.1%} on, near copies from {near:.1%}"
         )
+
+    @property
+    def noticed(self) -> tuple[float, float]:
+        """The least share of copies, and of near copies, that the tests notice 19 times out of 20.
+
+        A copy equals a training sample in every number. A near one is closer to it than every held-out sample
+        is to any; where training samples have doubles, both are held against the share of these.
+        """
+        doubles, pairs = self.equal_expected, self.training // 2
+        others = -(-round(doubles * self.training) // 2)
+
+        def is_copy(k: int) -> bool:
+            return k > (doubles + LEAST_COPIES) * self.n and hits_p(self.n, pairs, k, others) < SURE
+
+        def is_near(k: int) -> bool:
+            expected = self.copies_expected + LEAST_COPIES
+            return k > expected * self.n and share_p(self.n, self.held_out, k) < SURE
+
+        return least_share(self.n, is_copy), least_share(self.n, is_near)
 
     def pairs(self, most: int = 12) -> list[tuple[int, int]]:
         """(sample, training sample) of the pairs that stand out most, to look at."""
@@ -111,6 +134,7 @@ class Memorization:
             "median_closeness": float(np.median(self.closeness)),
             "median_usual": float(np.median(self.usual)),
             "memorizes": self.memorizes,
+            "noticed": dict(zip(("copies", "near_copies"), self.noticed, strict=True)),
             "verdict": self.verdict,
         }
 
@@ -190,6 +214,26 @@ def hits_p(n: int, m: int, k: int, others: int) -> float:
     counts = counts[hits - counts <= m]
     logs = [_log_choose(n, int(c)) + _log_choose(m, hits - int(c)) for c in counts]
     return min(1.0, math.fsum(math.exp(value - _log_choose(n + m, hits)) for value in logs))
+
+
+def least_share(n: int, is_seen: Callable[[int], bool], often: float = 0.95) -> float:
+    """The least share of which n draws hold, with probability `often`, as many as are seen; 1 if none is.
+
+    >>> round(least_share(100, lambda k: k >= 3), 3)  # 1 - (1 - q)^100 - … = 0.95
+    0.062
+    """
+    k = next((k for k in range(n + 1) if is_seen(k)), None)
+    if k is None or k == 0:
+        return 1.0 if k is None else 0.0
+    logs = [_log_choose(n, i) for i in range(k)]
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        q = (low + high) / 2
+        fewer = math.fsum(
+            math.exp(log + i * math.log(q) + (n - i) * math.log1p(-q)) for i, log in enumerate(logs)
+        )
+        low, high = (q, high) if 1 - fewer < often else (low, q)
+    return high
 
 
 def _log_choose(n: int, k: int) -> float:

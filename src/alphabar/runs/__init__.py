@@ -58,7 +58,9 @@ def train(
 
     def rows() -> Generator[dict[str, Any]]:
         from ..data import Dataset, prepare
+        from ..model import pick_device
         from ..nn import UNKNOWN, network_config
+        from .afford import afford
         from .folder import RunFolder
         from .run import Run
         from .start import resumed_config
@@ -71,8 +73,11 @@ def train(
                 "that, let the module keep its constructor's arguments as a dictionary `config`"
             )
         config = resumed_config(RunFolder(out), dataset, preset, asked)
+        given = {**asked, "preset": preset}
+        afforded = afford(RunFolder(out), config, dataset, pick_device(device), given, net)
         source = str(data) if isinstance(data, str | os.PathLike) else ""
-        run = Run(out, dataset, config, source=source, device=device, net=net)
+        run = Run(out, dataset, afforded.config, source=source, device=device, net=net)
+        run.entry["measured"] |= afforded.measured
         begun.append(run)
         yield from run.rows()
 

@@ -133,7 +133,7 @@ class Run:
         """
         before = self.entry["measured"]
         self.entry = self._read()
-        if self._trainer is not None and not self.folder.exists():
+        if not self.folder.exists():
             self.entry["measured"] |= before  # measured by this process, for a run that nobody has begun
         elif self._trainer is not None and {k: before.get(k) for k in EXECUTION} != {
             k: self.entry["measured"].get(k) for k in EXECUTION
@@ -152,7 +152,7 @@ class Run:
         if changed and self.resumed_from:
             self.say(f"resuming with {', '.join(changed)}: the last bits may differ from an unbroken run")
         times = [row for row in self.folder.times() if row["step"] <= self.trainer.step]
-        spent_s = times[-1]["spent_s"] if times else 0.0
+        spent_s = times[-1]["spent_s"] if times else self.entry["measured"].get("took_s", 0.0)
         self.pace = Pace(self.asked.minutes, self.began, spent_s, self.trainer.images, self._at_the_end)
         enough = history.adopt_budget(self.entry, self.asked, self.trainer.images, len(self.data), times)
         self.folder.write_entry(self.entry)

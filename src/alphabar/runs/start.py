@@ -89,7 +89,9 @@ def _begin_from(model: Denoiser, trainer: Trainer) -> list[str]:
 def execution_of(source: str | os.PathLike[str]) -> Entry:
     """What was measured for a run, which its forks take over."""
     measured = RunFolder.holding(source).entry()["measured"]
-    return {name: value for name, value in measured.items() if name != "made_with"}
+    return {
+        name: value for name, value in measured.items() if name not in ("made_with", "took_s", "afforded")
+    }
 
 
 def fork_differences(entry: Entry, config: TrainConfig, data: Dataset) -> list[str]:
@@ -175,14 +177,15 @@ def forked_config(
 def resumed_config(
     folder: RunFolder, data: Dataset, preset: str | None, settings: Mapping[str, Any]
 ) -> TrainConfig:
-    """`resolve` for a run that may be there already: what it took from its first budget, the batch, and from
-    the model that it began with stays, unless it is given.
+    """`resolve` for a run that may be there already: what it took from its first budget and from the
+    model that it began with stays, unless it is given.
     """
     if not folder.exists():
         return resolve(data.space, data.conditions, len(data), preset, settings)
-    before = folder.entry()["identity"]
+    entry = folder.entry()
+    before = entry["identity"]
     taken = ["network", "schedule", "prediction"] if (before["start"] or {}).get("what") == "from" else []
-    if "batch_size" not in PRESETS.get(preset or "", {}):
-        taken.append("batch_size")
+    followed = ["batch_size", *entry["measured"].get("afforded", [])]
+    taken += [name for name in followed if name not in PRESETS.get(preset or "", {})]
     known = {name: before["config"][name] for name in taken}
     return resolve(data.space, data.conditions, len(data), preset, settings, known)

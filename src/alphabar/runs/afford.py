@@ -1,0 +1,79 @@
+"""What a budget in minutes affords here: a network, how it learns, and a batch, by the speed measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ..data.dataset import Dataset
+from ..training.autotune import Clock, fastest_execution
+from ..training.config import TrainConfig
+from ..training.presets import PRESETS, default_batch
+from .folder import RunFolder
+from .pace import MEASURED_SHARE, seconds
+
+QUICK = {"num_res_blocks": 1, "attention_levels": []}
+WAYS: tuple[dict[str, Any], ...] = (
+    {"network": {}},
+    {"network": QUICK},
+    {"network": {**QUICK, "channels": 32}, "prediction": "x0", "lr": 4e-3},
+)
+"""What of the defaults changes, from the slowest network to the fastest; why is in docs/log.md."""
+
+IMAGES = 10_000
+"""A slower network is worth its time where it sees at least so many images."""
+
+TRAINING_SHARE = 0.86
+"""Of the minutes, what is left for updates beside saves, measurements and previews."""
+
+
+class Afforded(NamedTuple):
+    """Settings, what was measured for them, and about how many images they see in their minutes."""
+
+    config: TrainConfig
+    measured: dict[str, Any]
+    images: int | None
+
+
+def afford(
+    folder: RunFolder,
+    config: TrainConfig,
+    data: Dataset,
+    device: str,
+    given: Mapping[str, Any],
+    net: nn.Module | None = None,
+    clock: Clock = seconds,
+) -> Afforded:
+    """Settings that suit the minutes, as far as nobody has asked for others.
+
+    The default network and faster ones are timed in turn, until one would see at least `IMAGES` images. A run
+    that is there already, or has another budget, keeps its settings.
+
+    Args:
+        folder: of the run, new or not.
+        config, data, device: the run's.
+        given: the settings that were asked for, and `preset`.
+        net: the network itself, if it is given.
+        clock: gives the time in seconds.
+    """
+    asked = {name for name, value in given.items() if value is not None}
+    asked |= PRESETS.get(given.get("preset") or "", {}).keys()
+    ways = WAYS[:1] if asked & {"network", "init_from"} else WAYS
+    if config.minutes is None or folder.exists() or (len(ways) == 1 and "batch_size" in asked):
+        return Afforded(config, {}, None)
+    start, limit_s = clock(), MEASURED_SHARE * 60 * config.minutes / len(ways)
+    images, measured, chosen, update = 0, {}, config, {}
+    for way in ways:
+        update = {name: value for name, value in way.items() if name not in asked}
+        update["network"] = config.network | way["network"]
+        chosen = config.model_copy(update=update)
+        measured = fastest_execution(chosen, data, device, net, limit_s, clock)
+        images = round(TRAINING_SHARE * 60 * config.minutes * max(measured["images_per_s"].values()))
+        if images >= IMAGES:
+            break
+    if "batch_size" not in asked:
+        chosen = chosen.model_copy(update={"batch_size": default_batch(images)})
+    followed = sorted(update) if len(ways) > 1 else []
+    return Afforded(chosen, measured | {"afforded": followed, "took_s": clock() - start}, images)

@@ -1,0 +1,94 @@
+"""What a budget in minutes affords: a network and a batch by the speed measured, recorded and kept."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from alphabar.runs import RunFolder, afford, train
+from alphabar.training import resolve
+from tiny import EXECUTION, NETWORK, tiny_data
+
+DATA = tiny_data(60)
+
+
+@pytest.fixture
+def speeds(monkeypatch):
+    """Networks of these numbers of channels and blocks go so fast; what was timed."""
+    timed, rates = [], {(64, 2): 30.0, (64, 1): 90.0, (32, 1): 300.0, (8, 1): 200.0}
+
+    def fastest(config, data, device, net, limit_s, clock):
+        key = config.network["channels"], config.network["num_res_blocks"]
+        timed.append(key)
+        return {"precision": "float32", "channels_last": False, "images_per_s": {"a": rates[key], "b": 1.0}}
+
+    monkeypatch.setattr(afford, "fastest_execution", fastest)
+    return timed
+
+
+def afforded(tmp_path, given, times=iter(range(1000))):
+    given = {"minutes": 1.0, **given}
+    settings = {name: value for name, value in given.items() if name != "preset"}
+    config = resolve(DATA.space, DATA.conditions, len(DATA), given.get("preset"), settings)
+    return afford.afford(RunFolder(tmp_path / "run"), config, DATA, "cpu", given, clock=lambda: next(times))
+
+
+@pytest.mark.parametrize(("minutes", "channels", "blocks", "batch"), [
+    (0.5, 32, 1, 16),  # 7,740 images
+    (1, 32, 1, 16),  # 15,480 images; the next slower one would see 4,644
+    (4, 64, 1, 32),  # 18,576
+    (7, 64, 2, 16),  # 10,836
+    (60, 64, 2, 64),
+])  # fmt: skip
+def test_the_slowest_network_that_sees_enough_and_a_batch_for_its_images(
+    tmp_path, speeds, minutes, channels, blocks, batch
+):
+    config, measured, images = afforded(tmp_path, {"minutes": float(minutes)})
+    assert (config.network["channels"], config.network["num_res_blocks"]) == (channels, blocks)
+    assert config.batch_size == batch
+    assert images == round(0.86 * 60 * minutes * {(64, 2): 30, (64, 1): 90, (32, 1): 300}[channels, blocks])
+    assert speeds[-1] == (channels, blocks)
+    assert measured["took_s"] > 0
+
+
+def test_what_is_asked_for_stays(tmp_path, speeds):
+    config, _, _ = afforded(tmp_path, {"batch_size": 48})
+    assert config.batch_size == 48
+    assert config.network["channels"] == 32
+    assert (config.prediction, config.lr) == ("x0", 4e-3)
+    config, _, _ = afforded(tmp_path, {"lr": 1e-3})
+    assert (config.prediction, config.lr, config.network["channels"]) == ("x0", 1e-3, 32)
+    config, _, images = afforded(tmp_path, {"network": {"channels": 64}})
+    assert (config.network["channels"], config.batch_size, images) == (64, 16, 1548)
+    speeds.clear()
+    config, measured, images = afforded(tmp_path, {"preset": "digits"})
+    assert (config.network["channels"], config.batch_size, measured, images) == (64, 32, {}, None)
+    config, measured, images = afforded(tmp_path, {"minutes": None, "images": 100})
+    assert (config.network["channels"], measured, images) == (64, {}, None)
+    assert speeds == []
+
+
+def test_a_run_keeps_what_was_chosen_and_counts_the_time_it_took(tmp_path, monkeypatch, caplog):
+    """On another day, when the machine is faster or slower, the same command is the same run."""
+    quick = {"num_res_blocks": 1, "attention_levels": []}
+    last = {"network": {**quick, "channels": 8, "groups": 4}, "prediction": "x0"}
+    monkeypatch.setattr(afford, "WAYS", ({"network": {}}, last))
+    monkeypatch.setattr(afford, "IMAGES", 10**9)
+    settings = {**EXECUTION, "minutes": 0.2, "previews": False}
+    rows = train(DATA, tmp_path / "run", device="cpu", **settings)
+    next(rows)
+    rows.close()
+    entry = RunFolder(tmp_path / "run").entry()
+    assert entry["identity"]["config"]["network"]["channels"] == 8
+    assert entry["identity"]["config"]["batch_size"] == 16
+    assert entry["identity"]["config"]["prediction"] == "x0"
+    assert entry["measured"]["took_s"] > 0
+    assert entry["measured"]["afforded"] == ["network", "prediction"]
+    assert RunFolder(tmp_path / "run").times()[-1]["spent_s"] > entry["measured"]["took_s"]
+    monkeypatch.setattr(afford, "fastest_execution", lambda *_: pytest.fail("measured again"))
+    with caplog.at_level(logging.WARNING):
+        assert list(train(DATA, tmp_path / "run", device="cpu", **settings))
+    assert RunFolder(tmp_path / "run").entry()["identity"] == entry["identity"]
+    with pytest.raises(ValueError, match="network"):
+        list(train(DATA, tmp_path / "run", device="cpu", **settings, network=NETWORK))

@@ -75,7 +75,7 @@ def test_a_run_keeps_what_was_chosen_and_counts_the_time_it_took(tmp_path, monke
     last = {"network": {**quick, "channels": 8, "groups": 4}, "prediction": "x0"}
     monkeypatch.setattr(afford, "WAYS", ({"network": {}}, last))
     monkeypatch.setattr(afford, "IMAGES", 10**9)
-    settings = {**EXECUTION, "minutes": 0.2, "previews": False}
+    settings = {**EXECUTION, "minutes": 0.1, "previews": False}
     rows = train(DATA, tmp_path / "run", device="cpu", **settings)
     next(rows)
     rows.close()

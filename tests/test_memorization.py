@@ -11,15 +11,8 @@ import pytest
 
 from alphabar.data import Dataset, Space
 from alphabar.evaluation import memorization as memorization_module
-from alphabar.evaluation.memorization import (
-    check_memorization,
-    close,
-    exact_p,
-    find_equal,
-    hits_p,
-    mann_whitney,
-    share_p,
-)
+from alphabar.evaluation.laws import exact_p, hits_p, mann_whitney, share_p
+from alphabar.evaluation.memorization import check_memorization, close, find_equal
 from alphabar.evaluation.scorecard import memorization_by
 
 RNG = np.random.default_rng

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
+from .expected import expected_in_minutes, expected_of, tell_distance
 from .flags import Flag, described, flags_of, glossed, takes
 from .progress import Progress, Stop, Stopped, execution, stop_signals
 from .settings import in_flags, merged, parse_sets
@@ -20,13 +21,7 @@ if TYPE_CHECKING:
     from ..runs.run import Run
     from ..training.config import TrainConfig
 
-EXPECTED = (  # of so few images
-    (2_000, "little more than noise; more minutes, smaller pictures (--size) or a faster machine help"),
-    (10_000, "rough shapes at best"),
-    (30_000, "shapes that one can tell, if the pictures are small and simple"),
-)
 PRESET_HELP = "A named set of defaults, which other options override"
-NOISE = 10.0  # times as far from the data as held-out samples are
 
 
 def train_flags() -> dict[str, Flag]:
@@ -171,35 +166,20 @@ def _opened(
     config = (_resolved if fork is None else _forked)(before, dataset, settings)
     _check_network(config, dataset)
     measured: dict[str, Any] = {}
-    if not dry:
-        for note in dataset.notes:
-            say(f"data: {note}")
+    images = None
     if fork is None:
         config, measured, images = afford(before, config, dataset, device, settings)
-        if images is not None:
-            say(_expected(config, images))
     target = folder if fork is None else expanded(fork)
     command = ["alphabar", *sys.argv[1:]]
     forked = folder if fork is not None else None
     run = Run(target, dataset, config, source=data, device=device, fork_of=forked, command=command, say=say)
     run.entry["measured"] |= measured
+    if not dry:
+        for note in dataset.notes:
+            say(f"data: {note}")
+    if images is not None:
+        say(expected_in_minutes(config, images))
     return run
-
-
-def _expected(config: TrainConfig, images: int) -> str:
-    """What the minutes allow on this machine, and what to expect of it."""
-    text = f"{images:,} images fit into these minutes here, about, in batches of {config.batch_size}"
-    if config.network.get("name") == "unet":
-        text += f", by a network of {config.network['channels']} channels"
-    return text + _few(images)
-
-
-def _few(images: int) -> str:
-    """What to expect of few images."""
-    for most, expected in EXPECTED:
-        if images < most:
-            return f": expect {expected}"
-    return ""
 
 
 def _check_network(config: TrainConfig, dataset: Dataset) -> None:
@@ -274,7 +254,7 @@ def _train(run: Run, stop: Stop, json: bool) -> None:
         show(f"{folder} is finished: {images:,} images; now: alphabar sample {shlex.quote(str(folder))}")
         show(f"to train it longer, give a larger budget: --images {2 * images}")
     else:
-        _tell_distance(last, show)
+        tell_distance(last, show)
         show(f"trained on {images:,} images; now: alphabar sample {shlex.quote(str(folder))}")
     if stop:
         raise typer.Exit(stop.exit_code)
@@ -288,23 +268,11 @@ def _announce(run: Run, say: Any) -> None:
     say(
         f"{run.folder.path}: {parameters:,} parameters, {execution(run)}, sqrt(alpha_bar_T) {signal_left:.4f}"
     )
-    if run.total and run.config.minutes is None and _few(run.total):
-        say(f"{run.total:,} images are few{_few(run.total)}")
+    if run.total and run.config.minutes is None and expected_of(run.total):
+        say(f"{run.total:,} images are few{expected_of(run.total)}")
 
 
 def _last(row: dict[str, Any]) -> dict[str, Any]:
     """The metrics that matter at the end."""
     names = ("loss", "held_out_loss", "sample_distance", "sample_floor")
     return {name: row[name] for name in names if name in row}
-
-
-def _tell_distance(row: dict[str, Any], show: Any) -> None:
-    """Say how far the samples still are from the data, if that was measured."""
-    distance, floor = row.get("sample_distance"), row.get("sample_floor")
-    if distance is None or not floor:
-        return
-    times = distance / floor
-    show(
-        f"{row['sample_n']} samples lie {times:,.1f} times as far from the data as held-out ones do"
-        + ("; they may look like noise still: train on more images" if times > NOISE else "")
-    )

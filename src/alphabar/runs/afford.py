@@ -63,6 +63,7 @@ def afford(
     ways = WAYS[:1] if asked & {"network", "init_from"} else WAYS
     if config.minutes is None or folder.exists() or (len(ways) == 1 and "batch_size" in asked):
         return Afforded(config, {}, None)
+    folder.check_free()
     start, limit_s = clock(), MEASURED_SHARE * 60 * config.minutes / len(ways)
     images, measured, chosen, update = 0, {}, config, {}
     for way in ways:

@@ -1,0 +1,43 @@
+"""What to expect of so much training, beforehand; and how far its samples are, afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..training.config import TrainConfig
+
+EXPECTED = (  # of so few images
+    (2_000, "little more than noise; more minutes, smaller pictures (--size) or a faster machine help"),
+    (10_000, "rough shapes at best"),
+    (30_000, "shapes that one can tell, if the pictures are small and simple"),
+)
+NOISE = 10.0  # times as far from the data as held-out samples are
+
+
+def expected_in_minutes(config: TrainConfig, images: int) -> str:
+    """What the minutes allow on this machine, and what to expect of it."""
+    text = f"{images:,} images fit into these minutes here, about, in batches of {config.batch_size}"
+    if config.network.get("name") == "unet":
+        text += f", by a network of {config.network['channels']} channels"
+    return text + expected_of(images)
+
+
+def expected_of(images: int) -> str:
+    """What to expect of few images."""
+    for most, expected in EXPECTED:
+        if images < most:
+            return f": expect {expected}"
+    return ""
+
+
+def tell_distance(row: dict[str, Any], show: Any) -> None:
+    """Say how far the samples still are from the data, if that was measured."""
+    distance, floor = row.get("sample_distance"), row.get("sample_floor")
+    if distance is None or not floor:
+        return
+    times = distance / floor
+    show(
+        f"{row['sample_n']} samples lie {times:,.1f} times as far from the data as held-out ones do"
+        + ("; they may look like noise still: train on more images" if times > NOISE else "")
+    )

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from pydantic import Field, ValidationError
 
-from alphabar.cli import console, flags, options, settings, train
+from alphabar.cli import console, expected, flags, options, settings
 from alphabar.cli.app import command
 from alphabar.cli.progress import Progress
 from alphabar.data import DataConfig
@@ -432,9 +432,9 @@ def test_a_line_of_progress_says_the_time_how_far_it_is_and_what_is_left(monkeyp
 
 def test_the_closing_line_says_how_many_samples_were_compared():
     said = []
-    train._tell_distance({"sample_distance": 3.0, "sample_floor": 2.0, "sample_n": 8}, said.append)
-    train._tell_distance({"sample_distance": 30.0, "sample_floor": 2.0, "sample_n": 64}, said.append)
-    train._tell_distance({"sample_distance": None, "sample_floor": 2.0, "sample_n": 64}, said.append)
+    expected.tell_distance({"sample_distance": 3.0, "sample_floor": 2.0, "sample_n": 8}, said.append)
+    expected.tell_distance({"sample_distance": 30.0, "sample_floor": 2.0, "sample_n": 64}, said.append)
+    expected.tell_distance({"sample_distance": None, "sample_floor": 2.0, "sample_n": 64}, said.append)
     assert said[0] == "8 samples lie 1.5 times as far from the data as held-out ones do"
     assert said[1].startswith("64 samples lie 15.0 times as far")
     assert len(said) == 2

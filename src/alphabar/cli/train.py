@@ -268,8 +268,8 @@ def _announce(run: Run, say: Any) -> None:
     say(
         f"{run.folder.path}: {parameters:,} parameters, {execution(run)}, sqrt(alpha_bar_T) {signal_left:.4f}"
     )
-    if run.total and run.config.minutes is None and expected_of(run.total):
-        say(f"{run.total:,} images are few{expected_of(run.total)}")
+    if run.total and run.config.minutes is None and (expected := expected_of(run.total)):
+        say(f"{run.total:,} images are few{expected}")
 
 
 def _last(row: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,12 +64,12 @@ class Memorization:
     def reasons(self) -> list[str]:
         """The evidence for copying, in words; empty if there is none."""
         found = []
-        if self.equal_p < SURE and self.equal > self.equal_expected + LEAST_COPIES:
+        if stands_out(self.equal, self.equal_expected, self.equal_p):
             found.append(
                 f"{self.equal:.1%} of the samples equal a training sample in every number "
                 f"({self.equal_expected:.1%} expected, p = {self.equal_p:.1g})"
             )
-        if self.copies_p < SURE and self.copies > self.copies_expected + LEAST_COPIES:
+        if stands_out(self.copies, self.copies_expected, self.copies_p):
             found.append(
                 f"{self.copies:.1%} are closer to one than every held-out sample is "
                 f"({self.copies_expected:.1%} expected, p = {self.copies_p:.1g})"
@@ -99,7 +100,7 @@ class Memorization:
             f"copies would be noticed from {exact:.1%} on, near copies from {near:.1%}"
         )
 
-    @property
+    @cached_property
     def noticed(self) -> tuple[float, float]:
         """The least share of copies, and of near copies, that the tests notice 19 times out of 20.
 
@@ -110,11 +111,10 @@ class Memorization:
         others = -(-round(doubles * self.training) // 2)
 
         def is_copy(k: int) -> bool:
-            return k > (doubles + LEAST_COPIES) * self.n and hits_p(self.n, pairs, k, others) < SURE
+            return stands_out(k / self.n, doubles, hits_p(self.n, pairs, k, others))
 
         def is_near(k: int) -> bool:
-            expected = self.copies_expected + LEAST_COPIES
-            return k > expected * self.n and share_p(self.n, self.held_out, k) < SURE
+            return stands_out(k / self.n, self.copies_expected, share_p(self.n, self.held_out, k))
 
         return least_share(self.n, is_copy), least_share(self.n, is_near)
 
@@ -135,6 +135,11 @@ class Memorization:
             "noticed": dict(zip(("copies", "near_copies"), self.noticed, strict=True)),
             "verdict": self.verdict,
         }
+
+
+def stands_out(share: float, expected: float, p: float) -> bool:
+    """Whether a share is beyond what is expected, and not by chance."""
+    return p < SURE and share > expected + LEAST_COPIES
 
 
 def check_memorization(

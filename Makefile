@@ -1,10 +1,10 @@
-# make demo | quick | test | check | bench | against: each sets itself up in .venv, from pinned versions.
+# make demo | quick | test | check | chaos | bench | against: each sets itself up in .venv, from pinned versions.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo quick test check bench against clean
+.PHONY: demo quick test check chaos bench against clean
 
 demo: .venv/demo
 	@test -e $(DEMO)/varied/strip.png && echo "$(DEMO) is there already: look at $(DEMO)/samples/grid.png, or make clean" || { \
@@ -19,7 +19,10 @@ quick: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not thorough"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not thorough and not chaos"
+
+chaos: .venv/dev
+	$(BIN)/python -m pytest -n auto --dist worksteal tests/test_chaos_*.py
 
 check: .venv/dev
 	$(BIN)/ruff format --check .

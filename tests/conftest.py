@@ -102,7 +102,7 @@ def pytest_collection_modifyitems(items):
         thorough = names & THOROUGH or SAMPLED.match(item.name)
         if thorough:
             item.add_marker(pytest.mark.thorough)
-        if thorough or names & SLOW or item.path.stem.startswith("test_against_"):
+        if thorough or names & SLOW or item.path.stem.startswith(("test_against_", "test_chaos_")):
             item.add_marker(pytest.mark.slow)
 
 

@@ -63,6 +63,30 @@ def flow_bars(table, steps):
     return [(1 - u) ** 2 / ((1 - u) ** 2 + u**2) for u in us]
 
 
+def scales_bars(table, steps, coarsest=8.0, finest=0.05):
+    """Times even in the mean of sigma / (s + sigma) over s from `finest` to `coarsest`, each part of log s
+    counted alike, by quadrature and bisection; sigma of t = 1 is the least of s and of sigma."""
+    first, least = (math.sqrt((1 - table[t]) / table[t]) for t in (-1, 1))
+    low, high = math.log(max(finest, least)), math.log(coarsest)
+    nodes, weights = np.polynomial.legendre.leggauss(100)
+    sizes = np.exp(low + (high - low) * (nodes + 1) / 2)
+
+    def settled(sigma):
+        return float(weights @ (sigma / (sizes + sigma))) / 2
+
+    def sigma_at(u):
+        low, high = least / 2, 2 * first
+        for _ in range(100):
+            middle = math.sqrt(low * high)
+            low, high = (middle, high) if settled(middle) < u else (low, middle)
+        return low
+
+    top, bottom = settled(first), settled(least)
+    last = max(top / steps, bottom)
+    sigmas = [first] + [sigma_at(top + (last - top) * i / (steps - 1)) for i in range(1, steps)]
+    return [1 / (1 + sigma**2) for sigma in sigmas] + [1.0]
+
+
 # --- first order ---------------------------------------------------------------------------------
 
 

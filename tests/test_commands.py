@@ -191,7 +191,7 @@ def test_a_runs_own_plan_has_its_schedule(here, done):
         ),
         (["--start", "1001"], "t must lie within 0..1000, got 1001"),
         (["--start", "0"], "start must be above 0"),
-        (["--spacing", "even"], "unknown spacing 'even'; known: flow, trailing, log_snr, karras"),
+        (["--spacing", "even"], "unknown spacing 'even'; known: scales, flow, trailing, log_snr, karras"),
         (["--sampler", "unpic"], "unknown sampler 'unpic'"),
         (["--sampler", "ddpm", "--order", "2"], "ddpm takes variance, x0_mse, and not order"),
         (["--sampler", "dpmpp", "--order", "4"], "order must be a whole number within 1..3, got 4"),
@@ -345,7 +345,11 @@ def test_an_order_that_is_not_reached_is_said_and_lowered(here, capfd):
 @pytest.mark.parametrize(
     ("model", "options", "expected"),
     [
-        (RUN, ["--spacing", "even"], "unknown spacing 'even'; known: flow, trailing, log_snr, karras"),
+        (
+            RUN,
+            ["--spacing", "even"],
+            "unknown spacing 'even'; known: scales, flow, trailing, log_snr, karras",
+        ),
         (RUN, ["--sampler", "unipc", "--order", "9"], "order must be a whole number within 1..3, got 9"),
         (RUN, ["--sampler", "heun", "--churn", "-1"], "churn and churn_noise must be finite and at least 0"),
         (

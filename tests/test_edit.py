@@ -579,12 +579,12 @@ def test_a_plan_may_be_given_for_interpolation():
     a, b = pair_of(model)
     plan = make_plan(model.schedule, "ddim", 3)
     given = interpolate(model, a, b, 3, plan=plan).images
-    named = interpolate(model, a, b, 3, sampler="ddim", spacing="flow", evaluations=3)
+    named = interpolate(model, a, b, 3, sampler="ddim", spacing="scales", evaluations=3)
     assert np.array_equal(given, named.images)
     half = make_plan(model.schedule, "ddim", 3, start=50)
     from_50 = interpolate(model, a, b, 3, plan=half, method="noise", t=50).images
     named = interpolate(
-        model, a, b, 3, sampler="ddim", spacing="flow", evaluations=3, method="noise", t=50
+        model, a, b, 3, sampler="ddim", spacing="scales", evaluations=3, method="noise", t=50
     ).images
     assert np.array_equal(from_50, named)
 

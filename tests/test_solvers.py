@@ -38,11 +38,13 @@ from alphabar.samplers import (
     log_snr,
     make_plan,
     sampler_options,
+    scales,
     trailing,
     unipc,
 )
 from alphabar.sampling.executor import trajectory
 from alphabar.schedules import Schedule
+from alphabar.theory.scales import Scales
 
 pytestmark = pytest.mark.filterwarnings("ignore:from sigma")  # Heun's first step from far away
 
@@ -52,7 +54,7 @@ TABLES = {  # the paper's own alpha_bar_0 … alpha_bar_T
     "cosine": np.cumprod([1.0, *(1 - b for b in reference.cosine_betas(1000))]).tolist(),
 }
 BARS = {"trailing": oracle.trailing_bars, "log_snr": oracle.log_snr_bars, "karras": oracle.karras_bars}
-BARS["flow"] = oracle.flow_bars
+BARS |= {"flow": oracle.flow_bars, "scales": oracle.scales_bars}
 M, V = 0.7, 0.16
 each_schedule = pytest.mark.parametrize("name", SCHEDULES)
 each_spacing = pytest.mark.parametrize("spacing", SPACINGS)
@@ -660,6 +662,7 @@ def test_lambda_and_time_are_inverses(name, T):
 @each_schedule
 def test_spacings_are_even_in_what_they_say(name):
     schedule = SCHEDULES[name]
+    sigma_1 = math.exp(-schedule.lam[1])
     for start in (1000, 612.5, 40):
         even = np.diff(schedule.lam_at(log_snr(schedule, start, 12))[:-1])
         np.testing.assert_allclose(even, even[0], rtol=1e-9)
@@ -678,6 +681,11 @@ def test_spacings_are_even_in_what_they_say(name):
     assert flow(schedule, 1000, 3)[0] == flow(schedule, 1000, 1)[0] == 1000
     with pytest.raises(ValueError, match="shift must be above 0, got 0"):
         flow(schedule, 1000, 3, 0)
+    for data in (Scales(), Scales(2.0, 1.0), Scales(300.0, 0.2)):
+        sigma = np.exp(-schedule.lam_at(scales(schedule, 1000, 12, data)))
+        even = np.diff(np.log((data.coarsest + sigma) / (data.finest + sigma)))
+        even = even[:-1] if sigma[-2] == pytest.approx(sigma_1, rel=1e-6) else even  # the last is from t = 1
+        np.testing.assert_allclose(even, even[0], rtol=1e-9)
     for spacing in (log_snr, karras):
         assert spacing(schedule, 1000, 2).tolist() == pytest.approx([1000, 1, 0])
         assert spacing(schedule, 1000, 1).tolist() == [1000, 0]
@@ -794,7 +802,7 @@ def test_the_tables_say_what_each_row_is():
         ({"evaluations": 0}, "evaluations must be a whole number of at least 1, got 0"),
         ({"sampler": "dpmpp", "eta": 2}, r"eta must lie within 0\.\.1, got 2"),
         ({"sampler": "deis", "eta": 0.5}, "deis takes order, and not eta"),
-        ({"spacing": "foo"}, "unknown spacing 'foo'; known: flow, trailing, log_snr, karras"),
+        ({"spacing": "foo"}, "unknown spacing 'foo'; known: scales, flow, trailing, log_snr, karras"),
         ({"times": (500, 0), "evaluations": 1}, "evaluations, start and spacing follow from them"),
         ({"times": (500, 0), "start": 500}, "evaluations, start and spacing follow from them"),
         ({"times": (500, 0), "spacing": "karras"}, "evaluations, start and spacing follow from them"),

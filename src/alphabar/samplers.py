@@ -27,6 +27,7 @@ from .theory.plans import (
     make_plan,
     sa_solver,
     sampler_options,
+    scales,
     trailing,
     unipc,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "make_plan",
     "sa_solver",
     "sampler_options",
+    "scales",
     "trailing",
     "unipc",
 ]

@@ -10,6 +10,7 @@ from .sampling import OPTIMAL_WORDS, fitted_words
 
 if TYPE_CHECKING:
     from ..model import Denoiser
+    from ..theory.scales import Scales
 
 
 def info(run: options.Model, json: options.Json = False) -> None:
@@ -47,6 +48,7 @@ def info(run: options.Model, json: options.Json = False) -> None:
         ("terminal signal", f"sqrt(alpha_bar_T) = {facts['terminal_signal']:.4g}"),
         ("trained", _trained(denoiser.about)),
         ("on", _source(denoiser.about)),
+        ("scales", _scales(denoiser.scales)),
         ("guidance", "yes" if guidable else "by another model only"),
         ("fitted", ", ".join(_fitted(denoiser)) or "nothing (alphabar fit-sampler)"),
     ])  # fmt: skip
@@ -76,6 +78,12 @@ def _source(about: dict[str, Any]) -> str:
 
     words = typed(options.data_flags(), about.get("prepared", {}))
     return shlex.join([about.get("source") or "?", *words])
+
+
+def _scales(scales: Scales | None) -> str:
+    if scales is None:
+        return "not measured: those of small photographs are taken"
+    return f"{scales.coarsest:.3g} (coarsest) to {scales.finest:.2g} (finest), standard deviations in model space"
 
 
 def _fitted(denoiser: Denoiser) -> list[str]:

@@ -20,6 +20,7 @@ from ..theory.at import At
 from ..theory.gaussian import column
 from ..theory.parametrization import PREDICTIONS, Coefficients, coefficients
 from ..theory.plans import Plan
+from ..theory.scales import Scales
 from ..theory.schedule import Schedule
 from .codec import Codec
 from .conditions import Cond, each
@@ -37,6 +38,7 @@ class Denoiser(nn.Module):
         conditions: what the network can be told, by name.
         about: where the weights come from, for people and programs.
         plans: samplers that were fitted to these weights.
+        scales: of the data, if they were measured.
         x0_mse: (times, E (x_0 - x0_hat)^2 per dimension there), if it was estimated.
         precision: "float32", or "bfloat16" to run the network in it (`in_precision`).
         call: `call_network`, or a compiled one.
@@ -62,6 +64,7 @@ class Denoiser(nn.Module):
         self.conditions = dict(conditions or {})
         self.about = about or {}
         self.plans: list[Plan] = []
+        self.scales: Scales | None = None
         self.x0_mse: tuple[list[float], list[float]] | None = None
         self.precision = "float32"
         self.call = call_network

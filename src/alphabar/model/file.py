@@ -14,12 +14,13 @@ from ..data.space import Space
 from ..files import DamagedFile, expanded, load_tensors, read_metadata, save_tensors
 from ..nn import build_network, network_config, requirement
 from ..theory.plans import Plan
+from ..theory.scales import Scales
 from ..theory.schedule import Schedule
 from .codec import codec_from
 from .denoiser import Denoiser
 from .devices import pick_device
 
-FORMAT = 2
+FORMAT = 3
 MODEL_FILE = "model.safetensors"  # of a run's folder
 AVERAGED = "ema."  # what the averaged weights in a checkpoint are called
 
@@ -37,6 +38,7 @@ def facts_of(denoiser: Denoiser) -> dict[str, Any]:
         "codec": denoiser.codec.to_dict(),
         "conditions": {name: condition.to_dict() for name, condition in denoiser.conditions.items()},
         "plans": [plan.to_dict() for plan in denoiser.plans],
+        "scales": denoiser.scales,
         "x0_mse": denoiser.x0_mse,
         "about": denoiser.about,
     }
@@ -57,6 +59,7 @@ def denoiser_from(facts: dict[str, Any], net: nn.Module | None = None) -> Denois
             facts["about"],
         )
         denoiser.plans = [Plan.from_dict(entry) for entry in facts["plans"]]
+        denoiser.scales = None if facts["scales"] is None else Scales(*facts["scales"])
         denoiser.x0_mse = facts["x0_mse"]
     except (KeyError, TypeError, AttributeError) as error:
         raise DamagedFile(f"its description of the model is not one of format {FORMAT}: {error}") from None

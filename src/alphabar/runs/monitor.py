@@ -122,7 +122,7 @@ def sample_distance(trainer: Trainer, n: int = SAMPLES) -> dict[str, Any]:
         return {}
     features, reference, floor = _reference(data, n)
     with np.errstate(invalid="ignore"):
-        plan = make_plan(ema.schedule, evaluations=EVALUATIONS)
+        plan = make_plan(ema.schedule, evaluations=EVALUATIONS, scales=ema.scales)
         found = features(sample(ema, n, plan=plan, precision=ema.precision).images)
     finite = bool(np.isfinite(found).all())
     return {"sample_distance": frechet_distance(found, reference) if finite else None, "sample_n": n} | floor

@@ -50,7 +50,7 @@ class Previews:
         trainer, begin = self.trainer, self.now()
         ema, path = trainer.ema, self.folder.preview(trainer.images)
         if not path.exists():
-            plan = make_plan(ema.schedule, evaluations=EVALUATIONS)
+            plan = make_plan(ema.schedule, evaluations=EVALUATIONS, scales=ema.scales)
             drawn = sample(ema, num_samples(total), plan=plan, precision=ema.precision)
             save_picture(path, enlarged(tiled(ema.space.shown(drawn.images)), SIDE), drawn.facts)
         self.last = self.now()

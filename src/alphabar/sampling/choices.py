@@ -78,7 +78,9 @@ def choose_plan(denoiser: Denoiser, config: SampleConfig, guidance: Guidance | N
     if evaluations is None:
         evaluations = share_below(T if start is None else start, T, DEFAULT_EVALUATIONS)
     sampler = config.sampler or DEFAULT_SAMPLER
-    return make_plan(denoiser.schedule, sampler, evaluations, start, config.spacing, **options)
+    return make_plan(
+        denoiser.schedule, sampler, evaluations, start, config.spacing, scales=denoiser.scales, **options
+    )
 
 
 def own_options(denoiser: Denoiser, config: SampleConfig) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,17 +14,15 @@ from torch import Tensor, nn
 
 from .. import rng
 from ..data.dataset import Dataset
-from ..model.codec import Codec, fit_codec
 from ..model.denoiser import Denoiser, call_network
 from ..model.devices import compiled, layout_of
 from ..nn import build_network, keyed_dropout
 from ..theory.schedule import Schedule
 from .config import TrainConfig
+from .fitted import fitted_to
 from .generators import has_no_fixed_order, repeatable, seeded
 from .objectives import OBJECTIVES, TIMES, Draws
 from .optimizer import make_optimizers
-
-_CODECS: WeakKeyDictionary[Dataset, Codec] = WeakKeyDictionary()  # fitting one may read all the data
 
 
 class Diverged(ArithmeticError):
@@ -93,7 +90,9 @@ class Trainer:
         if net is None:
             net = initial_network(config, data.space.shape, shapes)
         schedule = Schedule.from_dict(config.schedule, advise=False)
-        self.model = Denoiser(net, schedule, config.prediction, codec_of(data), conditions).to(self.device)
+        codec, scales = fitted_to(data)
+        self.model = Denoiser(net, schedule, config.prediction, codec, conditions).to(self.device)
+        self.model.scales = scales
         self.model.precision = "float32" if config.precision == "auto" else config.precision
         self.layout = torch.contiguous_format
         if config.channels_last:
@@ -278,13 +277,6 @@ def initial_network(config: TrainConfig, shape: tuple[int, ...], conditions: dic
     """The network that a configuration describes, with weights that follow from its seed."""
     with seeded(int(rng.stream(config.seed, "weights").integers(2**62)), torch.device("cpu")):
         return build_network(config.network, shape, conditions)
-
-
-def codec_of(data: Dataset) -> Codec:
-    """The codec fitted to a data set, once."""
-    if data not in _CODECS:
-        _CODECS[data] = fit_codec(data.space, data.images)
-    return _CODECS[data]
 
 
 def _like(parameter: Tensor, saved: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from .make import (
 )
 from .multistep import deis, dpmpp, dpmpp_sde, inversion, ipndm, sa_solver, unipc
 from .plan import Plan
-from .spacing import LEAST, SPACINGS, check_times, flow, karras, log_snr, trailing
+from .spacing import LEAST, SPACINGS, check_times, flow, karras, log_snr, scales, trailing
 from .two_stage import heun
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "make_plan",
     "sa_solver",
     "sampler_options",
+    "scales",
     "trailing",
     "unipc",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...errors import check_whole
+from ..scales import USUAL, Scales
 from ..schedule import Schedule
 
 LEAST = 1.0  # below it no network was trained; the last interval goes from there to 0
@@ -26,6 +27,29 @@ def check_times(times: Sequence[float] | np.ndarray) -> None:
         raise ValueError(f"times must fall strictly, got {shown}{hint}")
     if times[-1] < 0:
         raise ValueError(f"times must not fall below 0, the clean sample, got {shown}")
+
+
+def scales(schedule: Schedule, start: float, intervals: int, data: Scales = USUAL) -> np.ndarray:
+    """Even in how many of the data's scales are settled.
+
+    N + 1 times from `start` to 0, evenly spaced in the mean of sigma / (s + sigma) over all scales s from
+    the data's coarsest S to their finest f, evenly in log s:
+
+        u = 1 - log((S + sigma) / (f + sigma)) / log(S / f),    sigma = exp(-lambda).
+
+    sigma / (s + sigma) is flow matching's time for data of standard deviation s (`flow`), and falls while
+    detail of that size takes shape: so each scale gets its share of the times, and the last time above 0
+    is as near to the clean sample as the finest needs. What lies below t = 1, which no network was trained
+    on, is left out: f is at least the sigma of t = 1, and where the last time would be below t = 1, it is
+    t = 1 and u is even down to there.
+    """
+    first, least = np.exp(-schedule.lam_at([start, _least(start, intervals)]))
+    coarse = max(data.coarsest, 2 * least)
+    fine = min(max(data.finest, least), coarse / 2)
+    span = np.log(coarse / fine)
+    v_first, v_least = (np.log((coarse + sigma) / (fine + sigma)) for sigma in (first, least))
+    v = np.linspace(v_first, min(span - (span - v_first) / intervals, v_least), intervals)
+    return _to_zero(schedule, start, -np.log((coarse - fine * np.exp(v)) / np.expm1(v)))
 
 
 def flow(schedule: Schedule, start: float, intervals: int, shift: float = 2.0) -> np.ndarray:
@@ -87,13 +111,14 @@ def karras(schedule: Schedule, start: float, intervals: int, rho: float = 7.0) -
     return _to_zero(schedule, start, -rho * np.log(np.linspace(first, last, intervals)))
 
 
-SPACINGS: dict[str, Callable[[Schedule, float, int], np.ndarray]] = {
+SPACINGS: dict[str, Callable[..., np.ndarray]] = {
+    "scales": scales,
     "flow": flow,
     "trailing": trailing,
     "log_snr": log_snr,
     "karras": karras,
 }
-"""Spacings by name: functions of (schedule, start, intervals)."""
+"""Spacings by name: functions of (schedule, start, intervals); `scales` takes the data's as well."""
 
 
 def _least(start: float, intervals: int) -> float:

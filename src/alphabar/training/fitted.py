@@ -1,0 +1,22 @@
+"""What is fitted to the data before training: the codec, and the scales that sampling goes by."""
+
+from __future__ import annotations
+
+import math
+from weakref import WeakKeyDictionary
+
+from ..data.dataset import Dataset, spread
+from ..model.codec import Codec, fit_codec
+from ..theory.scales import Scales, scales_of
+
+NUMBERS = 2**23  # of the samples that scales are measured on
+_FITTED: WeakKeyDictionary[Dataset, tuple[Codec, Scales]] = WeakKeyDictionary()  # it may read all the data
+
+
+def fitted_to(data: Dataset) -> tuple[Codec, Scales]:
+    """The codec fitted to a data set, and the scales of 16 to 512 of its samples in model space; once."""
+    if data not in _FITTED:
+        codec = fit_codec(data.space, data.images)
+        n = min(max(NUMBERS // math.prod(data.space.shape), 16), 512)
+        _FITTED[data] = codec, scales_of(codec.encode(data.images[spread(data.training, n)]))
+    return _FITTED[data]

@@ -14,7 +14,7 @@ from ..files import atomic
 from ..model.codec import fit_codec
 from ..theory.gaussian import q_sample
 from ..theory.schedule import Schedule
-from .curves import STYLE, Chart, Line, figure, save_png, short
+from .curves import PNG, STYLE, Chart, Line, figure, save_png, short
 from .folder import RunFolder
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def plot_schedule(path: Path, schedule: Schedule, strip: Sequence[tuple[int, np.
                 axes.imshow(np.moveaxis(image, 0, -1))
                 axes.set_title(f"t = {t}")
                 axes.axis("off")
-        made.savefig(temporary, format="png", dpi=110)
+        made.savefig(temporary, **PNG)
 
 
 def forward_strip(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 
 from .dataset import content_hashes
+
+LITTLE = 0.25
+"""The share of their range below which samples fill little of it."""
 
 
 class Survey:
@@ -55,6 +59,26 @@ class Survey:
         self._distance += np.abs(values - self._typical).sum(0)
         self._count += len(values)
 
+    def ends(
+        self, known: tuple[float, float] | None, channels: slice = slice(None)
+    ) -> tuple[list[float], list[float]]:
+        """(low, high) of channels: `known` for all, or what each one's values reach from and to, not equal.
+
+        ValueError if a value lies outside what is known.
+        """
+        least, greatest = self.low[channels], self.high[channels]
+        if known is not None:
+            if least.min() < known[0] or greatest.max() > known[1]:
+                raise ValueError(
+                    f"values reach from {least.min()} to {greatest.max()}, outside the range "
+                    f"{known[0]:g} to {known[1]:g}"
+                )
+            return [known[0]] * len(least), [known[1]] * len(least)
+        low = [_float_beyond(value, -math.inf) for value in least.tolist()]
+        high = [_float_beyond(value, math.inf) for value in greatest.tolist()]
+        ends = zip(low, high, strict=True)
+        return low, [b if b > a else max(a + 1, math.nextafter(a, math.inf)) for a, b in ends]
+
     @property
     def sha256(self) -> str:
         """Of all bytes."""
@@ -74,3 +98,10 @@ class Survey:
     def num_equal(self) -> int:
         """How many samples are equal to one before."""
         return self.num - len(np.unique(self.hashes))
+
+
+def _float_beyond(value: float, towards: float) -> float:
+    """`value` as a float; a whole number that is none is rounded `towards` one end, not across itself."""
+    nearest = float(value)
+    inwards = nearest < value if towards > 0 else nearest > value
+    return math.nextafter(nearest, towards) if inwards else nearest

@@ -63,7 +63,9 @@ class Decoder:
         self.background = None
         if self.channels != 4 and any(header.alpha for header in every):
             self.background = self.config.background
-            self.notes.append(f"transparent pixels are laid over {self.background}")
+            self.notes.append(
+                f"transparent pixels are laid over {self.background} (--channels rgba keeps them)"
+            )
         self.headers = headers
         first = self.config.frames == "first"
         self.frames = {i: header.frames[:1] if first else header.frames for i, header in headers.items()}

@@ -28,6 +28,7 @@ THOROUGH = {  # files, and single tests, that `make test` leaves out and `make c
     "test_a_line_of_the_metrics_that_was_cut_is_left_out",
     "test_a_page_without_scores_where_samples_are_few",
     "test_a_run_from_python_shows_a_call_that_makes_the_same_run",
+    "test_a_run_in_its_own_data_and_a_second_one_with_more",
     "test_a_run_keeps_its_own_copy_of_what_it_started_from",
     "test_a_run_that_begins_with_weights_killed_at_every_boundary",
     "test_another_machine_is_said_once_and_recorded",

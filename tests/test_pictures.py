@@ -22,7 +22,7 @@ from alphabar.data.headers import header_of
 from alphabar.data.pictures import open_picture, opened, picture_array, upright_size
 from alphabar.images import save_animation, save_picture
 from alphabar.model.codec import fit_codec
-from alphabar.runs.plots import plot_losses, plot_schedule
+from alphabar.runs.plots import forward_strip, plot_losses, plot_schedule
 from alphabar.sampling.output import write_samples
 from alphabar.sampling.samples import Samples
 from alphabar.theory.schedule import Schedule
@@ -537,3 +537,9 @@ def test_hidden_files_are_named_by_what_hides_them(tmp_path):
     assert "3 hidden files left out (" in notes(prepare(tmp_path))
     for name in ("@eaDir", ".thumbnails", "__MACOSX"):
         assert name in notes(prepare(tmp_path))
+
+
+def test_the_forward_process_shows_sixteen_bits_from_black_to_white(tmp_path):
+    save(tmp_path / "a.png", np.linspace(0, 4095, 64).reshape(8, 8).astype(np.uint16))
+    (t, image), *_ = forward_strip(Schedule.linear(100), tmp_path / "a.png", 8, 0)
+    assert (t, image.dtype, image.min(), image.max()) == (0, np.uint8, 0, 255)

@@ -11,6 +11,7 @@ import numpy as np
 from .. import rng
 from ..data.space import Space
 from ..files import atomic
+from ..images import to_bytes
 from ..model.codec import fit_codec
 from ..theory.gaussian import q_sample
 from ..theory.schedule import Schedule
@@ -164,9 +165,12 @@ def forward_strip(
     schedule: Schedule, picture: str | Path, size: int, seed: int
 ) -> list[tuple[int, np.ndarray]]:
     """(t, picture noised to t) for times from 0 to T, as uint8 (3, H, W), with the same noise throughout."""
-    from ..data.pictures import open_picture
+    from ..data.pictures import file_opened, is_deep, picture_array
 
-    image = open_picture(picture, (size, size), 3)
+    with file_opened(picture) as file:
+        deep = is_deep(file)
+        image = picture_array(file, (size, size), 3, dtype=np.uint16 if deep else np.uint8)
+    image = to_bytes(image, None, None) if deep else image  # whose range is that of its values
     codec = fit_codec(Space(image.shape))
     x_0 = codec.encode(image[None])
     eps = rng.normal(seed, "sample", np.array([0]), shape=x_0.shape[1:])

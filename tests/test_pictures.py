@@ -128,6 +128,21 @@ def test_the_range_of_pictures_may_be_given_and_must_hold_all_values(tmp_path):
         prepare(tmp_path, range=(0, 1000))
 
 
+def test_a_few_far_values_of_sixteen_bits_are_said(tmp_path):
+    slices(tmp_path, side=32)
+    assert "few" not in notes(prepare(tmp_path))
+    hot = noise(32, 32, dtype=np.uint16, high=4096)
+    hot[3, 3] = 65535
+    save(tmp_path / "hot.png", hot)
+    said = notes(prepare(tmp_path))
+    assert re.search(r"all values but a few lie within \d to 409\d, which fill little of the range", said)
+
+
+def test_a_way_to_resize_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"unknown way to resize 'lancos'.*did you mean 'lanczos'"):
+        Space((1, 8, 8), resize="lancos")
+
+
 def test_transparency_keeps_its_own_range(tmp_path):
     array = noise(8, 8, 4, high=16)
     array[..., 3] = 255

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -204,7 +205,7 @@ def file_opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        with opened(path) as image:
+        with warnings.catch_warnings(action="ignore"), opened(path) as image:  # Pillow's, on odd metadata
             yield image
     except Exception as error:  # decoders raise many kinds, all about the file
         raise ValueError(f"{path} cannot be read as a picture: {reason(error)}") from None

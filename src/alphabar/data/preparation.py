@@ -185,6 +185,19 @@ def _array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] |
     return Space(shape, str(dtype), tuple(low), tuple(high), kind=kind, layout=layout)
 
 
+def _far_notes(survey: Survey, space: Space, span: float) -> list[str]:
+    """What to say where a few values are so far from all others that these have little of the range."""
+    remedy = "clip the few if they are errors"
+    if survey.central is not None:
+        low, high = survey.central
+        note = f"all values but a few lie within {low} to {high}, which fill little of the range: {remedy}"
+        return [note] if high - low < LITTLE * span else []
+    spans = [b - a for a, b in zip(space.low or (), space.high or (), strict=True)]
+    far = [str(i) for i, span in enumerate(spans) if 0 < survey.distance[i] < FAR * span]
+    note = "a few values are far from all others, which fill little of the range, in channel"
+    return [f"{note} {some(far)}: {remedy}"] if far else []
+
+
 def _survey_notes(survey: Survey, space: Space) -> list[str]:
     """What the values say: their range, whether they fill it, equal samples, gray ones in color."""
     notes = []
@@ -193,13 +206,7 @@ def _survey_notes(survey: Survey, space: Space) -> list[str]:
     least, most = min((space.low or (0,))[colors]), max((space.high or (0,))[colors])
     if space.dtype != "uint8":
         notes.append(f"range: {space.shown_range()}")
-        spans = [b - a for a, b in zip(space.low or (), space.high or (), strict=True)]
-        far = [i for i, span in enumerate(spans) if 0 < survey.distance[i] < FAR * span]
-        if far:
-            notes.append(
-                f"a few values are far from all others, which fill little of the range, in channel "
-                f"{some([str(i) for i in far])}: clip them if they are errors"
-            )
+        notes += _far_notes(survey, space, high - low)
     if (low, high) != (least, most):
         found = f"values {low} to {high}"
         little = high - low < LITTLE * (most - least) and (space.dtype == "uint8" or high > low)

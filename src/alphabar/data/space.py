@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from ..errors import unknown
 from ..images import displayable, to_bytes
+from .config import Resize
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Space:
         if kind not in KINDS:
             raise unknown("kind of sample", kind, KINDS)
         object.__setattr__(self, "kind", kind)
+        if self.resize is not None and self.resize not in get_args(Resize):
+            raise unknown("way to resize", str(self.resize), get_args(Resize))
 
     def _a_channel(self, name: str) -> tuple[float, ...] | None:
         given: Any = getattr(self, name)

@@ -27,6 +27,7 @@ class Survey:
         self.low = self.high = self._typical = self._distance = np.zeros(0)
         self._digest, self._hashes = hashlib.sha256(), []
         self._count = 0
+        self._frequencies = np.zeros(2**16, np.int64)
 
     def see(self, block: np.ndarray) -> np.ndarray:
         """Look at samples (n, *shape), and return them in one piece; ValueError where one isn't finite."""
@@ -46,6 +47,8 @@ class Survey:
         self.low, self.high = low, high
         if block.dtype != np.uint8:
             self._add_distances(np.moveaxis(block, 1, -1).reshape(-1, len(low)).astype(np.float64))
+        if block.dtype == np.uint16:
+            self._frequencies += np.bincount(block.ravel(), minlength=2**16)
         self.gray = self.gray and block.shape[1] == 3 and bool((block[:, :1] == block[:, 1:]).all())
         self.num += len(block)
         self._digest.update(block.data)
@@ -93,6 +96,14 @@ class Survey:
     def distance(self) -> np.ndarray:
         """The mean distance of a channel's values from the median of the first ones; not known for bytes."""
         return self._distance / max(self._count, 1)
+
+    @property
+    def central(self) -> tuple[int, int] | None:
+        """What all but a thousandth of 16-bit numbers lie within; None for other types."""
+        if not self._frequencies.any():
+            return None
+        share = np.cumsum(self._frequencies) / self._frequencies.sum()
+        return int(np.searchsorted(share, 0.0005, "right")), int(np.searchsorted(share, 0.9995))
 
     @property
     def num_equal(self) -> int:

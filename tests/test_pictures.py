@@ -458,6 +458,20 @@ def test_of_large_photographs_a_part_is_decoded(tmp_path):
     assert abs(small - whole).mean() < 3
 
 
+def test_a_photograph_above_the_limit_is_decoded_in_part_or_named(tmp_path, monkeypatch):
+    y, x = np.mgrid[:400, :300]
+    save(
+        tmp_path / "a.jpg", np.stack([x * 255 // 300, y * 255 // 400, x * 0], -1).astype(np.uint8), quality=95
+    )
+    whole = prepare(tmp_path, size=8).images.astype(int)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(tmp_path / "a.jpg")
+    assert abs(open_picture(tmp_path / "a.jpg", (8, 8), 3).astype(int) - whole[0]).max() <= 1
+    with pytest.raises(ValueError, match=r"a\.jpg \(whole, but of more than .* pixels: save it smaller\)"):
+        prepare(tmp_path, size=128)
+
+
 def test_a_large_picture_is_converted_in_bands(tmp_path, monkeypatch):
     Image.new("P", (1500, 900), 3).save(tmp_path / "a.png", transparency=0)
     seen, colors = [], pictures._colors

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import jpeg_factory
 
 from ..images import MODES
 from .colors import has_alpha, in_srgb
@@ -49,7 +50,15 @@ def opened(file: str | os.PathLike[str] | BinaryIO) -> Iterator[Image.Image]:
     """A picture whose header is read, not yet decoded; the file is closed afterwards whatever Pillow does."""
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open(file, "rb")) if isinstance(file, (str, os.PathLike)) else file
-        yield stack.enter_context(Image.open(stream, formats=_formats()))
+        try:
+            image = Image.open(stream, formats=_formats())
+        except Image.DecompressionBombError:
+            stream.seek(0)
+            if stream.read(3) != b"\xff\xd8\xff":
+                raise
+            stream.seek(0)
+            image = jpeg_factory(stream)  # which can be decoded in part
+        yield stack.enter_context(image)
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -96,6 +105,8 @@ def picture_array(
     averages = method != Image.Resampling.NEAREST
     if averages:
         image.draft(None, (GAP * max(size), GAP * max(size)))  # of JPEG, what is decoded
+    if Image.MAX_IMAGE_PIXELS and image.width * image.height > 2 * Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError
     deep, factor = is_deep(image), 1
     convert = partial(_grays, greatest=_greatest(image)) if deep else partial(_colors, channels, background)
     with LARGE if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():

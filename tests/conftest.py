@@ -24,9 +24,11 @@ THOROUGH = {  # files, and single tests, that `make test` leaves out and `make c
     "test_a_call_says_how_the_data_were_prepared_and_none_is_shown_for_arrays",
     "test_a_compiled_network_has_the_same_masks_and_is_compiled_once",
     "test_a_fitted_model_uses_its_own_plan",
+    "test_a_large_picture_takes_little_more_memory_than_its_pixels",
     "test_a_line_of_the_metrics_that_was_cut_is_left_out",
     "test_a_page_without_scores_where_samples_are_few",
     "test_a_run_from_python_shows_a_call_that_makes_the_same_run",
+    "test_a_run_in_its_own_data_and_a_second_one_with_more",
     "test_a_run_keeps_its_own_copy_of_what_it_started_from",
     "test_a_run_that_begins_with_weights_killed_at_every_boundary",
     "test_another_machine_is_said_once_and_recorded",
@@ -92,7 +94,15 @@ SLOW = {  # what `make quick` leaves out as well
     *("test_evaluate", "test_evaluation", "test_fit", "test_flags", "test_guidance", "test_inverse"),
     *("test_likelihood", "test_output", "test_report", "test_results", "test_resume", "test_runs"),
     *("test_solvers", "test_training", "test_every_sampler_has_the_law_of_its_closed_form"),
-    *("test_the_documents_python_runs", "test_sinks", "test_data", "test_memorization", "test_slots"),
+    *(
+        "test_the_documents_python_runs",
+        "test_sinks",
+        "test_data",
+        "test_pictures",
+        "test_journeys",
+        "test_memorization",
+        "test_slots",
+    ),
 }
 
 

@@ -684,7 +684,7 @@ def test_an_edit_loads_opens_and_evaluates_once(here, done, monkeypatch):
         monkeypatch.setattr(place, name, counting)
 
     count(model_file, "load_tensors", "model")
-    count(pictures_module, "open_picture", "picture")
+    count(pictures_module, "picture_array", "picture")
     count(Denoiser, "forward", "evaluation")
     done("edit", "inpaint", PLAIN, "a.png", "right", "-n", 4, "--steps", 6, "--out", "i")
     assert counted == {"model": 1, "picture": 1, "evaluation": 6}

@@ -134,6 +134,15 @@ def test_no_pickle_anywhere():
         assert not re.search(r"import pickle|pickle\.|allow_pickle=True|torch\.(load|save)\b", text), file
 
 
+def test_pictures_are_opened_in_our_formats_alone_and_charts_written_with_our_mark():
+    """Some of Pillow's formats run other programs; what isn't marked would become data."""
+    for file, parts, _ in sources():
+        text = file.read_text(encoding="utf-8")
+        bare = re.search(r"Image\.open\(|from PIL\.Image import .*\bopen\b", text)
+        assert not bare or parts == ("data", "pictures"), file
+        assert not re.search(r'savefig\((?!.*(\*\*PNG|"svg"))', text), file
+
+
 # --- how large -----------------------------------------------------------------------------------
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MARK = "alphabar"
+"""The name of the text entry, or the comment, by which a picture that Alphabar wrote is known."""
 GAP = 2  # pixels between the images of a sheet
 
 Bound = float | Sequence[float] | np.ndarray | None
@@ -55,7 +57,7 @@ def _column(bound: Any) -> np.ndarray:
 
 
 def picture(image: np.ndarray) -> Image:
-    """(C, H, W) uint8 with C of 1, 3 or 4 → a Pillow image."""
+    """(C, H, W) uint8 with C of 1, 3 or 4, or uint16 with C of 1 → a Pillow image."""
     from PIL import Image
 
     image = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
@@ -98,23 +100,31 @@ def save_picture(path: Path, image: np.ndarray, metadata: dict[str, Any] | None 
 
     Args:
         path: of the file.
-        image: (C, H, W) uint8 with C of 1, 3 or 4.
-        metadata: kept in the file as JSON, in the text entry "alphabar", which marks the file as ours.
+        image: (C, H, W) uint8 with C of 1, 3 or 4, or uint16 with C of 1.
+        metadata: kept in the file as JSON, in the text entry `MARK`, which marks the file as ours.
     """
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    info.add_text("alphabar", json.dumps(metadata or {}))
+    info.add_text(MARK, json.dumps(metadata or {}))
     with atomic(path) as temporary:
         picture(image).save(temporary, "PNG", pnginfo=info)
 
 
 def save_animation(path: Path, images: np.ndarray, frame_ms: int = 80, last_ms: int = 1500) -> None:
-    """Write (N, C, H, W) as a GIF that stays longer on its last frame."""
+    """Write (N, C, H, W) as a GIF that stays longer on its last frame, marked as ours by its comment."""
     frames = [picture(image) for image in images]
     durations = [frame_ms] * (len(frames) - 1) + [last_ms]
     with atomic(path) as temporary:
-        frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        frames[0].save(
+            temporary,
+            "GIF",
+            save_all=True,
+            append_images=frames[1:],
+            duration=durations,
+            loop=0,
+            comment=MARK,
+        )
 
 
 def html_image(png: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def read_sample(path: str, space: Space) -> np.ndarray:
     if array is not None:
         return _checked(path, array, space, space.shape)
     channels, *sides = space.shape
-    image = _values(_picture(path, space, tuple(sides), channels), space)
+    image = _picture(path, space, tuple(sides), channels)
     found = _size(path)
     if found != tuple(sides):
         height, width = sides
@@ -46,7 +46,7 @@ def read_observation(path: str, space: Space, shape: tuple[int, ...]) -> np.ndar
     if array is not None:
         return _checked(path, array, space, shape)
     channels, *sides = shape
-    image = _values(_picture(path, space, tuple(sides), channels), space)
+    image = _picture(path, space, tuple(sides), channels)
     found = _size(path)
     if found != tuple(sides):
         height, width = sides
@@ -104,7 +104,8 @@ def _above_half(array: np.ndarray) -> np.ndarray:
 
 def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
     """Where a mask that is a picture says to fill."""
-    from ..data.pictures import has_alpha, open_picture
+    from ..data.colors import has_alpha
+    from ..data.pictures import file_opened, open_picture
 
     height, width = _sides(space, mask)
     found = _size(mask)
@@ -113,7 +114,7 @@ def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
             f"the mask {mask} is {found[1]} × {found[0]}, and the model's pictures are {width} × {height}: "
             "give a mask of that size, or of the picture's own"
         )
-    with _opened(mask) as header:
+    with file_opened(mask) as header:
         transparent = has_alpha(header)
     if transparent:
         *color, alpha = open_picture(mask, (height, width), 4)
@@ -167,19 +168,10 @@ def _wrong_shape(path: str, array: np.ndarray, wanted: tuple[int, ...]) -> Value
     )
 
 
-def _opened(path: str) -> Any:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(path)
-    except (UnidentifiedImageError, OSError):
-        raise ValueError(f"{path} cannot be read as a picture: not in a known format, or damaged") from None
-
-
 def _size(path: str) -> tuple[int, int]:
-    from ..data.pictures import upright_size
+    from ..data.pictures import file_opened, upright_size
 
-    with _opened(path) as header:
+    with file_opened(path) as header:
         return upright_size(header)
 
 
@@ -192,21 +184,39 @@ def _sides(space: Space, path: str) -> tuple[int, int]:
 
 
 def _picture(path: str, space: Space, sides: tuple[int, ...], channels: int) -> np.ndarray:
-    from ..data.pictures import open_picture
+    """A picture in the samples' own type and range.
+
+    Where samples were pictures of as many bits, that is its own values; else black and white become the
+    least and the greatest value, as where samples are shown.
+    """
+    from ..data.pictures import file_opened, is_deep, picture_array
+    from .console import say
 
     _sides(space, path)
     if channels not in (1, 3, 4):
         raise ValueError(f"this model's samples have {channels} channels: give one as an .npy file")
     height, width = sides
-    return open_picture(path, (height, width), channels, space.background or "white")
+    with file_opened(path) as image:
+        bits, dtype = (16, "uint16") if is_deep(image) else (8, "uint8")
+        background, resize = space.background or "white", space.resize or "lanczos"
+        image = picture_array(image, (height, width), channels, background, dtype, resize)
+    if space.resize is None or space.bounds is None:
+        return _scaled(image, space)
+    if dtype != space.dtype:
+        say(f"{path} has {bits} bits: its black and white are taken as {space.shown_range()}")
+        return _scaled(image, space)
+    low, high = (int(bound.flat[0]) for bound in space.bounds)
+    found = image[:3].min(), image[:3].max()
+    if found[0] < low or found[1] > high:
+        say(f"{path} holds {found[0]} to {found[1]}, in training it was {low} to {high}: cut off there")
+    image[:3] = np.clip(image[:3], low, high)
+    return image
 
 
-def _values(image: np.ndarray, space: Space) -> np.ndarray:
-    """Bytes → the data's own type and range."""
-    if space.dtype == "uint8" and {*(space.low or (0,)), *(space.high or (255,))} == {0, 255}:
-        return image
+def _scaled(image: np.ndarray, space: Space) -> np.ndarray:
+    """All values of a picture's type → those between the samples' bounds, in their type."""
     low, high = space.bounds or (np.array(0.0), np.array(255.0))
     if len(image) != space.channels and np.ndim(low):  # what is known may have fewer channels, such as gray
         low, high = low.mean(axis=0, keepdims=True), high.mean(axis=0, keepdims=True)
-    values = low + image / 255 * (high - low)
+    values = low + image / np.iinfo(image.dtype).max * (high - low)
     return (np.rint(values) if space.is_whole else values).astype(space.dtype)

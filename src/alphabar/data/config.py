@@ -15,6 +15,8 @@ from ..settings import Settings
 Channels = Literal["auto", "gray", "rgb", "rgba"]
 Classes = Literal["auto", "folders", "none"]
 Layout = Literal["auto", "HW", "HWC", "CHW", "array"]
+Resize = Literal["lanczos", "bicubic", "box", "nearest"]
+Frames = Literal["first", "all"]
 NUM_CHANNELS: dict[str, int | None] = {"auto": None, "gray": 1, "rgb": 3, "rgba": 4}
 SIZES = 4, 4096
 """The least and the greatest side of a picture."""
@@ -74,8 +76,12 @@ class DataConfig(Settings):
         description="resize the shorter side to this, then center-crop; SIDE or HxW pixels",
         json_schema_extra={
             "metavar": "SIDE|HxW",
-            "shown": "the most common size, if at most 64; else 64",
+            "shown": "that of most pictures, if at most 64; else 64",
         },
+    )
+    resize: Annotated[Resize, _one_of("way to resize", Resize)] = Field(
+        default="lanczos",
+        description="how pictures are resized; nearest keeps the colors and edges of pixel art",
     )
     channels: Annotated[Channels, _one_of("choice of channels", Channels)] = Field(
         default="auto", description="channels of pictures; auto is gray if every picture is, else color"
@@ -84,6 +90,9 @@ class DataConfig(Settings):
         default="auto",
         description="where classes come from; auto: sub-folder names, if they look like classes",
     )
+    frames: Annotated[Frames, _one_of("choice of frames", Frames)] = Field(
+        default="first", description="of files with several frames (TIFF, GIF, WebP), which are samples"
+    )
     background: str = Field(
         default="white",
         description="color behind transparent pixels",
@@ -91,8 +100,8 @@ class DataConfig(Settings):
     )
     range: Annotated[tuple[float, float] | None, BeforeValidator(_parse_range)] = Field(
         default=None,
-        description="lowest and highest possible values of arrays",
-        json_schema_extra={"shown": "0 255 for bytes; else each channel's min and max"},
+        description="lowest and highest possible values",
+        json_schema_extra={"shown": "0 255 for bytes; else min and max, of arrays a channel"},
     )
     layout: Annotated[Layout, _one_of("layout", Layout)] = Field(
         default="auto",

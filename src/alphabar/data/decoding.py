@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,29 +13,21 @@ import numpy as np
 from PIL import Image
 
 from .config import NUM_CHANNELS, DataConfig
-from .pictures import GRAY_MODES, has_alpha, picture_array, reason, upright_size
+from .headers import GRAY_MODES, Header, choose_size, found_notes, header_of, pixel_art_note
+from .pictures import picture_array, reason
 from .source_types import BLOCK, Pictures, block_size, files, some
 from .space import Space
+from .survey import LITTLE, Survey
 
-LARGEST_DEFAULT_SIZE = 64
-SHARE_OF_ONE_SIZE = 0.9
-"""From this share on, the size of most pictures is that of all."""
+FRAMES_AT_ONCE = 32
 Progress = Callable[[int, int], None]
 
 
-class Header(NamedTuple):
-    """What a picture says before it is decoded; `written`: what Alphabar wrote inside, if it did."""
+class Part(NamedTuple):
+    """Some frames of a file, which are decoded one after another."""
 
-    size: tuple[int, int]
-    mode: str
-    alpha: bool
-    frames: bool
-    written: str | None
-
-
-def _header(image: Image.Image) -> Header:
-    frames = image.format in ("GIF", "TIFF", "WEBP", "PNG") and getattr(image, "is_animated", False)
-    return Header(upright_size(image), image.mode, has_alpha(image), frames, image.info.get("alphabar"))
+    file: int
+    frames: tuple[int, ...]
 
 
 @dataclass
@@ -49,47 +40,79 @@ class Decoder:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.bad: dict[int, str] = {}
-        headers = dict(self._each(range(len(self.source.names)), _header))
+        names = self.source.names
+        self.bad: dict[tuple[int, int], str] = {}  # by file and frame
+        self.frames: dict[int, tuple[int, ...]] = {}
+        self.total = len(names)
+        parts = [Part(i, (0,)) for i in range(len(names))]
+        headers = {part.file: found for part, found in self._each(parts, lambda image, _: header_of(image))}
         if not headers:
             raise ValueError(self._bad_message())
         headers = self._without_own(headers)
-        self.numbers = sorted([*headers, *self.bad])
+        self.numbers = sorted([*headers, *(i for i, _ in self.bad)])
         self.source.labels(self.numbers)  # what is wrong with classes is said before all is decoded
-        self.size = self._choose_size({i: header.size for i, header in headers.items()})
-        modes = Counter(header.mode for header in headers.values())
-        self.notes.append("modes: " + ", ".join(f"{n} × {mode}" for mode, n in modes.most_common()))
-        self.channels = NUM_CHANNELS[self.config.channels] or (1 if set(modes) <= GRAY_MODES else 3)
+        named = {names[i]: header for i, header in headers.items()}
+        self.size, note = choose_size({name: header.size for name, header in named.items()}, self.config)
+        self.notes += [note, *found_notes(named, self.config)]
+        if note := pixel_art_note(list(named.values()), self.size, self.config.resize):
+            self.notes.append(note)
+        every = headers.values()
+        gray = {header.mode for header in every} <= GRAY_MODES
+        self.channels = NUM_CHANNELS[self.config.channels] or (1 if gray else 3)
+        self.dtype = np.dtype(np.uint16 if any(header.deep for header in every) else np.uint8)
         self.background = None
-        if self.channels != 4 and any(header.alpha for header in headers.values()):
+        if self.channels != 4 and any(header.alpha for header in every):
             self.background = self.config.background
-            self.notes.append(f"transparent pixels are laid over {self.background}")
-        frames = [self.source.names[i] for i, header in headers.items() if header.frames]
-        if frames:
-            self.notes.append(f"{files(len(frames))} with several frames, the first is used: {some(frames)}")
+            self.notes.append(
+                f"transparent pixels are laid over {self.background} (--channels rgba keeps them)"
+            )
+        self.headers = headers
+        first = self.config.frames == "first"
+        self.frames = {i: header.frames[:1] if first else header.frames for i, header in headers.items()}
+        self.total = sum(map(len, self.frames.values())) + len(self.bad)
 
     @property
-    def space(self) -> Space:
-        """Of the samples; a fourth channel of pictures is their alpha."""
+    def shape(self) -> tuple[int, ...]:
+        """Of a sample."""
+        return (self.channels, *self.size)
+
+    def space(self, survey: Survey) -> Space:
+        """Of the samples; a fourth channel of pictures is their alpha, the others share one range."""
+        colors = min(self.channels, 3)
+        top = float(np.iinfo(self.dtype).max)
+        known = self.config.range or ((0.0, top) if self.dtype == np.uint8 else None)
+        low, high = survey.ends(known, slice(colors))
+        alpha = self.channels - colors
         return Space(
-            (self.channels, *self.size),
+            self.shape,
+            str(self.dtype),
+            (min(low),) * colors + (0.0,) * alpha,
+            (max(high),) * colors + (top,) * alpha,
             layout="HWC" if self.channels > 1 else "HW",
-            names=("red", "green", "blue", "alpha") if self.channels == 4 else (),
+            names=("red", "green", "blue", "alpha") if alpha else (),
             background=self.background,
+            resize=self.config.resize,
         )
 
     def blocks(self) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Blocks of samples with their numbers; ValueError at the end that names all that can't be read."""
-        background = self.background or self.config.background
-        decode = lambda image: picture_array(image, self.size, self.channels, background)  # noqa: E731
-        at_once = block_size(self.space.shape)
-        numbers, block = [], []
-        for i, array in self._each(self.numbers, decode, at_once, self.progress):
-            numbers.append(i)
-            block.append(array)
-            if len(block) == at_once:
-                yield numbers, np.stack(block)
-                numbers, block = [], []
+        """Blocks of samples with the numbers of their files; ValueError at the end names all bad ones."""
+        at_once = block_size(self.shape, self.dtype)
+        most = min(at_once, FRAMES_AT_ONCE, max(map(len, self.frames.values())))
+        parts = [
+            Part(i, frames[start : start + most])
+            for i, frames in self.frames.items()
+            for start in range(0, len(frames), most)
+        ]
+        numbers, block, deepest = [], [], 0
+        for part, arrays in self._each(parts, self._decode, at_once // most, self.progress):
+            numbers += [part.file] * len(arrays)
+            block += arrays
+            if self.headers[part.file].deep:
+                deepest = max([deepest, *(int(array.max()) for array in arrays)])
+            while len(block) >= at_once:
+                yield numbers[:at_once], np.stack(block[:at_once])
+                numbers, block = numbers[at_once:], block[at_once:]
+        self._check_depths(deepest)
         if self.bad and not self.config.skip_bad:
             raise ValueError(self._bad_message())
         if block:
@@ -97,35 +120,59 @@ class Decoder:
         if self.bad:
             self.notes.append(f"left out as unreadable: {self._bad_names()}")
 
+    def _decode(self, image: Image.Image, part: Part) -> list[np.ndarray]:
+        """Frames as samples; those that cannot be read are noted and passed over."""
+        background, arrays = self.background or self.config.background, []
+        for frame in part.frames:
+            try:
+                if frame or len(part.frames) > 1:
+                    image.seek(frame)
+                one = image.copy() if len(part.frames) > 1 else image  # it may be changed
+                arrays.append(
+                    picture_array(one, self.size, self.channels, background, self.dtype, self.config.resize)
+                )
+            except Exception as error:  # decoders raise many kinds, all about the picture
+                self.bad[part.file, frame] = reason(error)
+        return arrays
+
+    def _check_depths(self, deepest: int) -> None:
+        """ValueError where pictures of 8 bits, stretched to 16, would outshine those of 16."""
+        plain = [self.source.names[i] for i, header in self.headers.items() if not header.deep]
+        if self.dtype == np.uint16 and plain and deepest < LITTLE * 65535:
+            raise ValueError(
+                f"pictures of 16 bits, with values up to {deepest} alone, cannot be put beside those of 8, "
+                f"where white is 255: {some(plain)} ({files(len(plain))}). Leave these out, or save all alike"
+            )
+
     def _each(
         self,
-        numbers: Sequence[int],
-        act: Callable[[Image.Image], Any],
+        parts: Sequence[Part],
+        act: Callable[[Image.Image, Part], Any],
         at_once: int = BLOCK,
         progress: Progress | None = None,
-    ) -> Iterator[tuple[int, Any]]:
-        """(i, act(picture i)) in order, over some threads; what fails goes into `bad` and is passed over."""
+    ) -> Iterator[tuple[Part, Any]]:
+        """(part, act(its file, part)) in order, over some threads; what fails goes into `bad`."""
 
-        def one(i: int) -> Any:
-            if i in self.bad:
-                return None
+        def one(part: Part) -> Any:
             try:
-                with self.source.open(i) as image:
-                    return act(image)
+                with self.source.open(part.file) as image:
+                    return act(image, part)
             except Exception as error:  # decoders raise many kinds, all about the picture
-                self.bad[i] = reason(error)
+                self.bad.update({(part.file, frame): reason(error) for frame in part.frames})
                 return None
 
+        done, total = 0, sum(len(part.frames) for part in parts)
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for start in range(0, len(numbers), at_once):
-                block = numbers[start : start + at_once]
+            for start in range(0, len(parts), at_once):
+                block = parts[start : start + at_once]
                 with warnings.catch_warnings():  # around the threads: within them it isn't safe
                     warnings.simplefilter("ignore")  # Pillow's, about odd metadata
                     results = list(pool.map(one, block))
+                done += sum(len(part.frames) for part in block)
                 if progress is not None:
-                    progress(start + len(block), len(numbers))
+                    progress(done, total)
                 both = zip(block, results, strict=True)
-                yield from ((i, result) for i, result in both if result is not None)
+                yield from ((part, result) for part, result in both if result is not None)
 
     def _without_own(self, headers: dict[int, Header]) -> dict[int, Header]:
         """Leave out what Alphabar wrote; where it wrote all, take its samples without its sheets."""
@@ -145,51 +192,20 @@ class Decoder:
             self.notes.append(f"left out, written by Alphabar: {names} ({files(len(out))})")
         return {i: header for i, header in headers.items() if i not in out}
 
-    def _choose_size(self, sizes: dict[int, tuple[int, int]]) -> tuple[int, int]:
-        """The size that was asked for, or that of most pictures if it is small, or else 64; noted."""
-        counts = Counter(sizes.values())
-        most, n = counts.most_common(1)[0]
-        mostly = n >= SHARE_OF_ONE_SIZE * len(sizes)
-        default = (
-            most
-            if mostly and max(most) <= LARGEST_DEFAULT_SIZE
-            else (LARGEST_DEFAULT_SIZE, LARGEST_DEFAULT_SIZE)
-        )
-        height, width = size = self.config.size or default
-        if set(counts) == {size}:
-            self.notes.append(f"all {height} × {width} pixels (height × width), taken as they are")
-            return size
-        smaller = sum(h < height or w < width for h, w in sizes.values())
-        enlarged = f" ({smaller} of {len(sizes)} are enlarged)" if smaller else ""
-        if mostly and most == size:
-            odd = [f"{self.source.names[i]} ({h} × {w})" for i, (h, w) in sizes.items() if (h, w) != size]
-            note = f"{n} of {len(sizes)} are {height} × {width} pixels; resized and cut to that: {some(odd)}"
-        else:
-            heights, widths = [h for h, _ in counts], [w for _, w in counts]
-            own = f"{_span(heights)} × {_span(widths)} pixels (height × width)"
-            note = f"{own}, resized and cut to {height} × {width}{enlarged}"
-            if len(counts) == 1 and self.config.size is None:
-                note += f"; --size {most[0]}x{most[1]} keeps them"
-        self.notes.append(note)
-        return size
-
     def _bad_message(self) -> str:
         return (
-            f"{len(self.bad)} of {len(self.source.names)} pictures cannot be read: {self._bad_names()}. "
+            f"{len(self.bad)} of {self.total} pictures cannot be read: {self._bad_names()}. "
             "Repair, shrink or remove them, or go on without them (--skip-bad, skip_bad=True)"
         )
 
     def _bad_names(self) -> str:
-        shown = some([f"{self.source.names[i]} ({self.bad[i]})" for i in sorted(self.bad)])
-        kept = {self._top(i) for i in range(len(self.source.names)) if i not in self.bad}
-        lost = sorted({self._top(i) for i in self.bad} - kept - {""})
+        named = {(i, k): self.source.names[i] + (f", frame {k + 1}" if k else "") for i, k in self.bad}
+        shown = some([f"{named[key]} ({self.bad[key]})" for key in sorted(self.bad)])
+        bad = {i for i, k in self.bad if len(self.frames.get(i, ())) <= 1}
+        kept = {self._top(i) for i in range(len(self.source.names)) if i not in bad}
+        lost = sorted({self._top(i) for i in bad} - kept - {""})
         return shown + (f"; nothing in {some(lost)} can be read" if lost else "")
 
     def _top(self, i: int) -> str:
         top, slash, _ = self.source.names[i].partition("/")
         return top if slash else ""
-
-
-def _span(values: list[int]) -> str:
-    low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"

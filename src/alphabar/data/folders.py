@@ -10,7 +10,9 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from shutil import copyfileobj
+from tempfile import SpooledTemporaryFile
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -24,6 +26,7 @@ ASIDE = {"__MACOSX", "@eaDir"}
 """Folders of copies that other systems make of pictures."""
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 LARGEST_ENTRY = 2**29
+LARGEST_IN_MEMORY = 2**23
 ARRAY_ENDINGS = {".npy", ".npz"}
 
 
@@ -47,29 +50,36 @@ def zipped(path: Path, classes: str) -> Pictures:
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is damaged or no .zip: {error}") from None
     entries = {_entry_name(info): info for info in archive.infolist() if not info.is_dir()}
-    entries = {name: info for name, info in entries.items() if not name.startswith("__MACOSX/")}
     pictures = [name for name in entries if not _hidden(name) and _ending(name) in PICTURE_ENDINGS]
     tops = {PurePosixPath(name).parts[0] for name in pictures if "/" in name}
     inside = all(name.count("/") > (classes == "folders") for name in pictures)
     root = f"{tops.pop()}/" if len(tops) == 1 and inside else ""
     entries = {name.removeprefix(root): info for name, info in entries.items()}
 
-    def read(name: str, most: int = LARGEST_ENTRY) -> bytes:
-        info = entries[name]
-        try:
-            with archive.open(info) as file:
-                return file.read(most)
-        except (RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ValueError(f"cannot be unpacked: {error}") from None  # encrypted, unknown, damaged
+    @contextlib.contextmanager
+    def unpacked(name: str, most: int | None = None) -> Iterator[BinaryIO]:
+        """An entry, whole unless `most` bytes are enough; a large one on the disk, and not in memory."""
+        with SpooledTemporaryFile(LARGEST_IN_MEMORY) as copy:
+            try:
+                with archive.open(entries[name]) as file:  # whose end has the checksum
+                    copyfileobj(file if most is None else io.BytesIO(file.read(most)), copy)
+            except (RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise ValueError(f"cannot be unpacked: {error}") from None  # encrypted, unknown, damaged
+            copy.seek(0)
+            yield copy  # pyright: ignore[reportReturnType]
 
     @contextlib.contextmanager
     def open_entry(name: str) -> Iterator[Image.Image]:
         if entries[name].file_size > LARGEST_ENTRY:
             raise ValueError(f"unpacks to {entries[name].file_size / 1e9:.1f} GB, too much for one picture")
-        with opened(io.BytesIO(read(name))) as image:
+        with unpacked(name) as file, opened(file) as image:
             yield image
 
-    names, own = _without_own(sorted(entries), lambda name: read(name, 4096))
+    def head(name: str) -> bytes:
+        with unpacked(name, 4096) as file:
+            return file.read()
+
+    names, own = _without_own(sorted(entries), head)
     names, notes = _only_pictures(str(path), names, own)
     return _pictures(stamp(path), names, open_entry, classes, notes)
 
@@ -153,14 +163,16 @@ def _head(path: Path) -> bytes:
 
 def _only_pictures(where: str, names: list[str], before: list[str]) -> tuple[list[str], list[str]]:
     """The names of pictures, and notes on the others after those `before`; ValueError if there is none."""
-    hidden = sum(_hidden(name) for name in names)
+    hidden = Counter(part for name in names if (part := _hidden(name)))
     names = [name for name in names if not _hidden(name)]
     pictures = [name for name in names if _ending(name) in PICTURE_ENDINGS]
     rest = [name for name in names if _ending(name) not in PICTURE_ENDINGS]
     others = Counter(_ending(name) or "no ending" for name in rest)
     listing = ", ".join(f"{n} × {ending}" for ending, n in others.most_common(4))
     if not pictures:
-        found = ", ".join([listing] * bool(listing) + [f"{hidden} × hidden"] * bool(hidden)) or "nothing"
+        found = (
+            ", ".join([listing] * bool(listing) + [f"{hidden.total()} × hidden"] * bool(hidden)) or "nothing"
+        )
         hint = "; arrays go into one file: numpy.save('data.npy', numpy.stack(arrays))"
         raise ValueError(
             f"no pictures in {where} (found {'; '.join([found, *before])}); "
@@ -181,12 +193,14 @@ def _only_pictures(where: str, names: list[str], before: list[str]) -> tuple[lis
         listing = ", ".join(f"{n} × {ending}" for ending, n in kinds.most_common(4))
         notes.append(f"{top} holds no picture that can be read ({listing}) and is left out as a whole")
     if hidden:
-        notes.append(f"{hidden} hidden file{'s' if hidden > 1 else ''} left out")
+        n, parts = hidden.total(), some(sorted(hidden))
+        notes.append(f"{n} hidden file{'s' if n > 1 else ''} left out ({parts})")
     return pictures, notes
 
 
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part in ASIDE for part in PurePosixPath(name).parts)
+def _hidden(name: str) -> str:
+    """The part of a name by which it is hidden; "" if it isn't."""
+    return next((p for p in PurePosixPath(name).parts if p.startswith(".") or p in ASIDE), "")
 
 
 def _ending(name: str) -> str:

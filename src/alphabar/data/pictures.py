@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import threading
-from collections.abc import Iterator
-from functools import cache
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import jpeg_factory
 
 from ..images import MODES
+from .colors import has_alpha, in_srgb
 
 PICTURE_ENDINGS = {
     ".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 }  # fmt: skip
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM", "TIFF", "AVIF")
 """The only formats that are opened, whatever a file is called: some of Pillow's run other programs."""
-GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"}
-ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
+RESIZE = {
+    "lanczos": Image.Resampling.LANCZOS,
+    "bicubic": Image.Resampling.BICUBIC,
+    "box": Image.Resampling.BOX,
+    "nearest": Image.Resampling.NEAREST,
+}
+"""Ways to resize by name; all but `nearest` average over the pixels that they put into one."""
+GAP = 3
+"""Pictures of at least this many times the wanted size are first reduced by a whole factor, down to it."""
 LARGE_PIXELS = 2**24
 LARGE = threading.Lock()
 """Held while a large picture is decoded, so that several at once don't fill the memory."""
+BAND_PIXELS = 2**20
 
 
 @cache
@@ -40,70 +50,138 @@ def opened(file: str | os.PathLike[str] | BinaryIO) -> Iterator[Image.Image]:
     """A picture whose header is read, not yet decoded; the file is closed afterwards whatever Pillow does."""
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open(file, "rb")) if isinstance(file, (str, os.PathLike)) else file
-        yield stack.enter_context(Image.open(stream, formats=_formats()))
+        try:
+            image = Image.open(stream, formats=_formats())
+        except Image.DecompressionBombError:
+            stream.seek(0)
+            if stream.read(3) != b"\xff\xd8\xff":
+                raise
+            stream.seek(0)
+            image = jpeg_factory(stream)  # which can be decoded in part
+        yield stack.enter_context(image)
 
 
-def has_alpha(image: Image.Image) -> bool:
-    """Whether a picture may have transparent pixels, by its header."""
-    return image.mode in ALPHA_MODES or "transparency" in image.info
+def is_deep(image: Image.Image) -> bool:
+    """Whether a picture's values are read in more than 8 bits: grays of 16."""
+    return image.mode.startswith("I")
+
+
+def decoder_arguments(image: Image.Image) -> Any:
+    """What Pillow tells the decoder of a file that isn't decoded yet; () for other pictures."""
+    tile = getattr(image, "tile", None)
+    return tile[0].args if tile else ()
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """(height, width) after the EXIF orientation is applied, by the header."""
-    sideways = image.getexif().get(0x0112) in (5, 6, 7, 8)
+    # of TIFF, Pillow gives the upright size itself
+    sideways = image.format != "TIFF" and image.getexif().get(0x0112) in (5, 6, 7, 8)
     return (image.width, image.height) if sideways else (image.height, image.width)
 
 
 def picture_array(
-    image: Image.Image, size: tuple[int, int], channels: int, background: str = "white"
+    image: Image.Image,
+    size: tuple[int, int],
+    channels: int,
+    background: str = "white",
+    dtype: Any = np.uint8,
+    resize: str = "lanczos",
 ) -> np.ndarray:
-    """A picture as uint8 (channels, H, W): upright, in sRGB, its shorter side resized, its center cut out.
+    """A picture as (channels, H, W): upright, in sRGB, its shorter side resized, its center cut out.
 
-    Resizing is antialiased (Lanczos) and keeps the proportions. `channels` is 1, 3, or 4 to keep
-    transparency, which otherwise is laid over `background`; colors that cannot be seen become black.
-    16-bit grays are scaled to 8 bits.
+    Resizing keeps the proportions, and no value leaves the range of the picture's own. A picture much larger
+    than `size` is decoded and converted in parts, as far as its format allows.
+
+    Args:
+        image: from a file; it may be changed.
+        size: (H, W).
+        channels: 1, 3, or 4 to keep transparency. Colors that cannot be seen become black.
+        background: what transparent pixels are laid over otherwise.
+        dtype: uint8 or uint16. Values of 8 and of 16 bits become each other with the factor 257: white
+            stays white.
+        resize: a row of `RESIZE`.
     """
-    large = image.width * image.height > LARGE_PIXELS
-    with LARGE if large else contextlib.nullcontext():
-        image = _plain(ImageOps.exif_transpose(image))
-        if has_alpha(image):
-            image = image.convert("RGBA")
-            if channels != 4:
-                under = Image.new("RGBA", image.size, ImageColor.getrgb(background))
-                image = Image.alpha_composite(under, image)
-        image = image.convert(MODES[channels])
-        array = np.array(fit(image, size))
+    method = RESIZE[resize]
+    averages = method != Image.Resampling.NEAREST
+    if averages:
+        image.draft(None, (GAP * max(size), GAP * max(size)))  # of JPEG, what is decoded
+    if Image.MAX_IMAGE_PIXELS and image.width * image.height > 2 * Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError
+    deep, factor = is_deep(image), 1
+    convert = partial(_grays, greatest=_greatest(image)) if deep else partial(_colors, channels, background)
+    with LARGE if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+        ImageOps.exif_transpose(image, in_place=True)
+        if averages:
+            factor = max(1, min(image.height // (GAP * size[0]), image.width // (GAP * size[1])))
+        image = convert(image) if factor == 1 else _reduced(image, factor, convert)
+    low, high = np.array(image.getextrema()).reshape(-1, 2).T
+    array = np.clip(np.array(fit(image, size, method)).reshape(*size, -1), low, high)
+    array = np.rint(_in_type(array, deep, np.dtype(dtype))).astype(dtype)
+    if deep:
+        opaque = [np.full_like(array, np.iinfo(dtype).max)] * (channels == 4)
+        array = np.concatenate([array] * min(channels, 3) + opaque, axis=2)
     if channels == 4:
         array[array[..., 3] == 0] = 0
-    return array[None] if channels == 1 else np.moveaxis(array, -1, 0)
+    return np.ascontiguousarray(np.moveaxis(array, -1, 0))
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """8 bits a value, colors in sRGB."""
+def _in_type(array: np.ndarray, deep: bool, dtype: np.dtype) -> np.ndarray:
+    """Values of 8 bits, or of 16 if `deep`, as those of another type."""
+    if deep == (dtype == np.uint16):
+        return array
+    return array / 257 if deep else array.astype(np.float64) * 257
+
+
+def _greatest(image: Image.Image) -> int:
+    """The greatest possible value of a 16-bit picture: Pillow scales it up to 65535 in PGM alone."""
+    match decoder_arguments(image) if image.format == "PPM" else ():
+        case (_, int(greatest)):
+            return greatest
+    return 65535
+
+
+def _grays(image: Image.Image, greatest: int) -> Image.Image:
+    """Whole numbers of 16 bits as floats, which are resized without losing any."""
+    if "transparency" in image.info:
+        raise ValueError("16-bit pictures with a transparent gray are not read: save it without one")
+    gray = np.asarray(image)
+    if gray.min() < 0 or gray.max() > 65535:
+        raise ValueError("whole numbers beyond 16 bits have no known range; give the data as .npy")
+    gray = gray.astype(np.float32)
+    return Image.fromarray(gray if greatest == 65535 else np.rint(gray * (greatest / 65535)))
+
+
+def _colors(channels: int, background: str, image: Image.Image) -> Image.Image:
+    """In sRGB, in the mode of this many channels."""
     if image.mode == "F":
         raise ValueError("floating-point pictures have no known range; give the data as .npy")
-    if image.mode.startswith("I"):
-        gray = np.asarray(image)
-        if gray.min() < 0 or gray.max() > 65535:
-            raise ValueError("whole numbers beyond 16 bits have no known range; give the data as .npy")
-        return Image.fromarray((gray.astype(np.float64) / 257).round().astype(np.uint8))
-    return _in_srgb(image)
+    image = in_srgb(image)
+    if has_alpha(image):
+        image = image.convert("RGBA")
+        if channels != 4:
+            under = Image.new("RGBA", image.size, ImageColor.getrgb(background))
+            image = Image.alpha_composite(under, image)
+    return image.convert(MODES[channels])
 
 
-def _in_srgb(image: Image.Image) -> Image.Image:
-    """Colors by the picture's own ICC profile → sRGB; as they are without a profile that can be read."""
-    if image.mode not in ("RGB", "RGBA") or not image.info.get("icc_profile"):
-        return image
-    try:
-        own = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
-        if "srgb" in ImageCms.getProfileDescription(own).lower().replace(" ", ""):
-            return image
-        return ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB")) or image
-    except (ImageCms.PyCMSError, ImportError, OSError, ValueError):
-        return image
+def _reduced(image: Image.Image, factor: int, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The mean of factor × factor pixels in place of each, converted band by band, as memory allows.
+
+    Up to `factor` - 1 pixels at the edges are left out.
+    """
+    height, width = image.height // factor, image.width // factor
+    left, top = (image.width - factor * width) // 2, (image.height - factor * height) // 2
+    whole, rows = None, max(1, BAND_PIXELS // (factor**2 * width))
+    for row in range(0, height, rows):
+        first, last = top + factor * row, top + factor * min(row + rows, height)
+        band = convert(image.crop((left, first, left + factor * width, last))).reduce(factor)
+        whole = whole or Image.new(band.mode, (width, height))
+        whole.paste(band, (0, row))
+    assert whole is not None
+    return whole
 
 
-def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def fit(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
     """The largest part of proportions `size` = (H, W) at the center, resized to it.
 
     Where the shorter side fits already, whole pixels are cut out, and none is resampled.
@@ -111,22 +189,35 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     height, width = size
     scale = min(image.height / height, image.width / width)
     left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
-    if scale == 1:
+    if scale == 1 or method == Image.Resampling.NEAREST:
         left, top = int(left), int(top)
+    if scale == 1:
         return image.crop((left, top, left + width, top + height))
     right, bottom = min(left + scale * width, image.width), min(top + scale * height, image.height)
-    return image.resize((width, height), Image.Resampling.LANCZOS, (max(left, 0), max(top, 0), right, bottom))
+    return image.resize((width, height), method, (max(left, 0), max(top, 0), right, bottom))
 
 
 def open_picture(
-    path: str | os.PathLike[str], size: tuple[int, int], channels: int, background: str = "white"
+    path: str | os.PathLike[str],
+    size: tuple[int, int],
+    channels: int,
+    background: str = "white",
+    dtype: Any = np.uint8,
+    resize: str = "lanczos",
 ) -> np.ndarray:
     """A picture file as `picture_array` gives it; ValueError if it cannot be read as one."""
+    with file_opened(path) as image:
+        return picture_array(image, size, channels, background, dtype, resize)
+
+
+@contextlib.contextmanager
+def file_opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """A picture file that a person named, opened; ValueError if it, or what is done with it, fails."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        with opened(path) as image:
-            return picture_array(image, size, channels, background)
+        with warnings.catch_warnings(action="ignore"), opened(path) as image:  # Pillow's, on odd metadata
+            yield image
     except Exception as error:  # decoders raise many kinds, all about the file
         raise ValueError(f"{path} cannot be read as a picture: {reason(error)}") from None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,11 +20,9 @@ from .decoding import Decoder, Progress
 from .source_types import Arrays, Labels, Pictures, Samples, some
 from .sources import open_source
 from .space import Space
-from .survey import Survey
+from .survey import LITTLE, Survey
 
-VERSION = 2
-LITTLE = 0.25
-"""The share of their range below which samples of bytes fill little of it."""
+VERSION = 3
 FAR = 0.005
 """The mean distance from the median, as a share of the range, below which a few values squeeze all others."""
 
@@ -88,12 +85,10 @@ def _refuse(source: Pictures | Arrays, config: DataConfig) -> None:
     usual = DataConfig()
     changed = [name for name in DataConfig.model_fields if getattr(config, name) != getattr(usual, name)]
     if isinstance(source, Pictures):
-        if "range" in changed:
-            raise ValueError("range (--range) is for arrays; pictures have the range 0..255")
         if "layout" in changed:
             raise ValueError("layout (--layout) is for arrays; leave the option out")
         return
-    for name in ("size", "channels", "background", "skip_bad"):
+    for name in ("size", "resize", "channels", "frames", "background", "skip_bad"):
         if name in changed:
             raise ValueError(f"{name} is for pictures; an array is taken as it is: leave the option out")
 
@@ -111,17 +106,13 @@ class Opened:
     space: Callable[[Survey], Space]
     labels: Callable[[list[int]], Labels]
     notes: list[str]
-    is_array: bool = False
 
 
 def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | None) -> Opened:
     if isinstance(source, Pictures):
         decoder = Decoder(source, config, progress)
-        shape = (len(decoder.numbers), *decoder.space.shape)
-        space = decoder.space
-        return Opened(
-            shape, np.dtype(np.uint8), decoder.blocks, lambda survey: space, source.labels, decoder.notes
-        )
+        shape = (decoder.total, *decoder.shape)
+        return Opened(shape, decoder.dtype, decoder.blocks, decoder.space, source.labels, decoder.notes)
     samples = source.open()
 
     def blocks() -> Iterator[tuple[list[int], np.ndarray]]:
@@ -136,7 +127,7 @@ def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | 
         return _array_space(samples, survey, config.range)
 
     rows, notes = samples.rows, list(samples.notes)
-    return Opened(rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes, True)
+    return Opened(rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes)
 
 
 def _record(opened: Opened, path: Path | None) -> Stored:
@@ -157,7 +148,7 @@ def _record(opened: Opened, path: Path | None) -> Stored:
     if not kept:
         raise ValueError(f"nothing readable is left: {'; '.join(opened.notes)}")
     space, labels = opened.space(survey), opened.labels(kept)
-    notes = [*opened.notes, *labels.notes, *_survey_notes(survey, space, opened.is_array)]
+    notes = [*opened.notes, *labels.notes, *_survey_notes(survey, space)]
     facts = [space.to_dict(), labels.names, survey.sha256]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     numbers = None if labels.numbers is None else np.ascontiguousarray(labels.numbers, dtype=np.int64)
@@ -189,49 +180,44 @@ def _array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] |
     """The space of an array: the range that was asked for, or the type's, or each channel's own."""
     dtype = samples.rows.dtype
     known = wanted or samples.limits or ((0.0, 255.0) if dtype == np.uint8 else None)
-    if known is not None:
-        low, high = [known[0]], [known[1]]
-        if survey.low.min() < known[0] or survey.high.max() > known[1]:
-            raise ValueError(
-                f"values reach from {survey.low.min()} to {survey.high.max()}, outside the range "
-                f"{known[0]:g} to {known[1]:g}"
-            )
-    else:
-        low = [_float_beyond(value, -math.inf) for value in survey.low.tolist()]
-        high = [_float_beyond(value, math.inf) for value in survey.high.tolist()]
-        ends = zip(low, high, strict=True)
-        high = [b if b > a else max(a + 1, math.nextafter(a, math.inf)) for a, b in ends]
+    low, high = survey.ends(known)
     shape, kind, layout = samples.rows.shape[1:], samples.kind, samples.layout
     return Space(shape, str(dtype), tuple(low), tuple(high), kind=kind, layout=layout)
 
 
-def _float_beyond(value: float, towards: float) -> float:
-    """`value` as a float; a whole number that is none is rounded `towards` one end, not across itself."""
-    nearest = float(value)
-    inwards = nearest < value if towards > 0 else nearest > value
-    return math.nextafter(nearest, towards) if inwards else nearest
+def _far_notes(survey: Survey, space: Space, span: float) -> list[str]:
+    """What to say where a few values are so far from all others that these have little of the range."""
+    remedy = "clip the few if they are errors"
+    if survey.central is not None:
+        low, high = survey.central
+        note = f"all values but a few lie within {low} to {high}, which fill little of the range: {remedy}"
+        return [note] if high - low < LITTLE * span else []
+    spans = [b - a for a, b in zip(space.low or (), space.high or (), strict=True)]
+    far = [str(i) for i, span in enumerate(spans) if 0 < survey.distance[i] < FAR * span]
+    note = "a few values are far from all others, which fill little of the range, in channel"
+    return [f"{note} {some(far)}: {remedy}"] if far else []
 
 
-def _survey_notes(survey: Survey, space: Space, is_array: bool) -> list[str]:
+def _survey_notes(survey: Survey, space: Space) -> list[str]:
     """What the values say: their range, whether they fill it, equal samples, gray ones in color."""
     notes = []
-    low, high = survey.low.min(), survey.high.max()
+    colors = slice(3 if "alpha" in space.names else None)
+    low, high = survey.low[colors].min().item(), survey.high[colors].max().item()
+    least, most = min((space.low or (0,))[colors]), max((space.high or (0,))[colors])
     if space.dtype != "uint8":
         notes.append(f"range: {space.shown_range()}")
-        spans = [b - a for a, b in zip(space.low or (), space.high or (), strict=True)]
-        far = [i for i, span in enumerate(spans) if 0 < survey.distance[i] < FAR * span]
-        if far:
-            notes.append(
-                f"a few values are far from all others, which fill little of the range, in channel "
-                f"{some([str(i) for i in far])}: clip them if they are errors"
-            )
-    elif space.high and high - low < LITTLE * (max(space.high) - min(space.low or space.high)):
-        remedy = "scale them up (16 bits are read as value / 257), or give them as an array in .npy"
-        if is_array:
-            remedy = f"--range {low} {max(high, low + 1)} makes use of all of it"
-        notes.append(f"values {low} to {high} fill little of the range {space.shown_range()}: {remedy}")
+        notes += _far_notes(survey, space, high - low)
+    if (low, high) != (least, most):
+        found = f"values {low} to {high}"
+        little = high - low < LITTLE * (most - least) and (space.dtype == "uint8" or high > low)
+        remedy = f"--range {low} {max(high, low + 1)} makes use of all of it"
+        notes.append(
+            f"{found} fill little of the range {space.shown_range()}: {remedy}"
+            if little
+            else f"{found} found"
+        )
     if survey.num_equal:
         notes.append(f"{survey.num_equal} of {survey.num} samples are equal to another one")
-    if survey.gray and not is_array and space.channels == 3:
+    if survey.gray and space.resize is not None and space.channels == 3:
         notes.append("all pictures are gray, though some are stored in color: give --channels gray")
     return notes

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from ..errors import unknown
 from ..images import displayable, to_bytes
+from .config import Resize
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Space:
         names, units: of the channels, none if they have none.
         layout: of a picture in the user's own arrays: `HW`, `HWC` or `CHW`.
         background: what transparent pixels were laid over, if any were.
+        resize: how picture files were resized to this shape, if that is what samples were read from: a
+            sample is then written as a picture in its own values.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +40,7 @@ class Space:
     units: tuple[str, ...] = ()
     layout: str = "CHW"
     background: str | None = None
+    resize: str | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(int(side) for side in self.shape)
@@ -58,6 +62,8 @@ class Space:
         if kind not in KINDS:
             raise unknown("kind of sample", kind, KINDS)
         object.__setattr__(self, "kind", kind)
+        if self.resize is not None and self.resize not in get_args(Resize):
+            raise unknown("way to resize", str(self.resize), get_args(Resize))
 
     def _a_channel(self, name: str) -> tuple[float, ...] | None:
         given: Any = getattr(self, name)
@@ -126,6 +132,15 @@ class Space:
     def shown(self, images: np.ndarray) -> np.ndarray:
         """Samples (n, *shape) in data space → pictures (n, C', H, W) of uint8 to look at."""
         return KINDS[self.kind].show(np.asarray(images), self)
+
+    def written(self, images: np.ndarray) -> np.ndarray:
+        """Samples (n, *shape) → what is written as a picture each.
+
+        Those that were picture files are again what they were, in their own values, as far as PNG has a form
+        for them; others are shown.
+        """
+        own = self.resize is not None and (self.dtype == "uint8" or self.channels == 1)
+        return np.asarray(images) if own else self.shown(images)
 
     def shown_range(self) -> str:
         """The bounds in words: `0 to 255`, or by channel where they differ."""

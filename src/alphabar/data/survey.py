@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 
 from .dataset import content_hashes
+
+LITTLE = 0.25
+"""The share of their range below which samples fill little of it."""
 
 
 class Survey:
@@ -23,6 +27,7 @@ class Survey:
         self.low = self.high = self._typical = self._distance = np.zeros(0)
         self._digest, self._hashes = hashlib.sha256(), []
         self._count = 0
+        self._frequencies = np.zeros(2**16, np.int64)
 
     def see(self, block: np.ndarray) -> np.ndarray:
         """Look at samples (n, *shape), and return them in one piece; ValueError where one isn't finite."""
@@ -42,6 +47,8 @@ class Survey:
         self.low, self.high = low, high
         if block.dtype != np.uint8:
             self._add_distances(np.moveaxis(block, 1, -1).reshape(-1, len(low)).astype(np.float64))
+        if block.dtype == np.uint16:
+            self._frequencies += np.bincount(block.ravel(), minlength=2**16)
         self.gray = self.gray and block.shape[1] == 3 and bool((block[:, :1] == block[:, 1:]).all())
         self.num += len(block)
         self._digest.update(block.data)
@@ -54,6 +61,26 @@ class Survey:
             self._typical, self._distance = np.median(values, 0), np.zeros(values.shape[1])
         self._distance += np.abs(values - self._typical).sum(0)
         self._count += len(values)
+
+    def ends(
+        self, known: tuple[float, float] | None, channels: slice = slice(None)
+    ) -> tuple[list[float], list[float]]:
+        """(low, high) of channels: `known` for all, or what each one's values reach from and to, not equal.
+
+        ValueError if a value lies outside what is known.
+        """
+        least, greatest = self.low[channels], self.high[channels]
+        if known is not None:
+            if least.min() < known[0] or greatest.max() > known[1]:
+                raise ValueError(
+                    f"values reach from {least.min()} to {greatest.max()}, outside the range "
+                    f"{known[0]:g} to {known[1]:g}"
+                )
+            return [known[0]] * len(least), [known[1]] * len(least)
+        low = [_float_beyond(value, -math.inf) for value in least.tolist()]
+        high = [_float_beyond(value, math.inf) for value in greatest.tolist()]
+        ends = zip(low, high, strict=True)
+        return low, [b if b > a else max(a + 1, math.nextafter(a, math.inf)) for a, b in ends]
 
     @property
     def sha256(self) -> str:
@@ -71,6 +98,21 @@ class Survey:
         return self._distance / max(self._count, 1)
 
     @property
+    def central(self) -> tuple[int, int] | None:
+        """What all but a thousandth of 16-bit numbers lie within; None for other types."""
+        if not self._frequencies.any():
+            return None
+        share = np.cumsum(self._frequencies) / self._frequencies.sum()
+        return int(np.searchsorted(share, 0.0005, "right")), int(np.searchsorted(share, 0.9995))
+
+    @property
     def num_equal(self) -> int:
         """How many samples are equal to one before."""
         return self.num - len(np.unique(self.hashes))
+
+
+def _float_beyond(value: float, towards: float) -> float:
+    """`value` as a float; a whole number that is none is rounded `towards` one end, not across itself."""
+    nearest = float(value)
+    inwards = nearest < value if towards > 0 else nearest > value
+    return math.nextafter(nearest, towards) if inwards else nearest

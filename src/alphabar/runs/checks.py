@@ -69,9 +69,7 @@ def value_range(results: Results) -> Finding | None:
     return Finding(
         "value range mismatch",
         shown,
-        "write the pictures again, with values over the whole range 0 to 255"
-        if codec.space.dtype == "uint8" and results.data.space.dtype == "uint8"
-        else "train again with the values' own range: --range LOW HIGH for arrays, or bytes of 0..255",
+        "train again with the values' own range: --range LOW HIGH",
     )
 
 

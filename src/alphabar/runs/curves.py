@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..files import atomic
+from ..images import MARK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -219,6 +220,10 @@ def figure(charts: Sequence[Chart], below: float = 0.0) -> Figure:
     return made
 
 
+PNG: dict[str, Any] = {"format": "png", "dpi": 110, "metadata": {MARK: "{}"}}
+"""How charts are written: with the mark by which they are left out of data."""
+
+
 def save_png(path: Path, charts: Sequence[Chart]) -> None:
     """Write charts side by side as a PNG, atomically; nothing if all of them are empty."""
     import matplotlib as mpl
@@ -226,7 +231,7 @@ def save_png(path: Path, charts: Sequence[Chart]) -> None:
     charts = [chart for chart in charts if chart]
     if charts:
         with mpl.rc_context(STYLE), atomic(path) as temporary:
-            figure(charts).savefig(temporary, format="png", dpi=110)
+            figure(charts).savefig(temporary, **PNG)
 
 
 def svg(chart: Chart) -> str:

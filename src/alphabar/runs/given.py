@@ -81,12 +81,18 @@ def check_shape(data: Dataset, space: Space) -> Dataset:
 def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping[str, Any]) -> DataConfig:
     """The settings of `prepare` that give data like a model's samples."""
     before = about.get("prepared", {})
-    asked: dict[str, Any] = {name: before[name] for name in ("holdout", "layout") if name in before}
+    asked: dict[str, Any] = {}
+    for name in ("holdout", "layout" if is_array(data) else "frames"):
+        if name in before:
+            asked[name] = before[name]
     if not conditions:
         asked["classes"] = "none"
     if not is_array(data):
         asked |= _as_pictures(space.shape)
         asked |= {"background": space.background} if space.background else {}
+        asked |= {"resize": space.resize} if space.resize else {}
+        if space.resize and space.dtype == "uint8" and "range" in before:
+            asked["range"] = before["range"]
     elif data != "digits" and space.low and space.high and space.dtype != "uint8":
         asked["range"] = (min(space.low), max(space.high))
     return DataConfig(**asked)

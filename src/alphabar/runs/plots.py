@@ -11,10 +11,11 @@ import numpy as np
 from .. import rng
 from ..data.space import Space
 from ..files import atomic
+from ..images import to_bytes
 from ..model.codec import fit_codec
 from ..theory.gaussian import q_sample
 from ..theory.schedule import Schedule
-from .curves import STYLE, Chart, Line, figure, save_png, short
+from .curves import PNG, STYLE, Chart, Line, figure, save_png, short
 from .folder import RunFolder
 
 if TYPE_CHECKING:
@@ -157,16 +158,19 @@ def plot_schedule(path: Path, schedule: Schedule, strip: Sequence[tuple[int, np.
                 axes.imshow(np.moveaxis(image, 0, -1))
                 axes.set_title(f"t = {t}")
                 axes.axis("off")
-        made.savefig(temporary, format="png", dpi=110)
+        made.savefig(temporary, **PNG)
 
 
 def forward_strip(
     schedule: Schedule, picture: str | Path, size: int, seed: int
 ) -> list[tuple[int, np.ndarray]]:
     """(t, picture noised to t) for times from 0 to T, as uint8 (3, H, W), with the same noise throughout."""
-    from ..data.pictures import open_picture
+    from ..data.pictures import file_opened, is_deep, picture_array
 
-    image = open_picture(picture, (size, size), 3)
+    with file_opened(picture) as file:
+        deep = is_deep(file)
+        image = picture_array(file, (size, size), 3, dtype=np.uint16 if deep else np.uint8)
+    image = to_bytes(image, None, None) if deep else image  # whose range is that of its values
     codec = fit_codec(Space(image.shape))
     x_0 = codec.encode(image[None])
     eps = rng.normal(seed, "sample", np.array([0]), shape=x_0.shape[1:])

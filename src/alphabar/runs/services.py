@@ -84,9 +84,10 @@ class TensorBoard(Sink):
             self.writer.add_scalar(name, value, images, walltime=time)
         if picture is not None:
             import numpy as np
-            from PIL import Image
 
-            with Image.open(picture, formats=["PNG"]) as image:
+            from ..data.pictures import opened
+
+            with opened(picture) as image:
                 pixels = np.asarray(image.convert("RGB"))
             self.writer.add_image(PICTURES, pixels, images, walltime=time, dataformats="HWC")
 

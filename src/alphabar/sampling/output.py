@@ -167,7 +167,7 @@ class SampleWriter:
             frames = np.moveaxis(block.frames, 0, 1)[[j for _, j in film]]
             write_rows(self.folder / FRAMES, [i for i, _ in film], frames)
         if self.space.bounds is not None:
-            self._write_pictures(where, self.space.shown(block.images))
+            self._write_pictures(where, self.space.written(block.images))
         self.done |= set(block.indices.tolist())
         self._record(block.indices.tolist())
 
@@ -213,10 +213,10 @@ class SampleWriter:
         """The facts inside of a picture, without the names of all classes."""
         return {name: value for name, value in self.facts.items() if name != "conditions"} | more
 
-    def _write_pictures(self, where: list[int], shown: np.ndarray) -> None:
+    def _write_pictures(self, where: list[int], images: np.ndarray) -> None:
         if self.space.kind != "picture":
             return
-        for i, image in zip(where, shown, strict=True):
+        for i, image in zip(where, images, strict=True):
             index = int(self.indices[i])
             told = {name: self.conditions[name].title(values[i]) for name, values in self.told.items()}
             save_picture(self.folder / f"{index:06d}.png", image, self._inside(index=index, told=told))

@@ -83,7 +83,7 @@ def _source(about: dict[str, Any]) -> str:
 def _scales(scales: Scales | None) -> str:
     if scales is None:
         return "not measured: those of small photographs are taken"
-    return f"{scales.coarsest:.3g} (coarsest) to {scales.finest:.2g} (finest), standard deviations in model space"
+    return f"{scales.coarsest:.3g} (coarsest) to {scales.finest:.2g} (finest), in model space"
 
 
 def _fitted(denoiser: Denoiser) -> list[str]:

@@ -114,8 +114,8 @@ class SampleWriter:
                     f"another process is writing samples to {self.folder}; choose another folder"
                 ) from None
             check_free(folder)  # it may have been finished meanwhile
-            self._log = self._go_on(settings)
-            held.callback(self._log.close)
+            self._log = held.enter_context(contextlib.closing(self._opened(settings)))
+            self._go_on(settings)
             self._held = held.pop_all()
 
     @classmethod
@@ -127,31 +127,33 @@ class SampleWriter:
                 return cls(stem.with_name(f"{stem.name}-{i:03d}"), head, **more)
         raise AssertionError
 
-    def _go_on(self, settings: Any) -> Lines:
-        """The record of what is done, after what was done before with the same settings."""
+    def _opened(self, settings: Any) -> Lines:
+        """The record of what is done; Taken if it is of other settings."""
         path = self.folder / UNFINISHED
         try:
-            before = json_lines(path)
+            self.before = json_lines(path)
         except DamagedFile as error:
             raise Taken(str(error)) from None
-        if before and before[0] != settings:
+        if self.before and self.before[0] != settings:
             raise Taken(
                 f"{self.folder} holds unfinished samples of other settings "
-                f"({_differences(before[0], settings)}): give the same command to go on with them, "
+                f"({_differences(self.before[0], settings)}): give the same command to go on with them, "
                 "or choose a new folder"
             )
-        log = Lines(path)
+        return Lines(path)
+
+    def _go_on(self, settings: Any) -> None:
+        """After what was done before with the same settings; or from the start, if the arrays are missing."""
         made = make_array(self.folder / "samples.npy", self._rows())
         if self.frame_times:
             film = (min(len(self.indices), ON_FILM), len(self.frame_times), *self.space.shape)
             made |= make_array(self.folder / FRAMES, np.broadcast_to(np.zeros((), self.space.dtype), film))
-        if not before or made:
-            log.cut(0)
-            log.write(settings)
-            log.flush()
-        else:
-            self.done = {index for line in before[1:] for index in line}
-        return log
+        if self.before and not made:
+            self.done = {index for line in self.before[1:] for index in line}
+            return
+        self._log.cut(0)
+        self._log.write(settings)
+        self._log.flush()
 
     def _rows(self) -> np.ndarray:
         """As many blank samples, in the user's layout, that take no memory."""

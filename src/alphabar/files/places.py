@@ -203,11 +203,12 @@ class Locked(ValueError):
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = True, keep: bool = False) -> Iterator[None]:
     """Hold the lock file at `path`, alone among all processes and threads; it ends with its holder.
 
     Args:
         path: of the lock file, made and removed here.
+        keep: leave the file, because it has another use as well.
         wait: wait for another holder to finish; otherwise raise Locked.
 
     On a system or file system without such locks, everybody goes ahead at once.
@@ -223,8 +224,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
             try:
                 yield
             finally:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+                if not keep:
+                    _remove(path)
             return
 
 

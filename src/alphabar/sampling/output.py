@@ -20,7 +20,6 @@ from ..files import (
     Lines,
     Locked,
     expanded,
-    flush_folder,
     is_temporary,
     json_lines,
     locked,
@@ -37,7 +36,6 @@ from .sheets import sheet, strip
 UNFINISHED = "unfinished.jsonl"
 """In a folder that is not finished: a line with its settings, and a line of numbers for each block done."""
 FRAMES = ".frames.npy"
-LOCK = ".lock"
 ON_SHEET = 1024  # pictures on a sheet at most, the first
 ON_FILM = 64  # samples whose way is shown
 
@@ -58,7 +56,7 @@ def check_free(path: str | Path) -> Path:
 
 def _is_empty(folder: Path) -> bool:
     """Whether nothing is in it but what a killed writer may leave before its first line."""
-    return all(path.name == LOCK or is_temporary(path) for path in folder.iterdir())
+    return all(path.name == UNFINISHED or is_temporary(path) for path in folder.iterdir())
 
 
 def write_samples(folder: str | Path, samples: Samples, **more: Any) -> list[Path]:
@@ -102,20 +100,18 @@ class SampleWriter:
         self.conditions = {k: condition_from(c) for k, c in self.facts.get("conditions", {}).items()}
         self.indices, self.told, self.frame_times = head.indices, head.told, head.frame_times
         self.place = {int(index): i for i, index in enumerate(self.indices)}
-        self.done: set[int] = set()
         self.drawn = 0
         self.results: dict[str, Any] = {}
         settings = as_json(settings_of(head, more))
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(locked(self.folder / LOCK, wait=False))
+                held.enter_context(locked(self.folder / UNFINISHED, wait=False, keep=True))
             except Locked:
                 raise Taken(
                     f"another process is writing samples to {self.folder}; choose another folder"
                 ) from None
-            check_free(folder)  # it may have been finished meanwhile
             self._log = held.enter_context(contextlib.closing(self._opened(settings)))
-            self._go_on(settings)
+            self._go_on()
             self._held = held.pop_all()
 
     @classmethod
@@ -128,32 +124,37 @@ class SampleWriter:
         raise AssertionError
 
     def _opened(self, settings: Any) -> Lines:
-        """The record of what is done; Taken if it is of other settings."""
+        """The record of what is done, which begins with the settings; Taken if it is of others."""
         path = self.folder / UNFINISHED
         try:
-            self.before = json_lines(path)
+            before = json_lines(path)
         except DamagedFile as error:
             raise Taken(str(error)) from None
-        if self.before and self.before[0] != settings:
+        if before and before[0] != settings:
             raise Taken(
                 f"{self.folder} holds unfinished samples of other settings "
-                f"({_differences(self.before[0], settings)}): give the same command to go on with them, "
+                f"({_differences(before[0], settings)}): give the same command to go on with them, "
                 "or choose a new folder"
             )
-        return Lines(path)
+        if not path.stat().st_size and not _is_empty(self.folder):  # another process has just finished them
+            path.unlink()
+            check_free(self.folder)
+        log = Lines(path)
+        if not before:
+            log.write(settings)
+            log.flush()
+        self.done = {index for line in before[1:] for index in line}
+        return log
 
-    def _go_on(self, settings: Any) -> None:
-        """After what was done before with the same settings; or from the start, if the arrays are missing."""
+    def _go_on(self) -> None:
+        """From what was done before; or from the start, if an array is missing."""
         made = make_array(self.folder / "samples.npy", self._rows())
         if self.frame_times:
             film = (min(len(self.indices), ON_FILM), len(self.frame_times), *self.space.shape)
             made |= make_array(self.folder / FRAMES, np.broadcast_to(np.zeros((), self.space.dtype), film))
-        if self.before and not made:
-            self.done = {index for line in self.before[1:] for index in line}
-            return
-        self._log.cut(0)
-        self._log.write(settings)
-        self._log.flush()
+        if made:
+            self._log.cut(1)
+            self.done = set()
 
     def _rows(self) -> np.ndarray:
         """As many blank samples, in the user's layout, that take no memory."""
@@ -208,7 +209,6 @@ class SampleWriter:
         }  # fmt: skip
         write_json(self.folder / "samples.json", as_json({**self.facts, **self.results, **listing}))
         (self.folder / UNFINISHED).unlink()
-        flush_folder(self.folder)
         self.close()
         return sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
 

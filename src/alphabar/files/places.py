@@ -152,7 +152,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _clean_once(path.parent)
     temporary = temporary_name(path)
-    temporary.mkdir()
+    with naming(path):
+        temporary.mkdir()
     try:
         yield temporary
         try:

@@ -13,6 +13,7 @@ from program import TINY, pictures
 
 SMALL = [*TINY, "--set", "network.channel_mult=[1]", "--set", "network.attention_levels=[]"]
 ONE = ["-n", 2, "--steps", 1]
+DRAWN = ["--out", "drawn"]
 
 COMMANDS = {
     "data": ["data", "fresh"],
@@ -29,10 +30,10 @@ COMMANDS = {
     "sample --trajectory": ["sample", "run", *ONE, "--trajectory", "--out", "drawn"],
     "sample continued": ["sample", "run", "-n", 18, "--steps", 1, "--out", "unfinished"],
     "edit vary": ["edit", "vary", "run", "pets/00.png", "--t", 50, *ONE],
-    "edit vary --out": ["edit", "vary", "run", "pets/00.png", "pets/01.png", "--t", 50, *ONE, "--out", "drawn"],
+    "edit vary --out": ["edit", "vary", "run", "pets/00.png", "pets/01.png", "--t", 50, *ONE, *DRAWN],
     "edit interpolate": ["edit", "interpolate", "run", "pets/00.png", "pets/01.png", *ONE, "--by", "noise"],
     "edit inpaint": ["edit", "inpaint", "run", "pets/00.png", "left", *ONE],
-    "edit upscale": ["edit", "upscale", "run", "pets/00.png", "--factor", 2, "--whole", *ONE, "--out", "drawn"],
+    "edit upscale": ["edit", "upscale", "run", "pets/00.png", "--factor", 2, "--whole", *ONE, *DRAWN],
     "edit colorize": ["edit", "colorize", "run", "pets/00.png", "--whole", *ONE],
     "edit deblur": ["edit", "deblur", "run", "pets/00.png", *ONE],
     "eval": ["eval", "run", "-n", 12, "--steps", 1],
@@ -43,7 +44,7 @@ COMMANDS = {
     "show schedule": ["show", "schedule", "--out", "schedule.png", "--picture", "pets/00.png", "--size", 8],
     "show plan": ["show", "plan", "run", "--out", "plan.json"],
     "fit-sampler": ["fit-sampler", "run", "--steps", 2, "--noises", 8],
-    "fit-sampler --variance": ["fit-sampler", "run", "--variance", "--noises", 4, "--out", "fitted.safetensors"],
+    "fit-sampler --variance": ["fit-sampler", "run", "--variance", "--noises", 4, "--out", "fit.safetensors"],
 }  # fmt: skip
 REFUSED_AGAIN = re.compile(r"exists already; choose another name|is not empty; choose a new folder")
 """What a command says that was broken when all was written."""
@@ -51,29 +52,29 @@ CLOCK = {"time", "took_s", "spent_s", "elapsed_s", "images_per_s", "id", "mtime_
 
 
 def original(place):
-    """Pictures, an array, a finished run, one that was killed, and samples that were cut off."""
+    """Pictures, an array, and a finished run."""
     here = place / "here"
     pictures(here / "pets", 40, channels=3)
     pictures(here / "fresh", 40, seed=1, channels=3)
-    np.savez(
-        here / "array.npz", images=np.random.default_rng(0).normal(size=(40, 1, 8, 8)), labels=[0, 1] * 20
-    )
-    train = ["train", "pets", *SMALL, "--images", 16, "--out"]
-    code, printed, _ = breaking.run([*train, "run"], place)
+    images = np.random.default_rng(0).normal(size=(40, 1, 8, 8))
+    np.savez(here / "array.npz", images=images, labels=[0, 1] * 20)
+    code, printed, _ = breaking.run(["train", "pets", "--out", "run", *SMALL, "--images", 16], place)
     assert code == 0, printed
-    shutil.copytree(here / "run", here / "part")
-    code, _, calls = breaking.run(
-        [*COMMANDS["train longer"][:3], "part", *COMMANDS["train longer"][4:]], place
-    )
-    shutil.rmtree(here / "part")
-    shutil.copytree(here / "run", here / "part")
-    breaking.run(COMMANDS["train resumed"], place, at=len(calls) // 2)
-    drawn = COMMANDS["sample continued"]
-    _, _, calls = breaking.run([*drawn[:-1], "whole"], place)
-    shutil.rmtree(here / "whole")
-    breaking.run(drawn, place, at=len(calls) // 2)
-    assert (here / "unfinished/unfinished.jsonl").exists()
     return place
+
+
+def begin(name, place):
+    """What a command goes on with: half of what it does, on its way in another folder and then killed."""
+    folders = {"train resumed": "part", "sample continued": "unfinished"}
+    folder = place / "here" / folders.get(name, "")
+    if folder.exists():
+        return
+    calls = []
+    for _ in range(2):
+        shutil.rmtree(folder, ignore_errors=True)
+        if name == "train resumed":
+            shutil.copytree(place / "here/run", folder)
+        _, _, calls = breaking.run(COMMANDS[name], place, at=len(calls) // 2)  # 0 at first: to its end
 
 
 def contents(place):

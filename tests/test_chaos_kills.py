@@ -1,7 +1,7 @@
-"""Every command that writes, broken at its calls that change files: nothing is lost, nothing torn, nothing left.
+"""Every command that writes, broken at its calls that change files: nothing is lost, torn or left behind.
 
-Killed, or with a device that fails once, or with a disk that is full from then on: the same command again ends
-with the bytes of an unbroken one. A failure is told in one line that names the file.
+Killed, or with a device that fails once, or with a disk that is full from then on: the same command again
+ends with the bytes of an unbroken one. A failure is told in one line that names the file.
 """
 
 from __future__ import annotations
@@ -34,10 +34,8 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("chaos")
-    yield Bench(commands.original(folder / "start"), folder / "place")
-    shutil.rmtree(folder)
+def bench(chaos_start):
+    return Bench(chaos_start, chaos_start.parent / "kills")
 
 
 _unbroken = {}
@@ -47,6 +45,7 @@ _gone_on_with = set()  # what was left, and the same command was given again: it
 def unbroken(name, bench):
     """(exit code, calls, contents) of a command that isn't broken."""
     if name not in _unbroken:
+        commands.begin(name, bench.start)
         code, printed, calls = breaking.run(commands.COMMANDS[name], bench.fresh())
         assert code in (0, 1), printed  # diagnose exits with 1 where it finds something
         _unbroken[name] = code, calls, commands.contents(bench.place)
@@ -72,7 +71,7 @@ def visible(found):
 
 
 def _is_own(name):
-    """Whether it is a temporary, in one, or a lock: what a killed process may leave until the next one comes."""
+    """Whether it is a temporary, in one, or a lock: what killed processes may leave to the next one."""
     parts = [is_temporary(Path(part)) for part in name.split("/")]
     return any(parts) or name.endswith(".lock")
 
@@ -121,3 +120,16 @@ EVERY = [(name, how, part) for name in commands.COMMANDS for how in HOWS for par
 def test_broken_at_any_call_the_same_command_ends_with_the_same_bytes(bench, name, how, part):
     for n in chosen(unbroken(name, bench)[1])[part::PARTS]:
         check_broken(name, n, how, bench)
+
+
+ONE_OF_EACH = [
+    ("data", "kill", 0.5), ("data --out", "ENOSPC", 0.8), ("data --clear", "kill", 0.5),
+    ("sample", "kill", 0.2), ("sample", "ENOSPC", 0.4), ("edit vary", "kill", 0.9),
+    ("edit inpaint", "EIO", 0.6), ("show plan", "kill", 0.9), ("fit-sampler --variance", "EIO", 0.5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "how", "part"), ONE_OF_EACH)
+def test_broken_at_one_call_the_same_command_ends_with_the_same_bytes(bench, name, how, part):
+    calls = unbroken(name, bench)[1]
+    check_broken(name, max(1, round(part * len(calls))), how, bench)

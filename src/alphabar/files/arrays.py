@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .places import naming, write_bytes
+from .places import naming, write_all, write_bytes
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -24,7 +24,7 @@ def make_array(path: Path, like: np.ndarray) -> bool:
         there = np.load(path, mmap_mode="r")
         if there.shape == like.shape and there.dtype == like.dtype:
             return False
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         pass
     with naming(path):
         np.lib.format.open_memmap(path, mode="w+", dtype=like.dtype, shape=like.shape)
@@ -33,13 +33,12 @@ def make_array(path: Path, like: np.ndarray) -> bool:
 
 def write_rows(path: Path, where: list[int], rows: np.ndarray) -> None:
     """Rows of a .npy file, by seeking: a memory map would count as this process's memory."""
-    with naming(path), open(path, "r+b") as file:
+    with naming(path), open(path, "r+b", buffering=0) as file:
         version = np.lib.format.read_magic(file)
         assert version == (1, 0)
         np.lib.format.read_array_header_1_0(file)
         start = file.tell()
         for i, row in zip(where, rows, strict=True):
             file.seek(start + i * row.nbytes)
-            file.write(np.ascontiguousarray(row).tobytes())
-        file.flush()
+            write_all(file, np.ascontiguousarray(row).tobytes())
         os.fsync(file.fileno())

@@ -18,7 +18,6 @@ import breaking
 import commands
 from alphabar.files import is_temporary, json_lines, load_tensors
 from alphabar.runs import RunFolder
-from chaos import cases
 
 SMALL = commands.SMALL
 TRAIN = ["train", "pets", "--out", "run", *SMALL, "--images"]
@@ -104,8 +103,17 @@ def check_pair(names, results, here):
         assert facts["x0_mse"]
 
 
-@pytest.mark.parametrize(("first", "second", "part"), cases(
-    ((a, b, part) for (a, b), part in itertools.product(PAIRS, FRACTIONS)), 6))  # fmt: skip
+SAMPLE = [
+    ("train", "fit-sampler --variance", 0.65), ("fit-sampler --variance", "fit-sampler --variance", 0.05),
+    ("sample", "sample", 0.05), ("sample", "edit", 0.65), ("edit", "edit", 0.95),
+    ("data --out", "data --out", 0.95),
+]  # fmt: skip
+REST = [(a, b, part) for a, b in PAIRS for part in FRACTIONS if (a, b, part) not in SAMPLE]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "part"), [*SAMPLE, *(pytest.param(*case, marks=pytest.mark.chaos) for case in REST)]
+)
 def test_of_two_commands_at_once_none_harms_the_other(chaos_start, first, second, part):
     place = chaos_start.parent / "races"
     at = max(1, round(part * number_of_calls(chaos_start, place, first)))

@@ -122,6 +122,16 @@ def _clean_random_state():
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session")
+def chaos_start(tmp_path_factory):
+    """The folder that broken and racing commands begin with, to be copied."""
+    import commands
+
+    folder = tmp_path_factory.mktemp("chaos")
+    yield commands.original(folder / "start")
+    shutil.rmtree(folder)
+
+
 @pytest.fixture
 def here(original, tmp_path, monkeypatch):
     """A copy of the module's `original` to work in, and to damage."""

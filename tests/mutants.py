@@ -543,7 +543,7 @@ SAMPLING = [
     Mutant(
         26,
         "two noised pictures are brought back from T, whatever their noise",
-        "sampling.edit:interpolate",
+        "sampling.edit:stream_between",
         "_without_noise(denoiser, start, config)",
         "_without_noise(denoiser, float(schedule.T), config)",
         "test_edit.py::test_by_noise_both_are_noised_to_t_with_the_same_noise_and_brought_back_from_t",
@@ -631,7 +631,7 @@ SAMPLING = [
     Mutant(
         32,
         "two pictures are noised to t + 1 and brought back from t",
-        "sampling.edit:interpolate",
+        "sampling.edit:stream_between",
         "q_sample(schedule, (1 - w) * x_a + w * x_b, start, eps)",
         "q_sample(schedule, (1 - w) * x_a + w * x_b, min(start + 1, schedule.T), eps)",
         "test_edit.py::test_by_noise_both_are_noised_to_t_with_the_same_noise_and_brought_back_from_t",
@@ -647,9 +647,9 @@ SAMPLING = [
     Mutant(
         33,
         "known pixels come back through the model's range, not to the bit",
-        "sampling.edit:restore",
-        "np.where(known, measured, images)",
-        "images",
+        "sampling.restoration:stream_restored",
+        "np.where(known, measured, codec.decode(x_0))",
+        "codec.decode(x_0)",
         "test_edit.py::test_known_pixels_come_back_to_the_bit_whatever_else_is_in_the_picture",
     ),
     Mutant(
@@ -679,7 +679,7 @@ SAMPLING = [
     Mutant(
         35,
         "the weights of all stand where one number a sample belongs",
-        "sampling.edit:interpolate",
+        "sampling.edit:stream_between",
         "np.linspace(0, 1, n).reshape(-1, *[1] * len(shape))",
         "np.linspace(0, 1, n)",
         "test_edit.py::test_by_noise_both_are_noised_to_t_with_the_same_noise_and_brought_back_from_t",
@@ -687,7 +687,7 @@ SAMPLING = [
     Mutant(
         35,
         "each sample on the way has its own noise",
-        "sampling.edit:interpolate",
+        "sampling.edit:stream_between",
         'rng.normal(config.seed, "sample", 0, shape=shape)',
         'rng.normal(config.seed, "sample", np.arange(n), shape=shape)',
         "test_edit.py::test_by_noise_both_are_noised_to_t_with_the_same_noise_and_brought_back_from_t",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -291,8 +292,9 @@ def test_a_full_disk_stops_with_one_message_and_the_same_command_goes_on(
         patched.setattr(os, "fsync", full)
         assert resume() == 2
     err = capfd.readouterr().err
-    assert err.splitlines()[-1] == (
-        "alphabar: No space left on device; free some space and give the same command again"
+    assert re.fullmatch(
+        "alphabar: No space left on device: .+; free some space and give the same command again",
+        err.splitlines()[-1],
     )
     assert "Traceback" not in err
     assert not list((here / "run").rglob("*.tmp"))
@@ -307,7 +309,7 @@ def test_a_full_disk_while_sampling_stops_and_the_same_command_goes_on(here, ref
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    assert "No space left on device; free some space" in refused(
+    assert "No space left on device: s/unfinished.jsonl; free some space" in refused(
         "sample", "run", "-n", 2, "--steps", 1, "--out", "s"
     )
     monkeypatch.undo()

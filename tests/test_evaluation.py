@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import threading
 import warnings
 from functools import partial
 
@@ -53,6 +54,20 @@ def test_features_learned_from_classes_are_kept_and_tell_them_apart(monkeypatch)
     kept = found.of_dataset(data)
     monkeypatch.setattr(found, "embed", lambda images: 1 / 0)
     np.testing.assert_array_equal(found.of_dataset(data), kept)
+
+
+def test_features_are_learned_alike_in_threads_and_leave_the_global_generator_alone():
+    data = dataclasses.replace(squares(60), fingerprint="")  # which are not kept
+    alone = learned_features(data, images_seen=400).digest
+    before, found = torch.get_rng_state(), []
+    learn = lambda: found.append(learned_features(data, images_seen=400).digest)  # noqa: E731
+    threads = [threading.Thread(target=learn) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [alone] * 3
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_features_learned_without_classes_find_the_same_picture_again():

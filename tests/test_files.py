@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,18 +17,20 @@ from alphabar.files import (
     DamagedFile,
     Lines,
     Locked,
-    atomic,
     atomic_folder,
     clean,
     json_lines,
     lock_of,
     locked,
-    new_folder,
+    naming,
     read_json,
     save_tensors,
     temporary_name,
+    write_array,
+    write_bytes,
     write_json,
 )
+from alphabar.images import save_picture
 
 
 @pytest.fixture
@@ -37,13 +41,17 @@ def dead():
     return process.pid
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "deep" / "file"
-    with atomic(path) as temporary:
-        temporary.write_text("first")
-    with pytest.raises(OSError, match="midway"), atomic(path) as temporary:
-        temporary.write_text("second")
-        raise OSError("midway")
+    write_bytes(path, b"first")
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left") as caught:
+        patched.setattr(os, "fsync", full)
+        write_bytes(path, b"second")
+    assert caught.value.filename == str(path)
     assert path.read_text() == "first"
     assert list(path.parent.iterdir()) == [path]
 
@@ -56,24 +64,21 @@ def test_a_new_file_never_replaces_one_not_even_one_made_meanwhile(tmp_path, mon
     write_json(path, 1, new_file=True)
     with pytest.raises(FileExistsError, match="exists already; choose another name"):
         write_json(path, 2, new_file=True)
-    other = tmp_path / "other"
-    with pytest.raises(FileExistsError), atomic(other, new_file=True) as temporary:
-        temporary.write_text("mine")
-        other.write_text("another's")
+    other, flush = tmp_path / "other", os.fsync
+    with monkeypatch.context() as patched, pytest.raises(FileExistsError):
+        patched.setattr(os, "fsync", lambda file: (other.write_text("another's"), flush(file)))
+        write_json(other, 3, new_file=True)
     assert (read_json(path), other.read_text()) == (1, "another's")
     assert sorted(tmp_path.iterdir()) == [path, other]
 
 
 def test_a_new_folder_never_replaces_one(tmp_path):
-    new_folder(tmp_path / "a")
-    with pytest.raises(FileExistsError):
-        new_folder(tmp_path / "a")
     with atomic_folder(tmp_path / "b") as temporary:
         (temporary / "x").write_text("1")
     with pytest.raises(FileExistsError), atomic_folder(tmp_path / "b") as temporary:
         (temporary / "x").write_text("2")
     assert (tmp_path / "b/x").read_text() == "1"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b"]
 
 
 def test_temporaries_are_cleaned_by_owner_and_age(tmp_path, dead):
@@ -93,17 +98,43 @@ def test_temporaries_are_cleaned_by_owner_and_age(tmp_path, dead):
     assert sorted(tmp_path.iterdir()) == sorted([own, elsewhere, others])
 
 
-def test_tensors_leave_nothing_but_known_temporaries_when_the_write_fails(tmp_path, monkeypatch):
-    seen = []
+def test_the_first_to_write_to_a_folder_cleans_it(tmp_path, dead):
+    for name, path in (("file", tmp_path / "a"), ("folder", tmp_path / "b")):
+        path.mkdir()
+        left = temporary_name(path / "x")
+        left = left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{dead}-"))
+        left.write_text("")
+        if name == "file":
+            write_json(path / "y", 1)
+        else:
+            with atomic_folder(path / "y"):
+                pass
+        assert list(path.iterdir()) == [path / "y"]
 
-    def full(path):
-        seen.extend(entry.name for entry in tmp_path.iterdir())
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.places, "flush_folder", full)
-    with pytest.raises(OSError, match="No space"):
-        save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(3)}, {})
-    assert seen == ["x.safetensors"]
+WRITES = {
+    "tensors": lambda path: save_tensors(path, {"a": torch.zeros(3)}, {}),
+    "JSON": lambda path: write_json(path, 1),
+    "an array": lambda path: write_array(path, np.zeros(3)),
+    "a picture": lambda path: save_picture(path, np.zeros((1, 2, 2), np.uint8)),
+}
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("what", WRITES)
+def test_a_write_that_fails_names_the_file_and_leaves_nothing(tmp_path, monkeypatch, what, call):
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        WRITES[what](tmp_path / "file")
+    assert caught.value.filename == str(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_names_a_file_of_a_persons_keeps_it(tmp_path):
+    for named, shown in [("data.npy", "data.npy"), (temporary_name(tmp_path / "x"), tmp_path / "x")]:
+        with pytest.raises(OSError, match="No space left") as caught, naming(tmp_path / "x"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(named))
+        assert caught.value.filename == str(shown)
 
 
 def test_tensors_that_share_memory_come_back_each_under_its_name(tmp_path):

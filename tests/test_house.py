@@ -49,7 +49,7 @@ LIBRARIES = {  # that each may use
     "errors": set(),
     "version": set(),
     "rng": {"numpy", "torch"},
-    "files": {"torch", "safetensors"},
+    "files": {"numpy", "torch", "safetensors"},
     "images": {"numpy", "PIL"},
     "settings": {"pydantic"},
     "theory": {"numpy"},

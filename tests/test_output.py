@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from torch import nn
 from alphabar.data import ClassCondition, Space
 from alphabar.model import Denoiser, fit_codec
 from alphabar.sampling import Samples, SampleWriter, sample, stream_samples, write_samples, write_stream
-from alphabar.sampling.output import UNFINISHED, folder_for, new_folder
+from alphabar.sampling.output import UNFINISHED, check_free
 from alphabar.theory.schedule import Schedule
 from tiny import tiny_denoiser
 
@@ -156,7 +157,7 @@ def test_other_settings_and_finished_folders_are_refused(denoiser, tmp_path):
         SampleWriter(tmp_path / "cut", stream)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file; --out must be a folder"):
-        new_folder(tmp_path / "file")
+        check_free(tmp_path / "file")
     with (
         SampleWriter(tmp_path / "new", stream) as writer,
         pytest.raises(ValueError, match=r"20 of 20 .*missing"),
@@ -202,14 +203,6 @@ def test_samples_that_were_read_or_made_by_hand_can_be_written(tmp_path):
     assert np.array_equal(np.load(tmp_path / "s/samples.npy"), images[:, 0])
 
 
-def test_those_who_write_at_the_end_can_refuse_an_unfinished_folder_beforehand(denoiser, tmp_path):
-    SampleWriter(tmp_path / "cut", stream_samples(denoiser, 20, **SETTINGS)).close()
-    assert new_folder(tmp_path / "cut") == tmp_path / "cut"
-    with pytest.raises(ValueError, match="holds unfinished samples: choose a new folder"):
-        new_folder(tmp_path / "cut", unfinished=False)
-    assert new_folder(tmp_path / "new", unfinished=False) == tmp_path / "new"
-
-
 def test_two_writers_never_share_a_folder(denoiser, tmp_path):
     stream = stream_samples(denoiser, 4, **SETTINGS)
     with SampleWriter(tmp_path / "s", stream), pytest.raises(ValueError, match="another process is writing"):
@@ -218,16 +211,24 @@ def test_two_writers_never_share_a_folder(denoiser, tmp_path):
 
 def test_the_next_free_folder_is_made_at_once_and_an_unfinished_one_is_taken_up(denoiser, tmp_path):
     stream = stream_samples(denoiser, 4, **SETTINGS)
-    first = folder_for(tmp_path / "samples", stream)
-    assert first.name == "samples-001"
-    assert first.is_dir()
-    writer = SampleWriter(first, stream)
-    assert folder_for(tmp_path / "samples", stream).name == "samples-002"  # the first is being written
-    writer.close()
-    assert folder_for(tmp_path / "samples", stream) == first
-    assert folder_for(tmp_path / "samples", stream, more=1).name == "samples-003"
-    write_stream(first, stream)
-    assert folder_for(tmp_path / "samples", stream).name == "samples-004"
+
+    def beside(**more):
+        return SampleWriter.beside(tmp_path / "samples", stream, **more)
+
+    (tmp_path / "samples-001").mkdir()  # as a writer that was killed at once leaves it
+    first = beside()
+    assert first.folder == tmp_path / "samples-001"
+    with beside() as second:  # the first is being written
+        assert second.folder.name == "samples-002"
+    first.close()
+    with beside() as again, beside(more=1) as third:
+        assert again.folder == first.folder
+        assert third.folder.name == "samples-003"
+    write_stream(first.folder, stream)
+    shutil.rmtree(second.folder)
+    (tmp_path / "samples-002").write_text("a person's")
+    with beside() as last:
+        assert last.folder.name == "samples-004"
 
 
 def test_memory_does_not_grow_with_the_number_of_samples(tmp_path, monkeypatch):

@@ -12,7 +12,18 @@ from tiny import NETWORK, tiny_config, tiny_data
 
 CONTEXT = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 CONTEXT.set_forkserver_preload(
-    ["torch", "torch._dynamo", "alphabar.runs.run", "safetensors.torch", "PIL.Image"]
+    ["torch", "torch._dynamo", "alphabar.runs.run", "safetensors.torch", "PIL.Image", "PIL.PngImagePlugin"]
+    + [
+        "PIL.GifImagePlugin",
+        "matplotlib.figure",
+        "matplotlib.backends.backend_agg",
+        "jinja2",
+        "rich.progress",
+    ]
+    + [
+        f"alphabar.cli.{name}"
+        for name in ("app", "data", "train", "sample", "edit", "evaluate", "report", "fit")
+    ]
 )
 
 

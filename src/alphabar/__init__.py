@@ -12,9 +12,11 @@ pictures), `ab.scores` and `ab.evaluation` (is it good), `ab.runs`.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from .version import __version__
+
+TYPE_CHECKING = False
+"""As in `typing`, which takes longer to import than all else until the command line can handle Ctrl-C."""
 
 # name → module; imported when first asked for, so that `import alphabar` doesn't wait for torch.
 _HOMES = {
@@ -54,6 +56,8 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import edit, evaluation, process, runs, samplers, schedules, scores
     from .data import Dataset, prepare
     from .model import Denoiser, load, save

@@ -4,8 +4,9 @@
 `blurred`.
 """
 
-from .sampling.edit import encode, interpolate, restore, vary
+from .sampling.edit import encode, interpolate, vary
 from .sampling.inverse import Known, Observation, Operator, Separable, blurred, downscaled, gray
+from .sampling.restoration import restore
 
 __all__ = [
     "Known",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .files import atomic
+from .files import write_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -95,36 +96,35 @@ def enlarged(image: np.ndarray, least: int = 512) -> np.ndarray:
     return image.repeat(factor, -1).repeat(factor, -2)
 
 
-def save_picture(path: Path, image: np.ndarray, metadata: dict[str, Any] | None = None) -> None:
+def save_picture(
+    path: Path, image: np.ndarray, metadata: dict[str, Any] | None = None, *, new_file: bool = False
+) -> None:
     """Write a PNG, atomically.
 
     Args:
         path: of the file.
         image: (C, H, W) uint8 with C of 1, 3 or 4, or uint16 with C of 1.
         metadata: kept in the file as JSON, in the text entry `MARK`, which marks the file as ours.
+        new_file: FileExistsError if the file exists.
     """
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     info.add_text(MARK, json.dumps(metadata or {}))
-    with atomic(path) as temporary:
-        picture(image).save(temporary, "PNG", pnginfo=info)
+    content = io.BytesIO()
+    picture(image).save(content, "PNG", pnginfo=info)
+    write_bytes(path, content.getvalue(), new_file=new_file)
 
 
 def save_animation(path: Path, images: np.ndarray, frame_ms: int = 80, last_ms: int = 1500) -> None:
     """Write (N, C, H, W) as a GIF that stays longer on its last frame, marked as ours by its comment."""
     frames = [picture(image) for image in images]
     durations = [frame_ms] * (len(frames) - 1) + [last_ms]
-    with atomic(path) as temporary:
-        frames[0].save(
-            temporary,
-            "GIF",
-            save_all=True,
-            append_images=frames[1:],
-            duration=durations,
-            loop=0,
-            comment=MARK,
-        )
+    content, more = io.BytesIO(), frames[1:]
+    frames[0].save(
+        content, "GIF", save_all=True, append_images=more, duration=durations, loop=0, comment=MARK
+    )
+    write_bytes(path, content.getvalue())
 
 
 def html_image(png: bytes) -> str:

@@ -140,8 +140,10 @@ def run(arguments: list[str]) -> int:
     try:
         _check_empty(arguments)
         return app(arguments or ["--help"], prog_name="alphabar", standalone_mode=False) or 0
-    except (typer.Abort, KeyboardInterrupt):
-        return 130
+    except (typer.Abort, KeyboardInterrupt) as stop:
+        if not isinstance(stop.__cause__, EOFError):
+            return 130
+        message = f"a file ends too early: {stop.__cause__}"
     except BrokenPipeError:  # whoever was reading the output has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

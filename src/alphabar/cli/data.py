@@ -105,7 +105,7 @@ def _write_sheet(path: Any, dataset: Dataset) -> None:
 
     chosen = np.sort(np.random.default_rng(0).permutation(len(dataset.images))[:SHEET])
     shown = dataset.space.shown(np.asarray(dataset.images[chosen]))
-    save_picture(path, enlarged(tiled(shown)))
+    save_picture(path, enlarged(tiled(shown)), new_file=True)
 
 
 def _cache(clear: bool, json: bool) -> None:

@@ -15,7 +15,7 @@ from .flags import Flag, takes
 from .read import read_noisy, read_sample
 from .restore import colorize, deblur, inpaint, upscale
 from .sampling import FRAMES, UNTOLD, config_of, load_model, sample_flags, with_defaults
-from .written import asked_folder, report_written, say_if_drawn, write
+from .written import asked_folder, drawn, report_written, save_sheets, say_if_drawn
 
 T_HELP = "Noise level to start from, 1 to T; a higher one changes more. Try 0.6 T."
 EACH, AMONG = "How many variations of each.", "How many samples, A's and B's own among them."
@@ -49,7 +49,8 @@ def vary(
     how: dict[str, Any],
 ) -> None:
     """Make variations of real pictures (img2img, SDEdit): add noise up to time t, then denoise."""
-    from ..sampling.edit import vary as varied
+    from ..files import write_array
+    from ..sampling.edit import stream_variations
     from .console import bar
 
     if number < 1:
@@ -63,15 +64,15 @@ def vary(
     given = np.stack([(read_noisy if noisy else read_sample)(path, space) for path in pictures])
     begin = time.perf_counter()
     with bar("sampling") as progress:
-        samples, x_t = varied(
+        stream, x_t = stream_variations(
             denoiser, given, t, number, config, noisy=noisy, frames=FRAMES, progress=progress
         )
-    elapsed_s = time.perf_counter() - begin
-    say_if_drawn(samples, how, " variation")
-    sheets = {"noisy.png": denoiser.codec.decode(x_t)} | ({} if noisy else {"input.png": given})
-    folder = write(folder, "varied", samples, sheets, model_file=run, pictures=pictures, t=t)
-    np.save(folder / "noisy.npy", x_t[0] if len(x_t) == 1 else x_t)
-    report_written(folder, samples, json, elapsed_s)
+        sheets = {"noisy.png": denoiser.codec.decode(x_t)} | ({} if noisy else {"input.png": given})
+        with drawn(folder, "varied", stream, model_file=run, pictures=pictures, t=t) as writer:
+            save_sheets(writer.folder, sheets, space)
+            write_array(writer.folder / "noisy.npy", x_t[0] if len(x_t) == 1 else x_t)
+    say_if_drawn(stream, how, " variation")
+    report_written(writer.folder, stream, json, time.perf_counter() - begin)
 
 
 def interpolate_flags() -> dict[str, Flag]:
@@ -101,7 +102,7 @@ def interpolate(
     how: dict[str, Any],
 ) -> None:
     """Morph one picture into another."""
-    from ..sampling.edit import interpolate as between
+    from ..sampling.edit import stream_between
     from .console import bar
 
     folder = asked_folder(out)
@@ -112,11 +113,11 @@ def interpolate(
     x_a, x_b = read_sample(a, denoiser.space), read_sample(b, denoiser.space)
     begin = time.perf_counter()
     with bar("sampling") as progress:
-        samples = between(denoiser, x_a, x_b, number, config, method=by, t=t, progress=progress)
-    elapsed_s = time.perf_counter() - begin
-    row = {"row.png": np.concatenate([x_a[None], samples.images, x_b[None]])}
-    folder = write(folder, "interpolated", samples, row, number + 2, model_file=run, pictures=[a, b], by=by)
-    report_written(folder, samples, json, elapsed_s)
+        stream = stream_between(denoiser, x_a, x_b, number, config, method=by, t=t, progress=progress)
+        with drawn(folder, "interpolated", stream, model_file=run, pictures=[a, b], by=by) as writer:
+            row = {"row.png": np.concatenate([x_a[None], writer.images(), x_b[None]])}
+            save_sheets(writer.folder, row, denoiser.space, number + 2)
+    report_written(writer.folder, stream, json, time.perf_counter() - begin)
 
 
 edit = Group(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from ..files import expanded
+from ..files import clean, expanded
 
 
 def new_file(path: str, ending: str = ".png") -> Path:
@@ -12,6 +13,7 @@ def new_file(path: str, ending: str = ".png") -> Path:
     file = expanded(path)
     if file.suffix.lower() != ending:
         raise ValueError(f"--out must end in {ending}, got {path}")
-    if file.exists():
+    clean(file.parent)  # what this very command may have left when it was killed after the file was there
+    if os.path.lexists(file):
         raise ValueError(f"{file} exists already; choose another name (nothing was written)")
     return file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -60,12 +61,12 @@ def report(
 def _target(out: str | None, folder: Path) -> Path:
     """The file to write: a new one, or an earlier report."""
     from ..files import expanded
-    from ..runs.report import MARK
+    from ..runs.report import is_report
 
     target = expanded(out) if out else folder / "report.html"
     if target.suffix.lower() != ".html":
         raise ValueError(f"--out must end in .html, got {out}")
-    if target.exists() and MARK not in target.read_text(encoding="utf-8", errors="replace")[:1000]:
+    if os.path.lexists(target) and not is_report(target):
         raise ValueError(f"{target} exists and is not a report; choose another name (nothing was written)")
     return target
 

@@ -13,7 +13,7 @@ from . import options
 from .flags import Flag, glossed, shown_default, takes
 from .read import read_mask, read_observation, read_sample
 from .sampling import UNTOLD, config_of, load_model, sample_flags, with_defaults
-from .written import asked_folder, report_written, say_if_drawn, write
+from .written import asked_folder, drawn, report_written, save_sheets, say_if_drawn
 
 if TYPE_CHECKING:
     from ..data.space import Space
@@ -152,7 +152,7 @@ def _restore(
     facts: dict[str, Any],
 ) -> None:
     """Draw samples that agree with y; write them, y, and the whole picture if there is one."""
-    from ..sampling.edit import restore
+    from ..sampling.restoration import stream_restored
     from .console import bar, show
 
     folder = asked_folder(asked.get("out"))
@@ -160,13 +160,17 @@ def _restore(
     how_to = {name: asked[name] for name in ("method", "strength") if name in asked}
     begin = time.perf_counter()
     with bar("sampling") as progress:
-        samples, errors = restore(denoiser, operator, y, number, config_of(how), progress=progress, **how_to)
+        config = config_of(how)
+        stream, misses = stream_restored(denoiser, operator, y, number, config, progress=progress, **how_to)
+        sheets = {"observed.png": _shown(operator, y, space)[None]}
+        sheets |= {} if whole is None else {"whole.png": whole[None]}
+        with drawn(folder, stem, stream, **facts) as writer:
+            save_sheets(writer.folder, sheets, space)
+            errors = misses(writer.images())
+            writer.results["observation_error"] = errors.tolist()
     elapsed_s = time.perf_counter() - begin
-    say_if_drawn(samples, how, "")
-    sheets = {"observed.png": _shown(operator, y, space)[None]}
-    sheets |= {} if whole is None else {"whole.png": whole[None]}
-    folder = write(folder, stem, samples, sheets, **facts, observation_error=errors.tolist())
-    report_written(folder, samples, bool(asked.get("json")), elapsed_s, observation_error=errors)
+    say_if_drawn(stream, how, "")
+    report_written(writer.folder, stream, bool(asked.get("json")), elapsed_s, observation_error=errors)
     if not asked.get("json"):
         worst = f", at most {np.max(errors):.3g}" if number > 1 else ""
         span = "" if space.bounds is None else f" of a range of {np.max(space.bounds[1] - space.bounds[0]):g}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ from .sampling import told_of
 
 if TYPE_CHECKING:
     from ..data.space import Space
-    from ..sampling.samples import Samples
+    from ..sampling.output import SampleWriter
+    from ..sampling.sampler import SampleStream
 
 
-def asked_folder(out: str | None, unfinished: bool = False) -> Path | None:
+def asked_folder(out: str | None) -> Path | None:
     """--out as a folder to write; ValueError if that can't be, before anything takes long."""
-    from ..sampling.output import new_folder
+    from ..sampling.output import check_free
 
     if out is not None and Path(out).suffix.lower() in (".png", ".jpg", ".jpeg", ".gif", ".npy", ".json"):
         stem = Path(out).with_suffix("")
@@ -25,25 +27,42 @@ def asked_folder(out: str | None, unfinished: bool = False) -> Path | None:
             f"--out is a folder for all that is written (pictures, grid.png, samples.npy, …), got {out}: "
             f"give --out {stem}, and look at {stem / 'grid.png'}"
         )
-    return None if out is None else new_folder(out, unfinished)
+    return None if out is None else check_free(out)
 
 
-def write(
-    folder: Path | None,
-    stem: str,
-    samples: Samples,
-    sheets: Mapping[str, np.ndarray],
-    columns: int = 8,
-    **facts: Any,
-) -> Path:
-    """Write samples with facts about them, and sheets beside them, into a new folder or the next free one."""
-    from ..sampling.output import folder_for, write_samples
+@contextmanager
+def drawn(folder: Path | None, stem: str, stream: SampleStream, **facts: Any) -> Iterator[SampleWriter]:
+    """Draw samples into a folder, or the next free one; yield it for what else belongs there; finish it.
 
-    folder = folder_for(stem, samples, **facts) if folder is None else folder
-    write_samples(folder, samples, **facts)
+    Only what is missing is drawn; if that is interrupted, say how to go on.
+    """
+    from ..sampling.output import SampleWriter
+    from .console import say
+
+    made = (
+        SampleWriter.beside(stem, stream, **facts)
+        if folder is None
+        else SampleWriter(folder, stream, **facts)
+    )
+    with made as writer:
+        missing, number = writer.missing, len(stream.indices)
+        if before := number - len(missing):
+            say(f"{writer.folder} has {before:,} of {number:,} samples; going on with the rest")
+        try:
+            for block in stream.only(missing):
+                writer.write(block)
+        except KeyboardInterrupt:
+            say(f"stopped: {len(writer.done):,} of {number:,} samples are in {writer.folder}; "
+                "the same command draws the rest")  # fmt: skip
+            raise
+        yield writer
+        writer.finish()
+
+
+def save_sheets(folder: Path, sheets: Mapping[str, np.ndarray], space: Space, columns: int = 8) -> None:
+    """Save sheets of samples, (n, *shape) in data space, by their names."""
     for name, images in sheets.items():
-        _save_sheet(folder / name, images, samples.space, columns)
-    return folder
+        _save_sheet(folder / name, images, space, columns)
 
 
 def _save_sheet(path: Path, images: np.ndarray, space: Space, columns: int) -> None:
@@ -59,7 +78,7 @@ def _save_sheet(path: Path, images: np.ndarray, space: Space, columns: int) -> N
     save_picture(path, enlarged(sheet, 256 if len(images) == 1 else 512))
 
 
-def say_if_drawn(samples: Samples, how: Mapping[str, Any], each: str) -> None:
+def say_if_drawn(samples: SampleStream, how: Mapping[str, Any], each: str) -> None:
     """Say which conditions have random values because none were given."""
     from .console import say
 
@@ -70,7 +89,7 @@ def say_if_drawn(samples: Samples, how: Mapping[str, Any], each: str) -> None:
             say(f"no {flag} was given: the {name} of each{each} is drawn at random")
 
 
-def report_written(folder: Path, samples: Any, json: bool, elapsed_s: float, **more: Any) -> None:
+def report_written(folder: Path, samples: SampleStream, json: bool, elapsed_s: float, **more: Any) -> None:
     """Print what was drawn, and where it is."""
     from .console import document, show
 

@@ -6,11 +6,8 @@ import contextlib
 import filecmp
 import hashlib
 import os
-import platform
 import re
-import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..files import DamagedFile, clean, flush_folder, read_json, write_json
+from ..files import DamagedFile, atomic_folder, clean, read_json, temporary_name, write_json
 from .space import Space
 
 IMAGES, HASHES, CLASSES, FACTS = "images.raw", "hashes.npy", "class.npy", "facts.json"
 OWN = {IMAGES, HASHES, CLASSES, FACTS}
 FEATURES = "features"
 FEATURE_FILE = re.compile(r"(learned-)?[0-9a-f]{20}\.safetensors")
-LEFTOVER = ".preparing-"
-LEFTOVER_S = 86_400
 
 
 class Stored(NamedTuple):
@@ -78,65 +73,21 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def new_entry(place: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `place` to be filled; on success it becomes `place`."""
-    root = place.parent
-    temporary = root / f"{LEFTOVER}{os.getpid()}-{secrets.token_hex(4)}-{platform.node()}"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(root)
-        temporary.mkdir()  # and not by `tempfile`, whose folders others cannot read
-    except PermissionError as error:
-        raise ValueError(
-            f"prepared data cannot be kept in {root} ({error.strerror}): set ALPHABAR_CACHE to another folder"
-        ) from None
-    try:
-        yield temporary
-        _move(temporary, place)
-        flush_folder(root)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _move(temporary: Path, place: Path) -> None:
-    """Give a complete folder its name, unless another process was faster."""
-    for attempt in range(3):
+    """Yield a temporary folder to be filled; on success it becomes `place`, unless another was faster."""
+    with contextlib.suppress(FileExistsError), contextlib.ExitStack() as held:
         try:
-            return os.replace(temporary, place)
-        except OSError:
-            if (place / FACTS).exists():
-                return None
-            if attempt == 2:
-                raise
-        # what is there has lost its facts
-        aside = temporary.with_name(f"{LEFTOVER}{os.getpid()}-{secrets.token_hex(4)}-{platform.node()}")
-        with contextlib.suppress(OSError):
-            os.replace(place, aside)
-        shutil.rmtree(aside, ignore_errors=True)
-    return None
-
-
-def remove_leftovers(root: Path) -> None:
-    """Remove what preparations that were killed have left: their process is gone, or they are a day old."""
-    for left in root.glob(f"{LEFTOVER}*"):
-        pid, _, rest = left.name.removeprefix(LEFTOVER).partition("-")
-        node = rest.partition("-")[2]
-        with contextlib.suppress(OSError):
-            newest = max(path.stat().st_mtime for path in [left, *left.iterdir()])
-            if _is_gone(pid, node) or time.time() - newest > LEFTOVER_S:
-                shutil.rmtree(left, ignore_errors=True)
-
-
-def _is_gone(pid: str, node: str) -> bool:
-    """Whether a process of this machine has ended, as far as that can be known."""
-    if os.name != "posix" or not pid.isdecimal() or node != platform.node():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False
+            folder = held.enter_context(atomic_folder(place))
+        except PermissionError as error:
+            raise ValueError(
+                f"prepared data cannot be kept in {place.parent} ({error.strerror}): "
+                "set ALPHABAR_CACHE to another folder"
+            ) from None
+        yield folder
+        if place.exists() and not (place / FACTS).exists():  # it has lost its facts
+            aside = temporary_name(place)
+            with contextlib.suppress(OSError):
+                os.replace(place, aside)
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_facts(folder: Path, facts: dict[str, Any]) -> None:
@@ -156,7 +107,7 @@ def _share(images: Path, sha256: str) -> None:
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
             known = read_json(other / FACTS)["files"][IMAGES]["sha256"]
             if known == sha256 and filecmp.cmp(images, other / IMAGES, shallow=False):
-                link = images.with_name(f"{IMAGES}.link")
+                link = temporary_name(images)
                 os.link(other / IMAGES, link)
                 os.replace(link, images)
                 return
@@ -232,12 +183,12 @@ def clear_cache() -> int:
     entries = cache_entries()
     for entry in entries:
         with contextlib.suppress(OSError):
-            for file in _own_files(entry.path):
+            # the facts first: without them it is no entry any more
+            for file in sorted(_own_files(entry.path), key=lambda file: file.name != FACTS):
                 file.unlink(missing_ok=True)
             clean(entry.path)
             entry.path.rmdir()  # unless it holds something else
-    if cache_folder().is_dir():
-        remove_leftovers(cache_folder())
+    clean(cache_folder())
     return sum(entry.size_bytes for entry in entries)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import naming, write_all, write_array
 from .cache import CLASSES, FACTS, HASHES, IMAGES, Stored, cache_folder, new_entry, read_entry, write_facts
 from .conditions import ClassCondition, Condition
 from .config import DataConfig, data_config
@@ -134,17 +135,18 @@ def _record(opened: Opened, path: Path | None) -> Stored:
     """Go through all samples once, writing them to `path`, or into memory without one."""
     survey, kept = Survey(), []
     memory = np.empty(opened.shape if path is None else (0,), opened.dtype)
-    with open(path or os.devnull, "wb") as file:
+    with open(path or os.devnull, "wb", buffering=0) as file:
         for numbers, block in opened.blocks():
             block = survey.see(block)
             if path is None:
                 memory[survey.num - len(block) : survey.num] = block
             else:
-                file.write(block.data)
+                with naming(path):
+                    write_all(file, block)
             kept.extend(numbers)
-        file.flush()
         if path is not None:
-            os.fsync(file.fileno())
+            with naming(path):
+                os.fsync(file.fileno())
     if not kept:
         raise ValueError(f"nothing readable is left: {'; '.join(opened.notes)}")
     space, labels = opened.space(survey), opened.labels(kept)
@@ -159,9 +161,9 @@ def _record(opened: Opened, path: Path | None) -> Stored:
 
 def _write(folder: Path, stored: Stored, source: str) -> None:
     """The rest of a cache entry, beside the samples."""
-    np.save(folder / HASHES, stored.hashes)
+    write_array(folder / HASHES, stored.hashes)
     if stored.labels is not None:
-        np.save(folder / CLASSES, stored.labels)
+        write_array(folder / CLASSES, stored.labels)
     facts = {
         "source": source,
         "space": stored.space.to_dict(),

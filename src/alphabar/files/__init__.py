@@ -1,9 +1,9 @@
-"""Files that are either whole or absent: temporaries, locks, JSON, lines, tensors with a digest."""
+"""Files that are either whole or absent: temporaries, locks, JSON, lines, arrays, tensors with a digest."""
 
+from .arrays import make_array, write_array, write_rows
 from .json_files import DamagedFile, Lines, json_lines, parse_json, read_json, write_json
 from .places import (
     Locked,
-    atomic,
     atomic_folder,
     clean,
     expanded,
@@ -11,8 +11,10 @@ from .places import (
     is_temporary,
     lock_of,
     locked,
-    new_folder,
+    naming,
     temporary_name,
+    write_all,
+    write_bytes,
 )
 from .tensors import load_tensors, read_metadata, save_tensors
 
@@ -20,7 +22,6 @@ __all__ = [
     "DamagedFile",
     "Lines",
     "Locked",
-    "atomic",
     "atomic_folder",
     "clean",
     "expanded",
@@ -30,11 +31,16 @@ __all__ = [
     "load_tensors",
     "lock_of",
     "locked",
-    "new_folder",
+    "make_array",
+    "naming",
     "parse_json",
     "read_json",
     "read_metadata",
     "save_tensors",
     "temporary_name",
+    "write_all",
+    "write_array",
+    "write_bytes",
     "write_json",
+    "write_rows",
 ]

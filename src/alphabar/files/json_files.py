@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .places import atomic
+from .places import naming, write_bytes
 
 
 class DamagedFile(ValueError):
@@ -18,8 +18,7 @@ class DamagedFile(ValueError):
 
 def write_json(path: Path, value: Any, *, new_file: bool = False) -> None:
     """Write `value` as indented JSON, atomically."""
-    with atomic(path, new_file=new_file) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    write_bytes(path, json.dumps(value, indent=1).encode() + b"\n", new_file=new_file)
 
 
 def read_json(path: Path) -> Any:
@@ -61,12 +60,13 @@ class Lines:
             self.size = end
         return count
 
-    def write(self, row: dict[str, Any]) -> None:
+    def write(self, row: Any) -> None:
         """Append one line, or none of it: OSError if the disk is full."""
         line = json.dumps(row).encode() + b"\n"
         try:
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            with naming(self.path):
+                if self._file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
             with contextlib.suppress(OSError):
                 self._file.truncate(self.size)
@@ -75,14 +75,15 @@ class Lines:
 
     def flush(self) -> None:
         """Flush it to the disk."""
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def json_lines(path: Path, start: int = 0) -> list[dict[str, Any]]:
+def json_lines(path: Path, start: int = 0) -> list[Any]:
     """The lines of a .jsonl file from byte `start` on, none if it is absent; a torn last one is left out."""
     if not path.exists():
         return []

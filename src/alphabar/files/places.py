@@ -1,7 +1,8 @@
 """How files are written: under a temporary name first, never over what must stay, and under a lock.
 
-The temporary file lies beside the final one, as `.NAME.HOST-PID-N.tmp`: that says whose it is, and `clean`
-removes what dead processes left behind.
+The temporary file lies beside the final one, as `.NAME.HOST-PID-N.tmp`: that says whose it is, and whoever
+writes to that folder next removes what dead processes have left there. Libraries make bytes, which are
+written here: they never open a file to write themselves.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 OLD_S = 24 * 3600.0
@@ -23,6 +25,7 @@ OLD_S = 24 * 3600.0
 _HOST = re.sub(r"[^A-Za-z0-9_]+", "_", socket.gethostname()) or "host"
 _TEMPORARY = re.compile(r"\..+\.(?P<host>\w+)-(?P<pid>\d+)-\d+\.tmp")
 _numbers = itertools.count()
+_cleaned: set[str] = set()
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
@@ -49,16 +52,34 @@ def clean(folder: Path) -> list[Path]:
     for path in folder.glob(".*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
         if match and _is_left(path, match["host"], int(match["pid"])):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            _remove(path)
             removed.append(path)
     return removed
+
+
+def _remove(path: Path) -> None:
+    """Remove a temporary if that can be done; if not, it is cleaned another time."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _clean_once(folder: Path) -> None:
+    """Clean a folder that this process writes to for the first time."""
+    place = os.path.realpath(folder)
+    if place not in _cleaned:
+        clean(folder)
+        _cleaned.add(place)
 
 
 def _is_left(path: Path, host: str, pid: int) -> bool:
     if host == _HOST and not _is_alive(pid):
         return True
     with contextlib.suppress(OSError):
-        return time.time() - path.stat().st_mtime > OLD_S
+        inside = path.iterdir() if path.is_dir() else ()
+        return time.time() - max(file.stat().st_mtime for file in (path, *inside)) > OLD_S
     return False
 
 
@@ -75,31 +96,51 @@ def _is_alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def atomic(path: Path, *, new_file: bool = False) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success it is flushed and renamed to `path`.
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError that names no file, such as that of a full disk, or a temporary one, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or is_temporary(Path(error.filename))):
+            error.filename, error.filename2 = str(path), None
+        raise
 
-    Whatever happens, `path` is either as it was or completely new.
+
+def write_all(file: FileIO, content: object) -> None:
+    """Write all of `content`, bytes or an array, to a file without a buffer."""
+    left = memoryview(content).cast("B")  # type: ignore[arg-type]
+    while left:
+        left = left[file.write(left) :]
+
+
+def write_bytes(path: Path, content: bytes, *, new_file: bool = False) -> None:
+    """Write a whole file: whatever happens, `path` is either as it was, or has all of `content`.
+
+    It is written under a temporary name beside `path`, flushed and renamed. What dead processes have left in
+    that folder is removed first.
 
     Args:
         path: of the file; its folder is made.
+        content: the bytes.
         new_file: raise FileExistsError, and change nothing, if it exists or comes to exist meanwhile.
     """
     if new_file and os.path.lexists(path):
         raise _exists(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clean_once(path.parent)
     temporary = temporary_name(path)
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        if new_file:
-            _rename_to_new(temporary, path)
-        else:
-            os.replace(temporary, path)
-        flush_folder(path.parent)
+        with naming(path):
+            with open(temporary, "xb", buffering=0) as file:
+                write_all(file, content)
+                os.fsync(file.fileno())
+            if new_file:
+                _rename_to_new(temporary, path)
+            else:
+                os.replace(temporary, path)
+            flush_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 @contextlib.contextmanager
@@ -109,8 +150,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     FileExistsError, with nothing changed, if it exists by then: another process was faster.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clean_once(path.parent)
     temporary = temporary_name(path)
-    temporary.mkdir()
+    with naming(path):
+        temporary.mkdir()
     try:
         yield temporary
         try:
@@ -121,17 +164,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             raise
         flush_folder(path.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def new_folder(path: Path) -> Path:
-    """Make a new folder; FileExistsError if it exists already, even if another process has just made it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.mkdir()
-    except FileExistsError:
-        raise _exists(path) from None
-    return path
+        _remove(temporary)
 
 
 def _rename_to_new(temporary: Path, path: Path) -> None:
@@ -152,19 +185,13 @@ def _exists(path: Path) -> FileExistsError:
     return FileExistsError(f"{path} exists already; choose another name (nothing was written)")
 
 
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
 def flush_folder(folder: Path) -> None:
     """Make renames within `folder` survive a power cut, where the system can."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            with naming(folder):
+                os.fsync(handle)
         finally:
             os.close(handle)
 
@@ -177,11 +204,12 @@ class Locked(ValueError):
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = True, keep: bool = False) -> Iterator[None]:
     """Hold the lock file at `path`, alone among all processes and threads; it ends with its holder.
 
     Args:
         path: of the lock file, made and removed here.
+        keep: leave the file, because it has another use as well.
         wait: wait for another holder to finish; otherwise raise Locked.
 
     On a system or file system without such locks, everybody goes ahead at once.
@@ -197,8 +225,8 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
             try:
                 yield
             finally:
-                with contextlib.suppress(OSError):
-                    path.unlink()
+                if not keep:
+                    _remove(path)
             return
 
 

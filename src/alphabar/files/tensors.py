@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .json_files import DamagedFile, parse_json
-from .places import atomic, lock_of, locked
+from .places import lock_of, locked, write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,8 +41,7 @@ def save_tensors(
 
     tensors = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     digest = _digest(tensors, metadata)
-    # One entry, because the library writes several in an order that changes from run to run. It makes the
-    # bytes, and they are written here: its own temporary files are not known to `clean`.
+    # one entry, because the library writes several in an order that changes from run to run
     content = save(tensors, {KEY: json.dumps({"digest": digest, "facts": metadata}, sort_keys=True)})
     with contextlib.ExitStack() as held:
         if replacing is not None:
@@ -52,8 +51,7 @@ def save_tensors(
                     f"{path} has changed since it was read: another process has written it (nothing was "
                     "written); give the same command again"
                 )
-        with atomic(path, new_file=new_file) as temporary:
-            temporary.write_bytes(content)
+        write_bytes(path, content, new_file=new_file)
     return digest
 
 

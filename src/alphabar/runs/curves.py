@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..files import atomic
+from ..files import write_bytes
 from ..images import MARK
 
 if TYPE_CHECKING:
@@ -230,8 +230,15 @@ def save_png(path: Path, charts: Sequence[Chart]) -> None:
 
     charts = [chart for chart in charts if chart]
     if charts:
-        with mpl.rc_context(STYLE), atomic(path) as temporary:
-            figure(charts).savefig(temporary, **PNG)
+        with mpl.rc_context(STYLE):
+            write_bytes(path, png(figure(charts)))
+
+
+def png(made: Figure) -> bytes:
+    """A figure as a PNG that is marked as ours."""
+    content = io.BytesIO()
+    made.savefig(content, **PNG)
+    return content.getvalue()
 
 
 def svg(chart: Chart) -> str:

@@ -17,7 +17,7 @@ from ..data.preparation import prepare
 from ..data.source_types import Pictures
 from ..data.sources import is_array, open_source
 from ..data.space import Space
-from ..files import expanded, read_json
+from ..files import DamagedFile, expanded, read_json
 from ..model.file import MODEL_FILE
 from ..sampling.output import UNFINISHED
 from ..sampling.samples import Samples
@@ -132,7 +132,10 @@ def _written(place: Path) -> Samples:
     """Samples that `alphabar sample` wrote, mapped into memory."""
     facts = read_json(place / "samples.json")
     space = Space(**facts["space"])
-    images = space.from_layout(np.load(place / "samples.npy", mmap_mode="r"))
+    try:
+        images = space.from_layout(np.load(place / "samples.npy", mmap_mode="r"))
+    except (ValueError, EOFError) as error:
+        raise DamagedFile(f"{place / 'samples.npy'} is damaged: {error}") from None
     return Samples(images, np.array(facts["indices"]), facts["told"], facts, space)
 
 

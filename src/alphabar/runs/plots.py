@@ -10,12 +10,12 @@ import numpy as np
 
 from .. import rng
 from ..data.space import Space
-from ..files import atomic
+from ..files import write_bytes
 from ..images import to_bytes
 from ..model.codec import fit_codec
 from ..theory.gaussian import q_sample
 from ..theory.schedule import Schedule
-from .curves import PNG, STYLE, Chart, Line, figure, save_png, short
+from .curves import STYLE, Chart, Line, figure, png, save_png, short
 from .folder import RunFolder
 
 if TYPE_CHECKING:
@@ -147,18 +147,18 @@ def draw_curves(folder: RunFolder) -> None:
 
 
 def plot_schedule(path: Path, schedule: Schedule, strip: Sequence[tuple[int, np.ndarray]] = ()) -> None:
-    """Write beta, alpha_bar and log-SNR over t as a PNG, with `forward_strip` below them if given."""
+    """Write beta, alpha_bar and log-SNR over t as a new PNG, with `forward_strip` below them if given."""
     import matplotlib as mpl
 
     charts = [beta_chart(schedule), signal_chart(schedule), log_snr_chart(schedule)]
-    with mpl.rc_context(STYLE), atomic(path) as temporary:
+    with mpl.rc_context(STYLE):
         made = figure(charts, below=1.6 if strip else 0.0)
         if strip:
             for axes, (t, image) in zip(made.subfigs[1].subplots(1, len(strip)), strip, strict=True):
                 axes.imshow(np.moveaxis(image, 0, -1))
                 axes.set_title(f"t = {t}")
                 axes.axis("off")
-        made.savefig(temporary, **PNG)
+        write_bytes(path, png(made), new_file=True)
 
 
 def forward_strip(

@@ -2,12 +2,13 @@
 
 from .choices import choose_plan
 from .config import SampleConfig
-from .edit import encode, interpolate, restore, vary
+from .edit import encode, interpolate, vary
 from .executor import Denoise, Step, clip, p_sample, threshold, trajectory
 from .fit import estimate_x0_mse, fit_sampler, store_plan
 from .guidance import Guidance, guided
 from .inverse import Known, Observation, Operator, Separable, blurred, downscaled, gray
 from .output import SampleWriter, write_samples, write_stream
+from .restoration import restore
 from .sampler import SampleStream, sample, stream_samples
 from .samples import Samples
 from .slots import Job, Slots

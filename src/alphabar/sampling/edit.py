@@ -1,4 +1,4 @@
-"""Edits of real samples: their noise, the way between two, variations, and the rest of what is half known."""
+"""Edits of real samples: their noise, the way between two, and variations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from .. import rng
 from ..errors import check_whole, unknown
@@ -15,9 +14,7 @@ from ..theory.gaussian import q_sample
 from ..theory.plans import inversion
 from .choices import choose_plan, share_below
 from .config import SampleConfig
-from .executor import clip, through
-from .inverse import Known, Observation, Operator, measure, misses
-from .sampler import sample, stream_samples
+from .sampler import SampleStream, stream_samples, takes_what
 from .samples import Samples
 from .slots import Job, Progress, Slots, steps_of
 from .told import check_known, tell
@@ -25,7 +22,6 @@ from .told import check_known, tell
 INTERPOLATIONS = ("encode", "noise")
 WAY_UP, WAY_DOWN = 100, 50  # evaluations: there and back is then off by 0.0005 to 0.003 (see `interpolate`)
 SAMPLER_DOWN, SPACING_DOWN = "unipc", "log_snr"
-ROUNDS = 30  # of projection and clipping at the end of a restoration
 
 
 def encode(
@@ -69,7 +65,7 @@ def encode(
     return encoded
 
 
-def interpolate(
+def stream_between(
     denoiser: Denoiser,
     a: np.ndarray,
     b: np.ndarray,
@@ -80,25 +76,8 @@ def interpolate(
     t: float | None = None,
     progress: Progress | None = None,
     **settings: Any,
-) -> Samples:
-    """n samples on the way from a to b, which are the first and the last, as the model sees them.
-
-    The way down is UniPC in 50 evaluations even in log-SNR unless told otherwise: errors of eps_hat, where
-    nothing is clipped, then come out at 0.4 to 0.7 of their size (with a cosine schedule at 40 times their
-    size on `flow`, 130 times on `trailing`), and a sample that is encoded and brought back is off by 0.003
-    or less (the ideal denoiser of N(0.3, 0.4^2), linear, cosine and sigmoid schedules).
-
-    Args:
-        denoiser: the model.
-        a, b: samples, (*shape) in data space.
-        n: how many.
-        config, settings: as for `sample`; nothing is told unless given; a plan that adds noise is refused.
-        method: `encode`: between their noises x_T, along the great circle (DDIM inversion, arXiv
-            2010.02502). `noise`: between the two noised to t with the same noise (sec. 4.3 of arXiv
-            2006.11239): the higher t is, the more of what is between comes from the model.
-        t: of `noise`; T/2 unless given.
-        progress: called with (done, total) evaluations of a batch.
-    """
+) -> SampleStream:
+    """The samples of `interpolate`, to be drawn; all that can be refused is refused at once."""
     shape, schedule = denoiser.space.shape, denoiser.schedule
     if method not in INTERPOLATIONS:
         raise unknown("way to interpolate", method, INTERPOLATIONS)
@@ -121,7 +100,30 @@ def interpolate(
         x_a, x_b = denoiser.codec.encode(pair)
         eps = rng.normal(config.seed, "sample", 0, shape=shape)
         x_t = q_sample(schedule, (1 - w) * x_a + w * x_b, start, eps)
-    return sample(denoiser, n, config, x_t=x_t, progress=progress)
+    return stream_samples(denoiser, n, config, x_t=x_t, progress=progress)
+
+
+@takes_what(stream_between)
+def interpolate(*args: Any, **kwargs: Any) -> Samples:
+    """n samples on the way from a to b, which are the first and the last, as the model sees them.
+
+    The way down is UniPC in 50 evaluations even in log-SNR unless told otherwise: errors of eps_hat, where
+    nothing is clipped, then come out at 0.4 to 0.7 of their size (with a cosine schedule at 40 times their
+    size on `flow`, 130 times on `trailing`), and a sample that is encoded and brought back is off by 0.003
+    or less (the ideal denoiser of N(0.3, 0.4^2), linear, cosine and sigmoid schedules).
+
+    Args:
+        denoiser: the model.
+        a, b: samples, (*shape) in data space.
+        n: how many.
+        config, settings: as for `sample`; nothing is told unless given; a plan that adds noise is refused.
+        method: `encode`: between their noises x_T, along the great circle (DDIM inversion, arXiv
+            2010.02502). `noise`: between the two noised to t with the same noise (sec. 4.3 of arXiv
+            2006.11239): the higher t is, the more of what is between comes from the model.
+        t: of `noise`; T/2 unless given.
+        progress: called with (done, total) evaluations of a batch.
+    """
+    return stream_between(*args, **kwargs).collected()
 
 
 def _without_noise(denoiser: Denoiser, start: float, config: SampleConfig) -> SampleConfig:
@@ -152,7 +154,7 @@ def slerp(a: np.ndarray, b: np.ndarray, w: np.ndarray) -> np.ndarray:
     return (np.sin((1 - w) * angle) * a + np.sin(w * angle) * b) / np.sin(angle)
 
 
-def vary(
+def stream_variations(
     denoiser: Denoiser,
     images: np.ndarray,
     t: float,
@@ -163,23 +165,8 @@ def vary(
     frames: int = 0,
     progress: Progress | None = None,
     **settings: Any,
-) -> tuple[Samples, np.ndarray]:
-    """Variations of given samples: each is noised to time t and brought back, n times.
-
-    Args:
-        denoiser: the model.
-        images: (m, *shape) in data space; in model space, already noisy, if `noisy`.
-        t: the time, 1 … T: the higher it is, the more comes from the model.
-        n: variations of each.
-        config, settings: as for `sample`.
-        noisy: take them as x_t, as they are.
-        frames: states along the way to keep, as for `sample`.
-        progress: called with (done, total) evaluations of a batch.
-
-    Returns:
-        m n samples, those of the first image first; and the noisy inputs (m, *shape) in model space, those
-        that the first variation of each starts from.
-    """
+) -> tuple[SampleStream, np.ndarray]:
+    """The samples of `vary`, to be drawn, and the noisy inputs; what can be refused is refused at once."""
     schedule, shape = denoiser.schedule, denoiser.space.shape
     check_whole("n", n, 1)
     if not 1 <= t <= schedule.T:
@@ -196,71 +183,33 @@ def vary(
         raise ValueError(f"this plan starts at {config.plan.times[0]:g}, and t is {t:g}")
     given = images[0] if len(images) == 1 else np.repeat(images, n, axis=0)
     origin: dict[str, Any] = {"x_t" if noisy else "x_0": given}
-    samples = sample(denoiser, n * len(images), config, frames=frames, progress=progress, **origin)
+    stream = stream_samples(denoiser, n * len(images), config, frames=frames, progress=progress, **origin)
     if noisy:
-        return samples, images
+        return stream, images
     eps = rng.normal(config.seed, "sample", n * np.arange(len(images)), shape=shape)
-    return samples, q_sample(schedule, denoiser.codec.encode(images), t, eps)
+    return stream, q_sample(schedule, denoiser.codec.encode(images), t, eps)
 
 
-def restore(
-    denoiser: Denoiser,
-    operator: Operator,
-    measured: np.ndarray,
-    n: int | None = None,
-    config: SampleConfig | None = None,
-    *,
-    method: str = "projection",
-    strength: float = 1.0,
-    **settings: Any,
-) -> tuple[Samples, np.ndarray]:
-    """n samples that agree with what was measured of one; and how far each is from it.
-
-    Inpainting with `Known`, super-resolution with `downscaled`, colorization with `gray`, deblurring
-    with `blurred`. Known pixels come back as they are, to the bit.
+@takes_what(stream_variations)
+def vary(*args: Any, **kwargs: Any) -> tuple[Samples, np.ndarray]:
+    """Variations of given samples: each is noised to time t and brought back, n times.
 
     Args:
         denoiser: the model.
-        operator: A, of a sample in data space.
-        measured: A of the sample, in data space (for `Known` the sample, whatever else is in it).
-        n: how many, 1 unless given.
-        method, strength: see `Observation`.
-        config, settings: as for `sample`, and its indices, frames and progress.
+        images: (m, *shape) in data space; in model space, already noisy, if `noisy`.
+        t: the time, 1 … T: the higher it is, the more comes from the model.
+        n: variations of each.
+        config, settings: as for `sample`.
+        noisy: take them as x_t, as they are.
+        frames: states along the way to keep, as for `sample`.
+        progress: called with (done, total) evaluations of a batch.
 
     Returns:
-        The samples, and sqrt(mean (A x - measured)^2) of each in units of the data.
+        m n samples, those of the first image first; and the noisy inputs (m, *shape) in model space, those
+        that the first variation of each starts from.
     """
-    space, codec = denoiser.space, denoiser.codec
-    measured = np.asarray(measured)
-    wanted = measure(operator, np.zeros((1, *space.shape))).shape[1:]
-    if measured.shape != wanted:
-        raise ValueError(f"measured ({operator.name}) must have the shape {wanted}, got {measured.shape}")
-    known = np.broadcast_to(operator.known.numpy(), wanted) if isinstance(operator, Known) else None
-    measured = space.as_dtype(measured if known is None else np.where(known, measured, 0))
-    observation = Observation.of_data(operator, measured, codec, method, strength)
-    stream = stream_samples(denoiser, n, config, observation=observation, **settings)
-    x_0, kept = stream.collected_states()
-    if known is None and method == "projection":
-        bounds = None if stream.config.clip is False else codec.bounds
-        x_0 = np.stack([_agreeing(observation, x, bounds) for x in x_0])
-    images = codec.decode(x_0)
-    if known is not None:
-        images = np.where(known, measured, images)
-    samples = stream.samples(list(range(len(images))), images, kept)
-    return samples, misses(operator, images, measured)
-
-
-def _agreeing(observation: Observation, x_0: np.ndarray, bounds: Any) -> np.ndarray:
-    """x_0 (*shape) projected onto the observation, and in turn onto the data's range, if there is one.
-
-    Projecting leaves the range, and clipping the observation; in turn they come to what both hold for.
-    """
-    x = torch.from_numpy(x_0)[None]
-    if bounds is None:
-        return through(observation.on_x0(), x)[0].numpy()
-    for _ in range(ROUNDS):
-        x = through([*observation.on_x0(), clip(*bounds)], x)
-    return x[0].numpy()
+    stream, x_t = stream_variations(*args, **kwargs)
+    return stream.collected(), x_t
 
 
 def _told_or_nothing(denoiser: Denoiser, cond: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from ..data.conditions import condition_from
 from ..data.space import Space
-from ..files import expanded, write_json
+from ..files import (
+    DamagedFile,
+    Lines,
+    Locked,
+    expanded,
+    is_temporary,
+    json_lines,
+    locked,
+    make_array,
+    write_json,
+    write_rows,
+)
 from ..images import save_animation, save_picture
 from ..version import __version__
-from .rows import make_array, write_rows
 from .sampler import SampleStream
 from .samples import Samples
 from .sheets import sheet, strip
@@ -29,40 +40,23 @@ ON_SHEET = 1024  # pictures on a sheet at most, the first
 ON_FILM = 64  # samples whose way is shown
 
 
-def new_folder(path: str | Path, unfinished: bool = True) -> Path:
-    """`path`; ValueError unless it is absent, an empty folder, or one that a writer left unfinished.
+class Taken(ValueError):
+    """A folder that samples can't be written to, because something else is in it."""
 
-    Args:
-        path: where samples are to be written.
-        unfinished: whether to accept the latter: for those who write as they draw, and so don't lose what was
-            drawn if the settings turn out to be others.
-    """
+
+def check_free(path: str | Path) -> Path:
+    """The folder at `path`; Taken unless it is absent, empty, or one that a writer left unfinished."""
     folder = expanded(path)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; --out must be a folder")
-    begun = (folder / UNFINISHED).exists()
-    if begun and not unfinished:
-        raise ValueError(
-            f"{folder} holds unfinished samples: choose a new folder, or finish them with the same command"
-        )
-    if not begun and folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty; choose a new folder (nothing was written)")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise Taken(f"{folder} is a file; --out must be a folder")
+    if folder.exists() and not (folder / UNFINISHED).exists() and not _is_empty(folder):
+        raise Taken(f"{folder} is not empty; choose a new folder (nothing was written)")
     return folder
 
 
-def folder_for(stem: str | Path, stream: Samples | SampleStream, **more: Any) -> Path:
-    """The first of STEM-001, STEM-002, … that is free (it is made) or unfinished with these settings."""
-    stem = expanded(stem)
-    settings = as_json(settings_of(stream, more))
-    for i in itertools.count(1):
-        folder = stem.with_name(f"{stem.name}-{i:03d}")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
-            if folder.is_dir() and _left(folder) == settings:
-                return folder
-    raise AssertionError
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is in it but what a killed writer may leave before its first line."""
+    return all(path.name == UNFINISHED or is_temporary(path) for path in folder.iterdir())
 
 
 def write_samples(folder: str | Path, samples: Samples, **more: Any) -> list[Path]:
@@ -93,55 +87,79 @@ class SampleWriter:
             drawn.
         head: what the samples are; its facts decide whether settings are the same.
         more: facts to add.
+
+    Attributes:
+        done: the numbers of the samples that are written.
+        drawn: how many of them were written now.
+        results: facts that are known only when all are written, for samples.json.
     """
 
     def __init__(self, folder: str | Path, head: Samples | SampleStream, **more: Any) -> None:
-        self.folder, self.space = new_folder(folder), head.space
+        self.folder, self.space = check_free(folder), head.space
         self.facts = {"alphabar": __version__, **head.facts, **more}
         self.conditions = {k: condition_from(c) for k, c in self.facts.get("conditions", {}).items()}
         self.indices, self.told, self.frame_times = head.indices, head.told, head.frame_times
         self.place = {int(index): i for i, index in enumerate(self.indices)}
-        self.done: set[int] = set()
+        self.drawn = 0
+        self.results: dict[str, Any] = {}
         settings = as_json(settings_of(head, more))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._log = _locked(self.folder / UNFINISHED)
-        try:
-            self._go_on(settings)
-        except BaseException:
-            self.close()
-            raise
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(self.folder / UNFINISHED, wait=False, keep=True))
+            except Locked:
+                raise Taken(
+                    f"another process is writing samples to {self.folder}; choose another folder"
+                ) from None
+            self._log = held.enter_context(contextlib.closing(self._opened(settings)))
+            self._go_on()
+            self._held = held.pop_all()
 
-    def _go_on(self, settings: Any) -> None:
-        """Read what was done before with the same settings, and make the arrays where they are missing."""
-        lines = self._log.read().splitlines(keepends=True)
-        whole = [json.loads(line) for line in lines if line.endswith("\n")]
-        if whole and whole[0] != settings:
-            raise ValueError(
+    @classmethod
+    def beside(cls, stem: str | Path, head: Samples | SampleStream, **more: Any) -> SampleWriter:
+        """A writer to the first of STEM-001, STEM-002, … that is free, or unfinished with these settings."""
+        stem = expanded(stem)
+        for i in itertools.count(1):
+            with contextlib.suppress(Taken):
+                return cls(stem.with_name(f"{stem.name}-{i:03d}"), head, **more)
+        raise AssertionError
+
+    def _opened(self, settings: Any) -> Lines:
+        """The record of what is done, which begins with the settings; Taken if it is of others."""
+        path = self.folder / UNFINISHED
+        try:
+            before = json_lines(path)
+        except DamagedFile as error:
+            raise Taken(str(error)) from None
+        if before and before[0] != settings:
+            raise Taken(
                 f"{self.folder} holds unfinished samples of other settings "
-                f"({_differences(whole[0], settings)}): give the same command to go on with them, "
+                f"({_differences(before[0], settings)}): give the same command to go on with them, "
                 "or choose a new folder"
             )
+        if not path.stat().st_size and not _is_empty(self.folder):  # another process has just finished them
+            path.unlink()
+            check_free(self.folder)
+        log = Lines(path)
+        if not before:
+            log.write(settings)
+            log.flush()
+        self.done = {index for line in before[1:] for index in line}
+        return log
+
+    def _go_on(self) -> None:
+        """From what was done before; or from the start, if an array is missing."""
         made = make_array(self.folder / "samples.npy", self._rows())
         if self.frame_times:
             film = (min(len(self.indices), ON_FILM), len(self.frame_times), *self.space.shape)
             made |= make_array(self.folder / FRAMES, np.broadcast_to(np.zeros((), self.space.dtype), film))
-        if not whole or made:
-            self._log.seek(0)
-            self._log.truncate()
-            self._record(settings)
-            return
-        self._log.truncate(sum(len(line.encode()) for line in lines if line.endswith("\n")))
-        self.done = {index for line in whole[1:] for index in line}
+        if made:
+            self._log.cut(1)
+            self.done = set()
 
     def _rows(self) -> np.ndarray:
         """As many blank samples, in the user's layout, that take no memory."""
         blank = np.broadcast_to(np.zeros((), self.space.dtype), (len(self.indices), *self.space.shape))
         return self.space.to_layout(blank)
-
-    def _record(self, line: Any) -> None:
-        self._log.write(json.dumps(line) + "\n")
-        self._log.flush()
-        os.fsync(self._log.fileno())
 
     @property
     def missing(self) -> np.ndarray:
@@ -169,7 +187,9 @@ class SampleWriter:
         if self.space.bounds is not None:
             self._write_pictures(where, self.space.written(block.images))
         self.done |= set(block.indices.tolist())
-        self._record(block.indices.tolist())
+        self.drawn += len(block.indices)
+        self._log.write(block.indices.tolist())
+        self._log.flush()
 
     def finish(self) -> list[Path]:
         """Write what is made of all of them, and remove the mark; return the files."""
@@ -177,9 +197,9 @@ class SampleWriter:
             raise ValueError(f"{len(self.missing)} of {len(self.indices)} samples are still missing")
         space = self._shown_space()
         if self.space.bounds is None:
-            for where, images in self._blocks():
+            for where, images in self.blocks():
                 self._write_pictures(where, space.shown(images))
-        _, first = next(self._blocks(ON_SHEET))
+        _, first = next(self.blocks(ON_SHEET))
         save_picture(self.folder / "grid.png", sheet(space.shown(first)), self._inside())
         if self.frame_times:
             self._write_film(space)
@@ -187,12 +207,12 @@ class SampleWriter:
             "indices": self.indices.tolist(), "shape": [len(self.indices), *self.space.shape],
             "dtype": self.space.dtype, "told": self.told, "space": self.space.to_dict(),
         }  # fmt: skip
-        write_json(self.folder / "samples.json", as_json({**self.facts, **listing}))
-        self.close()
+        write_json(self.folder / "samples.json", as_json({**self.facts, **self.results, **listing}))
         (self.folder / UNFINISHED).unlink()
+        self.close()
         return sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
 
-    def _blocks(self, size: int = 256) -> Iterator[tuple[list[int], np.ndarray]]:
+    def blocks(self, size: int = 256) -> Iterator[tuple[list[int], np.ndarray]]:
         """(places, images (m, *shape)) of all that is written."""
         rows = np.load(self.folder / "samples.npy", mmap_mode="r")
         for first in range(0, len(rows), size):
@@ -201,11 +221,15 @@ class SampleWriter:
                 self.space.from_layout(np.asarray(rows[first : first + size])),
             )
 
+    def images(self) -> np.ndarray:
+        """(n, *shape) in data space, all that is written."""
+        return np.concatenate([images for _, images in self.blocks()])
+
     def _shown_space(self) -> Space:
         """The space with the bounds to show samples by: its own, or the range of all that is written."""
         if self.space.bounds is not None:
             return self.space
-        ranges = np.array([(block.min(), block.max()) for _, block in self._blocks()], np.float64)
+        ranges = np.array([(block.min(), block.max()) for _, block in self.blocks()], np.float64)
         low, high = np.nanmin(ranges), np.nanmax(ranges)
         return replace(self.space, low=(low,), high=(high if high > low else low + 1,))
 
@@ -232,7 +256,7 @@ class SampleWriter:
 
     def close(self) -> None:
         """Let another process have the folder."""
-        self._log.close()
+        self._held.close()
 
     def __enter__(self) -> SampleWriter:
         return self
@@ -265,33 +289,3 @@ def _differences(a: Any, b: dict[str, Any]) -> str:
         words.append(f"number {len(a.get('indices') or ())} → {len(b.get('indices') or ())}")
     others = [name for name in b if name not in ("settings", "indices") and a.get(name) != b[name]]
     return ", ".join(words[:4] or others[:4]) or "of another version"
-
-
-def _left(folder: Path) -> Any:
-    """The settings of an unfinished folder that nobody is writing to; else None."""
-    if not (folder / UNFINISHED).exists():
-        return None
-    try:
-        with _locked(folder / UNFINISHED) as log:
-            first = log.readline()
-        return json.loads(first) if first.endswith("\n") else None
-    except ValueError:
-        return None
-
-
-def _locked(path: Path) -> IO[str]:
-    """The file at its beginning, opened to read and append, and locked as long as it is open."""
-    file = open(path, "a+", encoding="utf-8")  # noqa: SIM115
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise ValueError(
-            f"another process is writing samples to {path.parent}; choose another folder"
-        ) from None
-    except (ImportError, OSError):  # no such locks on this system, or this file system
-        pass
-    file.seek(0)
-    return file

@@ -51,7 +51,7 @@ def stream_samples(
     return SampleStream(denoiser, config, numbers, Origin(x_0, x_t), observation, frames, progress)
 
 
-def _takes_what(
+def takes_what(
     other: Callable[Given, object],
 ) -> Callable[[Callable[..., Result]], Callable[Given, Result]]:
     """Declare that a function takes the arguments of `other`: to `help`, editors and type checkers."""
@@ -65,7 +65,7 @@ def _takes_what(
     return declare
 
 
-@_takes_what(stream_samples)
+@takes_what(stream_samples)
 def sample(*args: Any, **kwargs: Any) -> Samples:
     """Draw samples, from pure noise or from given ones at time `start`.
 
@@ -93,6 +93,7 @@ class SampleStream:
         told: what each is told.
         facts: as in `Samples`.
         plan: that they follow.
+        images_of: x_0 in model space → images in data space.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class SampleStream:
         check_guidance_leads(denoiser, guidance, self.told)
         self.rows = _kept_rows(self.plan.num_evaluations, frames)
         self.where = np.arange(len(indices))
+        self.images_of: Callable[[np.ndarray], np.ndarray] = denoiser.codec.decode
         self.facts = self._facts(guidance) | {
             **chosen.facts,
             "observation": observation.facts() if observation else None,
@@ -195,7 +197,7 @@ class SampleStream:
 
     def __iter__(self) -> Iterator[Samples]:
         for where, x_0, kept in self.states():
-            yield self.samples(where, self.denoiser.codec.decode(x_0), kept)
+            yield self.samples(where, self.images_of(x_0), kept)
 
     def collected_states(self) -> tuple[np.ndarray, np.ndarray]:
         """(x_0 (n, *shape), kept states (R, n, *shape)) of all in model space, in their order."""
@@ -211,7 +213,7 @@ class SampleStream:
     def collected(self) -> Samples:
         """All of them, in their order."""
         x_0, kept = self.collected_states()
-        return self.samples(list(range(len(self.indices))), self.denoiser.codec.decode(x_0), kept)
+        return self.samples(list(range(len(self.indices))), self.images_of(x_0), kept)
 
 
 def _numbers(n: int | None, indices: Iterable[int] | None) -> np.ndarray:

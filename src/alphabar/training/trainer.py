@@ -16,11 +16,11 @@ from .. import rng
 from ..data.dataset import Dataset
 from ..model.denoiser import Denoiser, call_network
 from ..model.devices import compiled, layout_of
+from ..model.generators import has_no_fixed_order, repeatable, seeded
 from ..nn import build_network, keyed_dropout
 from ..theory.schedule import Schedule
 from .config import TrainConfig
 from .fitted import fitted_to
-from .generators import has_no_fixed_order, repeatable, seeded
 from .objectives import OBJECTIVES, TIMES, Draws
 from .optimizer import make_optimizers
 

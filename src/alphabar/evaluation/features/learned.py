@@ -16,6 +16,7 @@ from ...data import Batch, ClassCondition, Dataset
 from ...data.preparation import cache_folder
 from ...files import DamagedFile, load_tensors, save_tensors
 from ...model import Codec
+from ...model.generators import seeded
 from .base import SHRUNK, Features, Say, codec_of, digest, shrunk, sides, silent, standardized
 
 WIDTH = 64
@@ -81,7 +82,8 @@ def learned_features(
     }
     key = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:20]
     path = cache_folder() / "features" / f"learned-{key}.safetensors"
-    net, about = SmallNet(dimensions, data.space.channels, outputs), {}
+    with seeded(seed, torch.device("cpu")):
+        net, about = SmallNet(dimensions, data.space.channels, outputs), {}
     if data.fingerprint and path.exists():
         with contextlib.suppress(DamagedFile):
             tensors, about, _ = load_tensors(path)
@@ -89,8 +91,7 @@ def learned_features(
             net.eval()
     if not about:
         say("learning features on the data, once …")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed, torch.device("cpu")):
             net = SmallNet(dimensions, data.space.channels, outputs)
             source = Source(data, codec, classes)
             _fit(net, source, images_seen, seed)

@@ -8,19 +8,21 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...files import atomic, expanded
+from ...files import expanded, write_bytes
 from ...version import __version__
 from ..results import Results
 from .call import training_call
 from .page import Page
 
-__all__ = ["MARK", "render", "write_report"]
+__all__ = ["MARK", "is_report", "render", "write_report"]
 
 MARK = '<meta name="generator" content="Alphabar report">'
 
 
 def write_report(results: Results, path: str | Path, commands: Sequence[tuple[str, str]] = ()) -> Path:
     """Write one page of HTML about a run, atomically. The page loads nothing.
+
+    FileExistsError if there is a file that is not a report.
 
     Args:
         results: of its folder or model.
@@ -30,9 +32,16 @@ def write_report(results: Results, path: str | Path, commands: Sequence[tuple[st
     """
     target = expanded(path)
     page = render(results, commands)
-    with atomic(target) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_bytes(target, page.encode(), new_file=not is_report(target))
     return target
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report, which a new one may replace."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return MARK.encode() in file.read(1000)
 
 
 def render(results: Results, commands: Sequence[tuple[str, str]] = ()) -> str:

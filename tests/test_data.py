@@ -149,15 +149,18 @@ def test_npz_notes_arrays_that_are_not_used_and_none_leaves_labels_out(tmp_path)
     np.savez(tmp_path / "d.npz", images=noise(4, 8, 8), labels=np.arange(4), extra=np.arange(3.0))
     taken = "read as gray pictures of 8 × 8 (height × width)"
     found = prepare(tmp_path / "d.npz").notes
-    assert found[:2] == ["samples from images, classes from labels; not used: extra", taken]
+    hint = "(d.npz:IMAGES,LABELS names others)"
+    assert found[:2] == [f"samples from images, classes from labels; not used: extra {hint}", taken]
     without = prepare(tmp_path / "d.npz", classes="none")
     assert without.values == without.conditions == {}
-    assert without.notes == ["samples from images; not used: labels, extra", taken]
+    assert without.notes == [f"samples from images; not used: labels, extra {hint}", taken]
 
 
 def test_npz_with_several_candidates_asks_which_one_holds_the_images(tmp_path):
     np.savez(tmp_path / "d.npz", first=noise(4, 8, 8), second=noise(4, 8, 8))
-    with pytest.raises(ValueError, match=r"which array of .* holds the images\? It has first \(4, 8, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"first, second could each be the samples: say which, as d\.npz:NAME; it has"
+    ):
         prepare(tmp_path / "d.npz")
 
 
@@ -174,7 +177,7 @@ def test_npz_labels_of_another_kind_are_refused(tmp_path):
         ((5, 6, 8, 3), "HWC", (3, 6, 8)),
         ((5, 3, 6, 8), "CHW", (3, 6, 8)),
         ((5, 6, 8, 1), "HWC", (1, 6, 8)),
-        ((5, 5, 6, 8), "CHW", (5, 6, 8)),
+        ((5, 2, 6, 8), "CHW", (2, 6, 8)),
     ],
 )
 @pytest.mark.parametrize("ending", ["npy", "npz"])
@@ -192,7 +195,7 @@ def test_layout_of_arrays_is_found_and_restored(tmp_path, shape, layout, seen, e
     [
         (np.zeros(8), r"must have shape \(N, …\), .* got \(8,\)"),
         (np.zeros((0, 8, 8)), r"must have shape .* got \(0, 8, 8\)"),
-        (np.zeros((2, 8, 8), complex), "must hold numbers, got complex128"),
+        (np.zeros((2, 8, 8), complex), "must hold numbers of at most 64 bits, got complex128"),
         (np.zeros((2, 8, 8), object), "holds no plain arrays"),
     ],
 )
@@ -302,7 +305,6 @@ def test_sub_folders_with_two_pictures_or_more_each_are_classes(tmp_path):
         ["a/0.png", "a/1.png"],  # a single folder
         ["a/0.png", "a/1.png", "b/0.png", "b/1.png", "loose.png"],
         ["a/x/0.png", "a/x/1.png", "b/0.png", "b/1.png"],  # of different depth
-        ["train/0.png", "train/1.png", "test/0.png", "test/1.png"],  # a split
     ],
 )
 def test_auto_takes_no_classes_where_they_are_not_plain_and_says_so(tmp_path, names):
@@ -695,11 +697,9 @@ def test_pictures_may_be_given_as_arrays_with_labels():
         assert dataset.space.layout == "HW"
         np.testing.assert_array_equal(labels(dataset), np.arange(20) % 3)
     assert prepare((images, one_each), classes="none").values == {}
-    with pytest.raises(ValueError, match=r"one for each of 20 samples, got shape \(20, 3\); .*argmax\(1\)"):
-        prepare((images, np.eye(3)[np.arange(20) % 3]))
-    with pytest.raises(ValueError, match=r"one for each of 20 samples, got shape \(19,\)"):
+    with pytest.raises(ValueError, match="one for each of 20 samples, got 19"):
         prepare((images, np.arange(19)))
-    with pytest.raises(ValueError, match=r"an array \(N, …\) or a pair .*, got list"):
+    with pytest.raises(ValueError, match=r"the array must have shape \(N, …\).* got \(3,\)"):
         prepare([1, 2, 3])
     images[:] = 0
     assert dataset.images.any()  # it was copied
@@ -710,25 +710,16 @@ def test_arrays_given_from_python_need_no_cache(monkeypatch):
     assert len(prepare(noise(20, 8, 8), holdout=0).images) == 20
 
 
-def test_the_layout_is_said_and_may_be_chosen(tmp_path):
-    np.save(tmp_path / "d.npy", noise(40, 16, 8, 8))
-    found = prepare(tmp_path / "d.npy")
-    assert noted(found, "read as 8 channels of 16 × 8 (height × width), the last axis of (40, 16, 8, 8); if")
-    chosen = prepare(tmp_path / "d.npy", layout="CHW")
-    assert chosen.space.shape == (16, 8, 8)
-    assert noted(chosen, "16 channels of 8 × 8 (height × width), the second axis")
-    assert prepare(tmp_path / "d.npy", layout="array").space.kind == "array"
-    with pytest.raises(ValueError, match=r"layout HW is for arrays of 3 axes, .* has \(40, 16, 8, 8\)"):
-        prepare(tmp_path / "d.npy", layout="HW")
-
-
 def test_an_array_of_an_npz_is_picked_by_its_name_and_only_what_is_needed_is_read(tmp_path):
     path = tmp_path / "d.npz"
     np.savez(path, first=noise(4, 50, 50), second=noise(4, 8, 8, seed=1), y=np.array([[0], [1], [0], [1]]))
     dataset = prepare(f"{path}:second")
     np.testing.assert_array_equal(dataset.images[:, 0], noise(4, 8, 8, seed=1))
     assert labels(dataset).tolist() == [0, 1, 0, 1]
-    assert dataset.notes[0] == "samples from second, classes from y; not used: first"
+    assert (
+        dataset.notes[0]
+        == "samples from second, classes from y; not used: first (d.npz:IMAGES,LABELS names others)"
+    )
     with pytest.raises(ValueError, match=r"no array 'third' in .*; it has first \(4, 50, 50\), second"):
         prepare(f"{path}:third")
     raw = bytearray(path.read_bytes())
@@ -744,13 +735,6 @@ def test_an_npz_in_the_cache_is_not_unpacked_again(tmp_path, monkeypatch):
     first = prepare(tmp_path / "d.npz")
     monkeypatch.setattr(zipfile, "ZipFile", None)
     assert prepare(tmp_path / "d.npz").fingerprint == first.fingerprint
-
-
-def test_one_hot_labels_are_not_guessed_but_mentioned(tmp_path):
-    np.savez(tmp_path / "d.npz", images=noise(6, 8, 8), labels=np.eye(3)[np.arange(6) % 3])
-    dataset = prepare(tmp_path / "d.npz")
-    assert dataset.values == {}
-    assert noted(dataset, "labels (6, 3) is not taken as classes: one a sample is, such as labels.argmax(1)")
 
 
 def test_captions_as_labels_are_warned_of(tmp_path):
@@ -957,14 +941,6 @@ def test_all_unreadable_pictures_are_named_at_once(tmp_path):
         prepare(tmp_path)
 
 
-def test_splits_are_said_with_the_way_to_take_one(tmp_path):
-    for name in ("train/0.png", "train/1.png", "test/0.png", "test/1.png"):
-        save(tmp_path / name, noise(8, 8))
-    assert noted(
-        prepare(tmp_path), "test, train are taken together, without classes; for one alone give DATA/test"
-    )
-
-
 def test_equal_gray_and_animated_pictures_are_mentioned(tmp_path):
     gray = np.repeat(noise(8, 8, 1, seed=9), 3, axis=2)
     for name in "ab":
@@ -986,13 +962,6 @@ def test_names_in_zips_of_unix_are_utf8_whether_they_say_so_or_not(tmp_path):
         raw = raw.replace(name.replace("é", "ee").encode(), name.encode())
     path.write_bytes(raw)
     assert classes(prepare(path)) == ("café", "thé")
-
-
-def test_a_zip_and_its_folder_have_the_same_classes_on_demand(tmp_path):
-    grays(tmp_path / "pets" / "cats", 2)
-    entries = {f"cats/{i}.png": noise(8, 8, seed=i) for i in range(2)}
-    zipped = prepare(write_zip(tmp_path / "pets.zip", entries), classes="folders")
-    assert classes(zipped) == classes(prepare(tmp_path / "pets", classes="folders")) == ("cats",)
 
 
 # --- hostile and unlucky input -----------------------------------------------------------------
@@ -1289,12 +1258,12 @@ def test_numbers_far_from_zero_keep_what_differs_between_them(tmp_path, kind):
     whole = np.array([2**62 + 1024, 2**63 - 1], np.int64).repeat(16).reshape(2, 1, 4, 4)
     for values in (far, whole):
         np.save(tmp_path / "d.npy", values)
-        dataset = prepare(values if kind == "given" else tmp_path / "d.npy", holdout=0)
+        dataset = prepare(values if kind == "given" else tmp_path / "d.npy", holdout=0, layout="CHW")
         assert dataset.images.dtype == values.dtype
         np.testing.assert_array_equal(dataset.images, values)
         assert dataset.space.low[0] <= values.min()
         assert dataset.space.high[0] >= values.max()
-    codec = fit_codec(prepare(far).space)
+    codec = fit_codec(prepare(far, layout="CHW").space)
     np.testing.assert_allclose(codec.decode(codec.encode(far)), far, rtol=0, atol=1e-6)
 
 
@@ -1303,7 +1272,7 @@ def test_the_least_and_the_greatest_number_of_a_type_come_back(dtype):
     """Also those of 64 bits, whose greatest no float is equal to."""
     info = np.iinfo(dtype)
     ends = np.array([info.min, info.max], dtype).repeat(16).reshape(2, 1, 4, 4)
-    dataset = prepare(ends, holdout=0)
+    dataset = prepare(ends, holdout=0, layout="CHW")
     np.testing.assert_array_equal(dataset.images, ends)
     codec = fit_codec(dataset.space)
     back = codec.decode(codec.encode(ends))

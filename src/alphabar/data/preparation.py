@@ -38,9 +38,10 @@ def prepare(
     """Read DATA once and return it at the training size.
 
     Args:
-        data: a folder or .zip of pictures, an .npy or .npz file (FILE.npz:NAME for one array of it),
-            `hf:NAME` or `hf:PATH` for a Hugging Face data set, `digits`, an array (N, …), or a pair
-            (array, labels). Files are kept prepared in `cache_folder()`; arrays are copied.
+        data: a folder or .zip of pictures, an .npy or .npz file (FILE.npz:IMAGES,LABELS for arrays of it),
+            `hf:NAME` or `hf:PATH` for a Hugging Face data set, `digits`; or an array or tensor (N, …), a
+            list of samples, a map-style `torch.utils.data.Dataset`, or a pair (any of these, labels). Files
+            are kept prepared in `cache_folder()`; what is given from Python is copied.
         config: how to read it.
         progress: called with (done, total) while samples are read.
         settings: fields of `DataConfig`, instead of it or to replace some of it.

@@ -198,19 +198,11 @@ def _array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] |
                 f"{known[0]:g} to {known[1]:g}"
             )
     else:
-        low = [_float_beyond(value, -math.inf) for value in survey.low.tolist()]
-        high = [_float_beyond(value, math.inf) for value in survey.high.tolist()]
-        ends = zip(low, high, strict=True)
-        high = [b if b > a else max(a + 1, math.nextafter(a, math.inf)) for a, b in ends]
+        low, high = survey.low.tolist(), survey.high.tolist()
+        above = [a + 1 if dtype.kind in "iu" else max(a + 1, math.nextafter(a, math.inf)) for a in low]
+        high = [b if b > a else next for a, b, next in zip(low, high, above, strict=True)]
     shape, kind, layout = samples.rows.shape[1:], samples.kind, samples.layout
     return Space(shape, str(dtype), tuple(low), tuple(high), kind=kind, layout=layout)
-
-
-def _float_beyond(value: float, towards: float) -> float:
-    """`value` as a float; a whole number that is none is rounded `towards` one end, not across itself."""
-    nearest = float(value)
-    inwards = nearest < value if towards > 0 else nearest > value
-    return math.nextafter(nearest, towards) if inwards else nearest
 
 
 def _survey_notes(survey: Survey, space: Space, is_array: bool) -> list[str]:

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 
 from .dataset import content_hashes
+from .space import less
 
 
 class Survey:
@@ -41,7 +42,7 @@ class Survey:
             low, high = np.minimum(self.low, low), np.maximum(self.high, high)
         self.low, self.high = low, high
         if block.dtype != np.uint8:
-            self._add_distances(np.moveaxis(block, 1, -1).reshape(-1, len(low)).astype(np.float64))
+            self._add_distances(np.moveaxis(block, 1, -1).reshape(-1, len(low)))
         self.gray = self.gray and block.shape[1] == 3 and bool((block[:, :1] == block[:, 1:]).all())
         self.num += len(block)
         self._digest.update(block.data)
@@ -49,10 +50,12 @@ class Survey:
         return block
 
     def _add_distances(self, values: np.ndarray) -> None:
-        """Add up how far values (n, C) are from a typical one."""
+        """Add up how far values (n, C) are from a typical one, a median of the first ones."""
         if not self._count:
-            self._typical, self._distance = np.median(values, 0), np.zeros(values.shape[1])
-        self._distance += np.abs(values - self._typical).sum(0)
+            middle = (len(values) - 1) // 2
+            self._typical, self._distance = np.partition(values, middle, 0)[middle], np.zeros(values.shape[1])
+        with np.errstate(over="ignore"):
+            self._distance += np.abs(less(values, self._typical)).sum(0)
         self._count += len(values)
 
     @property

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -352,13 +353,27 @@ def test_descriptions_of_conditions_and_codecs_that_are_none_are_refused(entry, 
         codec_from({"name": "affine", "bias": 1.0}, Space((2,)))
 
 
-def test_a_class_is_given_by_its_name_before_its_number():
-    condition = ClassCondition(names=("1", "0", "cat"))
-    assert [condition.parse(name) for name in ("cat", "1", "0", "2", 2)] == [2, 0, 1, 2, 2]
-    assert condition.parse("none") is None
+def test_a_class_is_given_by_its_name_or_its_number_where_names_are_no_numbers():
+    condition = ClassCondition(names=("dog", "emu", "cat"))
+    assert [condition.parse(name) for name in ("cat", "1", "0", "2", 2, "none")] == [2, 1, 0, 2, 2, None]
     for wrong in ("3", "²", "-1", "cta"):
-        with pytest.raises(ValueError, match=f"unknown class '{wrong}'; known: 1, 0, cat"):
+        with pytest.raises(ValueError, match=f"unknown class '{wrong}'; known: dog, emu, cat"):
             condition.parse(wrong)
+    for names in (("1", "9", "10"), ("-1", "1", "9"), ("1.5", "1", "9"), ("1", "nine", "ten")):
+        assert ClassCondition(names=names).parse("1") == names.index("1")
+        for wrong in ("0", "2", "3"):
+            with pytest.raises(ValueError, match=f"unknown class '{wrong}'; known: {', '.join(names)}"):
+                ClassCondition(names=names).parse(wrong)
+
+
+def test_a_class_that_had_no_training_sample_is_warned_of():
+    condition = ClassCondition(names=("dog", "emu", "cat"), counts=(3, 0, 1), dropout=0.1)
+    with pytest.warns(UserWarning, match="no training sample was of class emu: it was never learned"):
+        condition.check_told("class", [0, 1, None, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        condition.check_told("class", [0, 2, None])
+        ClassCondition(names=("dog", "emu")).check_told("class", [0, 1])
     with pytest.raises(ValueError, match="needs the names of its classes"):
         ClassCondition()
 
@@ -617,7 +632,7 @@ def test_the_second_time_no_picture_is_read(tmp_path, monkeypatch):
     assert isinstance(second.images, np.memmap)
     np.testing.assert_array_equal(first.images, second.images)
     assert (first.fingerprint, first.notes, first.space) == (second.fingerprint, second.notes, second.space)
-    assert 1 <= len(prepare(tmp_path, holdout=0.9).held_out) <= 3  # not a matter of the cache
+    assert prepare(tmp_path, holdout=0.5).fingerprint == first.fingerprint  # not a matter of the cache
 
 
 def test_other_options_or_changed_files_are_prepared_anew(tmp_path):
@@ -1379,18 +1394,35 @@ def numbered(n, holdout=0.05):
         (1000, 0.05, 30, 75),
         (1000, 0.0, 0, 0),
         (1000, 0.5, 440, 560),
-        (10, 0.001, 1, 1),
-        (2, 0.99, 1, 1),
-        (1, 0.05, 0, 0),
-        (100_000, 0.05, 1800, 2200),
+        (10, 1e-9, 0, 0),
+        (100_000, 0.05, 4700, 5300),
     ],
 )
-def test_the_share_held_out_is_at_least_one_about_2000_at_most_and_never_all(n, holdout, least, most):
+def test_the_share_held_out_is_that_of_all(n, holdout, least, most):
     dataset = numbered(n, holdout)
     assert least <= len(dataset.held_out) <= most
     assert len(dataset) == len(dataset.training) == n - len(dataset.held_out)
     both = np.concatenate([dataset.held_out, dataset.training])
     np.testing.assert_array_equal(np.sort(both), np.arange(n))
+
+
+@pytest.mark.parametrize("holdout", [0.001, 0.05, 0.7])
+def test_what_is_added_never_moves_a_sample_to_the_other_side(holdout):
+    """Also where that is far more than there was, and where there were hardly any."""
+    sides = {}
+    for n in (20, 21, 30, 100, 3000, 60_000):
+        dataset = numbered(n, holdout)
+        for name in ("held_out", "training"):
+            assert all(sides.setdefault(i, name) == name for i in getattr(dataset, name).tolist())
+
+
+def test_none_or_all_held_out_are_said():
+    assert noted(
+        prepare(noise(5, 8, 8), holdout=1e-9), "none of the few samples is held out by a share of 1e-09"
+    )
+    assert not noted(prepare(noise(5, 8, 8), holdout=0), "held out")
+    with pytest.raises(ValueError, match="all of the 5 samples would be held out, and none left to train on"):
+        prepare(noise(5, 8, 8), holdout=1 - 1e-9)
 
 
 def test_the_same_are_held_out_every_time_and_never_trained_on():

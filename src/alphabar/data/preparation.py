@@ -75,6 +75,11 @@ def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
         stored.images, stored.space, conditions, values, stored.fingerprint, config.holdout, notes, prepared,
         stored.hashes,
     )  # fmt: skip
+    if config.holdout and not len(dataset.held_out):
+        dataset.notes.append(
+            f"none of the few samples is held out by a share of {config.holdout:g}: a larger one "
+            "(--holdout 0.2) holds some out"
+        )
     if stored.labels is not None:
         counts = np.bincount(stored.labels[dataset.training], minlength=len(stored.classes)).tolist()
         dataset.conditions = {"class": ClassCondition(names=stored.classes, counts=tuple(counts))}

@@ -21,6 +21,7 @@ from alphabar.data.cache import cache_entries, cache_folder, clear_cache
 from alphabar.data.pictures import open_picture, picture_array
 from alphabar.data.source_types import Arrays
 from alphabar.data.sources import is_array, open_source
+from alphabar.data.stored import StoredSamples
 from alphabar.images import displayable, save_picture
 from alphabar.model.codec import codec_from, fit_codec
 
@@ -629,7 +630,7 @@ def test_the_second_time_no_picture_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "open", refuse)
     monkeypatch.setattr(decoding, "picture_array", refuse)
     second = prepare(tmp_path)
-    assert isinstance(second.images, np.memmap)
+    assert isinstance(second.images, StoredSamples)
     np.testing.assert_array_equal(first.images, second.images)
     assert (first.fingerprint, first.notes, first.space) == (second.fingerprint, second.notes, second.space)
     assert prepare(tmp_path, holdout=0.5).fingerprint == first.fingerprint  # not a matter of the cache
@@ -1108,6 +1109,49 @@ def test_prepared_data_that_changed_by_one_byte_is_refused_by_name(tmp_path, nam
     path.write_bytes(raw)
     with pytest.raises(ValueError, match=f"{path.parent} is damaged; delete that folder: {name} has changed"):
         prepare(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 100, 40 * 64 - 1])
+def test_prepared_data_that_is_cut_while_in_use_is_an_error_and_not_the_end_of_the_process(tmp_path, size):
+    dataset = prepare(grays(tmp_path, 40))
+    before = dataset.batch(0, 0, 8).images
+    with open(only_entry() / "images.raw", "r+b") as file:
+        file.truncate(size)
+    for look in (
+        lambda: dataset.batch(0, 0, 8),
+        lambda: dataset.images[-1],
+        lambda: np.asarray(dataset.images),
+    ):
+        with pytest.raises(ValueError, match=r"got shorter since it was opened: delete that folder"):
+            look()
+    assert before.any()  # it is a copy
+
+
+def test_stored_samples_are_indexed_as_arrays_are_and_never_written(tmp_path):
+    dataset = prepare(grays(tmp_path, 40))
+    whole = np.asarray(dataset.images)
+    assert (dataset.images.shape, dataset.images.nbytes, dataset.images.ndim) == (
+        whole.shape,
+        whole.nbytes,
+        4,
+    )
+    for key in (
+        3,
+        -1,
+        slice(2, 9, 3),
+        np.array([5, 1, 1]),
+        [0, 39],
+        (slice(None), 0, 2),
+        whole[:, 0, 0, 0] > 90,
+        ...,
+    ):
+        found = dataset.images[key]
+        np.testing.assert_array_equal(found, whole[key])
+        found[...] = 0
+    np.testing.assert_array_equal(dataset.images, whole)
+    np.testing.assert_array_equal(list(dataset.images), whole)
+    with pytest.raises(IndexError):
+        dataset.images[40]
 
 
 def test_prepared_labels_out_of_range_are_refused(tmp_path):

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..files import DamagedFile, clean, flush_folder, read_json, write_json
 from .space import Space
+from .stored import StoredSamples
 
 IMAGES, HASHES, CLASSES, FACTS = "images.raw", "hashes.npy", "class.npy", "facts.json"
 OWN = {IMAGES, HASHES, CLASSES, FACTS}
@@ -32,7 +33,7 @@ LEFTOVER_S = 86_400
 class Stored(NamedTuple):
     """Prepared samples (N, *shape) with what belongs to them; `labels` (N,) if there are classes."""
 
-    images: np.ndarray
+    images: Any
     space: Space
     classes: tuple[str, ...]
     labels: np.ndarray | None
@@ -172,7 +173,7 @@ def read_entry(place: Path) -> Stored:
         _verify(place, facts)
         space, classes = Space(**facts["space"]), tuple(facts["classes"])
         shape = (facts["num_samples"], *space.shape)
-        images = np.memmap(place / IMAGES, np.dtype(space.dtype), "r", shape=shape)
+        images = StoredSamples(place / IMAGES, shape, np.dtype(space.dtype))
         hashes = np.load(place / HASHES, allow_pickle=False)
         labels = np.load(place / CLASSES, allow_pickle=False) if classes else None
         if hashes.shape != shape[:1] or hashes.dtype != np.uint64:

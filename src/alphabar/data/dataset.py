@@ -29,7 +29,7 @@ class Dataset:
     """Samples at the training size, with their description.
 
     Attributes:
-        images: (N, *shape) in data space.
+        images: (N, *shape) in data space, an array or `StoredSamples`.
         space: what one sample is.
         conditions: what is told of samples, by name.
         values: their values, name → (N, …).
@@ -42,7 +42,7 @@ class Dataset:
         hashes: 64 bits of each sample's content, (N,); computed unless given.
     """
 
-    images: np.ndarray
+    images: Any
     space: Space
     conditions: dict[str, Condition] = field(default_factory=dict)
     values: dict[str, np.ndarray] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Dataset:
     def take(self, indices: np.ndarray) -> Batch:
         """The samples at `indices`, copied."""
         return Batch(
-            np.array(self.images[indices]),
+            np.asarray(self.images[indices]),
             {name: np.array(values[indices]) for name, values in self.values.items()},
         )
 

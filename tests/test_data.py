@@ -1115,7 +1115,7 @@ def test_prepared_data_that_changed_by_one_byte_is_refused_by_name(tmp_path, nam
 def test_prepared_data_that_is_cut_while_in_use_is_an_error_and_not_the_end_of_the_process(tmp_path, size):
     dataset = prepare(grays(tmp_path, 40))
     before = dataset.batch(0, 0, 8).images
-    with open(only_entry() / "images.raw", "r+b") as file:
+    with open(only_entry().path / "images.raw", "r+b") as file:
         file.truncate(size)
     for look in (
         lambda: dataset.batch(0, 0, 8),

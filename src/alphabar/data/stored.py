@@ -48,5 +48,11 @@ class StoredSamples:
         self._check()
         return np.array(self._mapped[key])
 
+    def __getattr__(self, name: str) -> Any:
+        """What else an array has, such as `mean`, of all samples in memory."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self[:], name)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)

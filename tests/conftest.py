@@ -23,6 +23,7 @@ THOROUGH = {  # files, and single tests, that `make test` leaves out and `make c
     "test_T_alone_keeps_the_schedule",
     "test_a_call_says_how_the_data_were_prepared_and_none_is_shown_for_arrays",
     "test_a_compiled_network_has_the_same_masks_and_is_compiled_once",
+    "test_a_data_set_of_pytorch_trains",
     "test_a_fitted_model_uses_its_own_plan",
     "test_a_large_picture_takes_little_more_memory_than_its_pixels",
     "test_a_line_of_the_metrics_that_was_cut_is_left_out",

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..files import DamagedFile, atomic_folder, clean, read_json, temporary_name, write_json
 from .space import Space
+from .stored import StoredSamples
 
 IMAGES, HASHES, CLASSES, FACTS = "images.raw", "hashes.npy", "class.npy", "facts.json"
 OWN = {IMAGES, HASHES, CLASSES, FACTS}
@@ -27,7 +28,7 @@ FEATURE_FILE = re.compile(r"(learned-)?[0-9a-f]{20}\.safetensors")
 class Stored(NamedTuple):
     """Prepared samples (N, *shape) with what belongs to them; `labels` (N,) if there are classes."""
 
-    images: np.ndarray
+    images: Any
     space: Space
     classes: tuple[str, ...]
     labels: np.ndarray | None
@@ -123,7 +124,7 @@ def read_entry(place: Path) -> Stored:
         _verify(place, facts)
         space, classes = Space(**facts["space"]), tuple(facts["classes"])
         shape = (facts["num_samples"], *space.shape)
-        images = np.memmap(place / IMAGES, np.dtype(space.dtype), "r", shape=shape)
+        images = StoredSamples(place / IMAGES, shape, np.dtype(space.dtype))
         hashes = np.load(place / HASHES, allow_pickle=False)
         labels = np.load(place / CLASSES, allow_pickle=False) if classes else None
         if hashes.shape != shape[:1] or hashes.dtype != np.uint64:

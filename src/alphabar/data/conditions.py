@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -162,15 +163,25 @@ class ClassCondition(Condition):
         return np.minimum(np.searchsorted(share, u, side="right"), len(self.names) - 1).astype(np.int64)
 
     def parse(self, given: Any) -> int | None:
-        """A class by its name, or by its number where no class has that name."""
+        """A class by its name; or by its number, where names are no numbers themselves."""
         name = str(given)
         if name in self.names:
             return self.names.index(name)
         if given is None or name == NOT_TOLD:
             return None
-        if name.isdecimal() and int(name) < len(self.names):
+        if name.isdecimal() and not any(map(_is_number, self.names)) and int(name) < len(self.names):
             return int(name)
         raise unknown("class", name, self.names)
+
+    def check_told(self, name: str, values: Sequence[Any] | np.ndarray) -> None:
+        """Also warn of classes that had no training sample: what is drawn of them was never learned."""
+        super().check_told(name, values)
+        told = {int(value) for value in values if value is not None} if self.counts else set()
+        if unseen := [self.names[value] for value in sorted(told) if not self.counts[value]]:
+            warnings.warn(
+                f"no training sample was of {name} {', '.join(unseen)}: it was never learned",
+                stacklevel=2,
+            )
 
     def title(self, value: Any) -> str:
         """Its name."""
@@ -188,6 +199,14 @@ CONDITIONS: dict[str, type[Condition]] = {ClassCondition.kind: ClassCondition}
 def condition_from(entry: Mapping[str, Any]) -> Condition:
     """The condition that `to_dict` described."""
     return made_from(CONDITIONS, entry, "kind", "kind of condition")
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
 
 
 def plain(value: Any) -> Any:

@@ -14,7 +14,6 @@ from .. import rng
 from .conditions import Condition
 from .space import Space
 
-MAX_HELD_OUT = 2000
 BLOCK = 1024
 
 
@@ -30,20 +29,20 @@ class Dataset:
     """Samples at the training size, with their description.
 
     Attributes:
-        images: (N, *shape) in data space.
+        images: (N, *shape) in data space, an array or `StoredSamples`.
         space: what one sample is.
         conditions: what is told of samples, by name.
         values: their values, name → (N, …).
         fingerprint: SHA-256 of samples, values and their description.
-        holdout: the share held out for validation: about that many of all, at least one, and about
-            2,000 at most. A sample's content decides, not its place: what is held out stays so when
-            others are added or moved, and equal samples are on the same side.
+        holdout: the share held out for validation, about that many of all. A sample's content alone decides,
+            neither its place nor the others: what is held out stays so when others are added or moved, and
+            equal samples are on the same side. Of few samples it may be none.
         notes: what a user should know about how the data was read.
         prepared: the settings of `prepare` that were not the defaults.
         hashes: 64 bits of each sample's content, (N,); computed unless given.
     """
 
-    images: np.ndarray
+    images: Any
     space: Space
     conditions: dict[str, Condition] = field(default_factory=dict)
     values: dict[str, np.ndarray] = field(default_factory=dict)
@@ -78,14 +77,15 @@ class Dataset:
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
         """(held out, training): those whose hash, as a share of 2^64, lies below `holdout`."""
         n = len(self.images)
-        if not self.holdout or n < 2:
+        if not self.holdout:
             return np.zeros(0, np.int64), np.arange(n)
         hashes = content_hashes(self.images) if self.hashes is None else self.hashes
-        chosen = hashes < np.uint64(min(self.holdout, MAX_HELD_OUT / n) * 2**64)
-        if not chosen.any():
-            chosen = hashes == hashes.min()
-        if chosen.all():
-            chosen = hashes != hashes.max()  # none, if all samples are equal
+        chosen = hashes < np.uint64(self.holdout * 2**64)
+        if n and chosen.all():
+            raise ValueError(
+                f"all of the {n} samples would be held out, and none left to train on, got holdout "
+                f"{self.holdout}: choose a smaller one (0 holds none out)"
+            )
         return np.flatnonzero(chosen), np.flatnonzero(~chosen)
 
     def __len__(self) -> int:
@@ -121,7 +121,7 @@ class Dataset:
     def take(self, indices: np.ndarray) -> Batch:
         """The samples at `indices`, copied."""
         return Batch(
-            np.array(self.images[indices]),
+            np.asarray(self.images[indices]),
             {name: np.array(values[indices]) for name, values in self.values.items()},
         )
 

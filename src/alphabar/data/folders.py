@@ -211,23 +211,46 @@ def _ending(name: str) -> str:
 
 
 def _labels(names: Sequence[str], classes: str) -> Labels:
-    """Sub-folders as classes, if asked to or if they plainly are."""
-    tops = [PurePosixPath(name).parts[0] if "/" in name else "" for name in names]
+    """Sub-folders as classes, if asked to or if they plainly are.
+
+    Folders that split the data (train, test, …) are no classes, and neither are folders around all others.
+    """
+    inner = _within_one(names)
+    around = names[0].removesuffix(inner[0])
+    splits = _splits(inner)
+    if splits:
+        inner = _within_one([name.partition("/")[2] for name in inner])
+    tops = [PurePosixPath(name).parts[0] if "/" in name else "" for name in inner]
     if classes == "folders" and "" in tops:
         loose = names[tops.index("")]
-        raise ValueError(f"classes are the sub-folders, but {loose} lies in none of them")
-    counts = Counter(tops)
-    if classes == "folders" or (classes == "auto" and _plainly_classes(names, counts)):
+        what = f"folders in {', '.join(splits)}" if splits else "sub-folders"
+        raise ValueError(f"classes are the {what}, but {loose} lies in none of them")
+    counts, notes = Counter(tops), []
+    if len(splits) > 1:
+        notes = [f"{', '.join(splits)} are taken together; for one alone give DATA/{around}{splits[0]}"]
+    if classes == "folders" or (classes == "auto" and _plainly_classes(inner, counts)):
         found = {name: i for i, name in enumerate(sorted(counts))}
-        return Labels(np.array([found[top] for top in tops], dtype=np.int64), tuple(found))
-    if classes == "none" or not any(tops):
-        return Labels()
-    splits = sorted(top for top in counts if top.lower() in SPLITS)
-    if splits:
-        note = f"{', '.join(splits)} are taken together, without classes; for one alone give DATA/{splits[0]}"
-    else:
-        note = "sub-folders are not taken as classes"
-    return Labels(None, (), (f"{note} (if all sub-folders are classes: --classes folders)",))
+        return Labels(np.array([found[top] for top in tops], dtype=np.int64), tuple(found), tuple(notes))
+    if classes == "auto" and any(tops):
+        notes.append(
+            "sub-folders are not taken as classes (if all sub-folders are classes: --classes folders)"
+        )
+    return Labels(None, (), tuple(notes))
+
+
+def _within_one(names: Sequence[str]) -> Sequence[str]:
+    """Names without folders around all other folders."""
+    while all(name.count("/") > 1 for name in names) and len({name.partition("/")[0] for name in names}) == 1:
+        names = [name.partition("/")[2] for name in names]
+    return names
+
+
+def _splits(names: Sequence[str]) -> list[str]:
+    """The folders that split the data, that of training first, if everything lies in such ones."""
+    tops = {name.partition("/")[0] if "/" in name else "" for name in names}
+    if not all(top.lower() in SPLITS for top in tops):
+        return []
+    return sorted(tops, key=lambda top: (not top.lower().startswith("train"), top))
 
 
 def _plainly_classes(names: Sequence[str], counts: Counter[str]) -> bool:

@@ -11,28 +11,29 @@ import numpy as np
 from PIL import Image
 
 from ..files import expanded
-from .arrays import LABEL_KEYS, labels_of
+from .labels import LABEL_KEYS, labels_of, the_one
 from .pictures import opened
 from .source_types import Labels, Pictures
 
+PICTURE_KEYS = ("image", "images", "img", "picture", "photo", "pixel_values")
+
 
 def hugging_face(name: str, classes: str) -> Pictures:
-    """A data set by hub name or local path, `@SPLIT` behind it unless that is "train"."""
+    """A data set by hub name or local path, as NAME@SPLIT:PICTURES,LABELS.
+
+    The split is "train" unless given. The columns need only be named where they are not plain.
+    """
     try:
         import datasets
     except ImportError:
         raise ValueError("hf: needs the package datasets; pip install 'alphabar[hf]'") from None
+    name, columns = _columns(name)
     name, _, split = name.partition("@")
     split = split or "train"
     table = _load(datasets, name, split)
-    features = table.features
-    pictures = [column for column, f in features.items() if isinstance(f, datasets.Image)]
-    if not pictures:
-        raise ValueError(f"{name} has no column of pictures; its columns: {', '.join(features)}")
-    column = pictures[0]
-    label = _label_column(datasets, features) if classes != "none" else None
+    column, label = _chosen(datasets, table.features, name, columns, classes)
     labels = Labels() if label is None else _labels(datasets, table, name, split, label)
-    rest = [other for other in features if other not in (column, label)]
+    rest = [other for other in table.features if other not in (column, label)]
     note = f"pictures from {column}" + (f", classes from {label}" if label else "")
     notes = [note + (f"; not used: {', '.join(rest)}" if rest else ""), *labels.notes]
     raw = table.cast_column(column, datasets.Image(decode=False))
@@ -54,6 +55,38 @@ def hugging_face(name: str, classes: str) -> Pictures:
     return Pictures(names, open_row, ["hf", name, split, table._fingerprint], labels_at, notes)
 
 
+def _columns(name: str) -> tuple[str, str]:
+    """NAME:PICTURES,LABELS → (NAME, "PICTURES,LABELS"); what exists is a path."""
+    before, colon, columns = name.rpartition(":")
+    is_path = "/" in columns or "\\" in columns or expanded(name).exists()
+    if not colon or is_path or columns.endswith("]"):  # or a part of a split, as in @train[:100]
+        return name, ""
+    return before, columns
+
+
+def _chosen(datasets: Any, features: Any, name: str, columns: str, classes: str) -> tuple[str, str | None]:
+    """(column of pictures, column of labels or None), as far as named, or where they are plain."""
+    column, _, label = columns.partition(",")
+    for given in filter(None, (column, label)):
+        if given not in features:
+            raise ValueError(f"{name} has no column {given!r}; its columns: {', '.join(features)}")
+    if label and classes == "none":
+        raise ValueError(f"{label!r} is named as labels, and classes are not to be used: leave one out")
+    pictures = [k for k, f in features.items() if isinstance(f, datasets.Image)]
+    if column and column not in pictures:
+        raise ValueError(f"{column!r} holds no pictures; columns that do: {', '.join(pictures) or 'none'}")
+    column = column or the_one("pictures", pictures, PICTURE_KEYS, f"as hf:{name}:COLUMN") or ""
+    if not column:
+        raise ValueError(f"{name} has no column of pictures; its columns: {', '.join(features)}")
+    if label or classes == "none":
+        return column, label or None
+    named = [k for k, f in features.items() if isinstance(f, datasets.ClassLabel)]
+    values = {k: f.dtype for k, f in features.items() if isinstance(f, datasets.Value)}
+    plain = [k for k in LABEL_KEYS if values.get(k, "").startswith(("int", "uint", "string"))]
+    how = f"as hf:{name}:{column},LABELS, or none (--classes none)"
+    return column, the_one("labels", named or plain, LABEL_KEYS, how)
+
+
 def _load(datasets: Any, name: str, split: str) -> Any:
     path = expanded(name)
     try:
@@ -67,14 +100,6 @@ def _load(datasets: Any, name: str, split: str) -> Any:
         raise ValueError(f"the data set {name!r} (split {split!r}) could not be loaded: {error}") from None
 
 
-def _label_column(datasets: Any, features: Any) -> str | None:
-    """The first column of classes; or else numbers or text in one that is called as labels are."""
-    named = [column for column, f in features.items() if isinstance(f, datasets.ClassLabel)]
-    values = {column: f.dtype for column, f in features.items() if isinstance(f, datasets.Value)}
-    plain = [k for k in LABEL_KEYS if values.get(k, "").startswith(("int", "uint", "string"))]
-    return next(iter(named + plain), None)
-
-
 def _labels(datasets: Any, table: Any, name: str, split: str, column: str) -> Labels:
     values = table[column][:]
     feature = table.features[column]
@@ -86,4 +111,4 @@ def _labels(datasets: Any, table: Any, name: str, split: str, column: str) -> La
         )
     if named:
         return Labels(np.asarray(values, dtype=np.int64), tuple(feature.names))
-    return labels_of(np.asarray(values), column)
+    return labels_of([np.asarray(values)], len(values), column)

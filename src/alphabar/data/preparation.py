@@ -36,9 +36,10 @@ def prepare(
     """Read DATA once and return it at the training size.
 
     Args:
-        data: a folder or .zip of pictures, an .npy or .npz file (FILE.npz:NAME for one array of it),
-            `hf:NAME` or `hf:PATH` for a Hugging Face data set, `digits`, an array (N, …), or a pair
-            (array, labels). Files are kept prepared in `cache_folder()`; arrays are copied.
+        data: a folder or .zip of pictures, an .npy or .npz file (FILE.npz:IMAGES,LABELS for arrays of it),
+            `hf:NAME` or `hf:PATH` for a Hugging Face data set, `digits`; or an array or tensor (N, …), a
+            list of samples, a map-style `torch.utils.data.Dataset`, or a pair (any of these, labels). Files
+            are kept prepared in `cache_folder()`; what is given from Python is copied.
         config: how to read it.
         progress: called with (done, total) while samples are read.
         settings: fields of `DataConfig`, instead of it or to replace some of it.
@@ -72,6 +73,11 @@ def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
         stored.images, stored.space, conditions, values, stored.fingerprint, config.holdout, notes, prepared,
         stored.hashes,
     )  # fmt: skip
+    if config.holdout and not len(dataset.held_out):
+        dataset.notes.append(
+            f"none of the few samples is held out by a share of {config.holdout:g}: a larger one "
+            "(--holdout 0.2) holds some out"
+        )
     if stored.labels is not None:
         counts = np.bincount(stored.labels[dataset.training], minlength=len(stored.classes)).tolist()
         dataset.conditions = {"class": ClassCondition(names=stored.classes, counts=tuple(counts))}

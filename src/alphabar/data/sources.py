@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..files import expanded
-from .arrays import digits, given, npy, npz
+from .arrays import digits, npy, npz
 from .config import DataConfig
 from .folders import OWN_LISTS, folder, zipped
+from .given import given, is_pictures
 from .hub import hugging_face
 from .pictures import PICTURE_ENDINGS
 from .source_types import Arrays, Pictures
@@ -32,12 +31,14 @@ FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {
 def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Arrays:
     """The source that DATA names.
 
-    DATA is a folder, a .zip of one, an .npy or .npz file (FILE.npz:NAME for one of its arrays), `hf:NAME`
-    or `hf:PATH` (with `@SPLIT` if not "train"), `digits`, an array (N, …), or a pair (array, labels).
+    DATA is a folder, a .zip of one, an .npy or .npz file (FILE.npz:IMAGES,LABELS for arrays of it), `hf:NAME`
+    or `hf:PATH` (with `@SPLIT` if not "train", and `:PICTURES,LABELS` for columns of it), `digits`, or what
+    `given` takes.
     """
     config = config or DataConfig()
     if not isinstance(data, (str, os.PathLike)):
-        return _given(data, config)
+        _no_folders("data given from Python", config, "give its labels as (samples, labels)")
+        return given(data, config)
     text = str(data)
     if text.startswith(HUB):
         _no_folders(text, config, "its classes are its column of labels")
@@ -63,13 +64,13 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
 def is_array(data: Any) -> bool:
     """Whether DATA is samples that are taken as they are, rather than pictures to be resized."""
     if not isinstance(data, (str, os.PathLike)):
-        return True
+        return not is_pictures(data)
     text = str(data)
     return text == DIGITS or (not text.startswith(HUB) and _path(text)[0].suffix.lower() in (".npy", ".npz"))
 
 
 def _path(text: str) -> tuple[Path, str]:
-    """FILE.npz:NAME → (FILE.npz, NAME); any other text is a path."""
+    """FILE.npz:NAMES → (FILE.npz, NAMES); any other text is a path."""
     before, colon, key = text.rpartition(":")
     if colon and before.lower().endswith(".npz") and not expanded(text).exists():
         return expanded(before), key
@@ -85,20 +86,6 @@ def _is_builtin() -> bool:
         f"{DIGITS} is the name of the built-in data and of something in this folder: for that, give "
         f"./{DIGITS}; for the built-in data, rename it or work in another folder"
     )
-
-
-def _given(data: Any, config: DataConfig) -> Arrays:
-    """An array from Python, or a pair (array, labels)."""
-    labels = None
-    if isinstance(data, tuple) and len(data) == 2:
-        data, labels = data
-    if not isinstance(data, np.ndarray) and not hasattr(data, "__array__"):
-        raise ValueError(
-            f"data must be {ACCEPTED}; or an array (N, …) or a pair (array, labels), "
-            f"got {type(data).__name__}"
-        )
-    _no_folders("an array", config, "give its labels as (array, labels)")
-    return given(data, labels, config.classes, config.layout)
 
 
 def _no_folders(what: str, config: DataConfig, instead: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from numbers import Integral
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -11,6 +14,9 @@ import numpy as np
 from ..errors import unknown
 from ..images import displayable, to_bytes
 from .config import Resize
+
+EXACT = 2**53
+"""Up to here every whole number is a float64."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class Space:
         shape: (C, *sides), or (D,) for a vector, whose D numbers count as channels.
         dtype: of the samples, a NumPy name.
         low, high: the least and the greatest value a channel; one number for all; None where there are no
-            bounds.
+            bounds. Those of whole numbers may be `int`, and are exact also where no float is equal to them.
         kind: a row of `KINDS`: how samples are shown, and which network suits them. Unless given,
             `picture` for (C, H, W), else `array`.
         names, units: of the channels, none if they have none.
@@ -69,9 +75,14 @@ class Space:
         given: Any = getattr(self, name)
         if given is None:
             return None
-        values = tuple(map(float, np.atleast_1d(np.asarray(given, dtype=np.float64))))
+        try:
+            values = tuple(np.atleast_1d(np.asarray(given, dtype=object)))
+            values = tuple(int(v) if isinstance(v, Integral) and self.is_whole else float(v) for v in values)
+            finite = all(math.isfinite(v) for v in values)
+        except (TypeError, ValueError, OverflowError):
+            values, finite = (), False
         values = values * self.channels if len(values) == 1 else values
-        if len(values) != self.channels or not np.all(np.isfinite(values)):
+        if len(values) != self.channels or not finite:
             raise ValueError(
                 f"{name} must be a finite number for each of {self.channels} channels, got {given}"
             )
@@ -97,6 +108,38 @@ class Space:
     def column(self, values: Sequence[float]) -> np.ndarray:
         """One number a channel as (C, 1, …), to be broadcast over samples."""
         return np.asarray(values, dtype=np.float64).reshape(-1, *[1] * (len(self.shape) - 1))
+
+    @cached_property
+    def origin(self) -> np.ndarray:
+        """(C, 1, …): whole numbers of 64 bits beyond 2^53 are counted from here; zeros for all others."""
+        column, dtype = (-1, *[1] * (len(self.shape) - 1)), np.dtype(self.dtype)
+        middle = [0] * self.channels
+        if self.low is not None and self.high is not None and dtype.kind in "iu" and dtype.itemsize == 8:
+            info, least, most = np.iinfo(dtype), min(self.low), max(self.high)
+            if max(-least, most) > EXACT and least >= info.min and most <= info.max + 1:
+                middle = [(int(a) + int(b)) // 2 for a, b in zip(self.low, self.high, strict=True)]
+        return np.array(middle, dtype).reshape(column)
+
+    def from_origin(self, images: np.ndarray) -> np.ndarray:
+        """Samples less `origin`, float64: differences of whole numbers are kept however large these are."""
+        return less(images, self.origin)
+
+    def at_origin(self, values: np.ndarray) -> np.ndarray:
+        """The inverse of `from_origin`, in the samples' own type; whole numbers are rounded and clipped."""
+        dtype = np.dtype(self.dtype)
+        if not self.is_whole:
+            return values.astype(dtype)
+        if self.low is None or self.high is None or not self.origin.any():
+            return self.as_dtype(np.clip(np.rint(values), *self.bounds) if self.bounds else values)
+        rounded, most = np.rint(values), int(np.iinfo(dtype).max)
+        low, high = (
+            np.array([min(int(end), most) for end in ends], dtype).reshape(self.origin.shape)
+            for ends in (self.low, self.high)
+        )
+        below, above = rounded <= less(low, self.origin), rounded >= less(high, self.origin)
+        steps = np.where(below | above, 0, rounded).astype(np.int64).view(np.uint64)
+        found = steps + self.origin.astype(np.uint64)  # modulo 2^64
+        return np.where(below, low, np.where(above, high, found.astype(dtype))).astype(dtype)
 
     def to_layout(self, images: np.ndarray) -> np.ndarray:
         """(…, C, H, W) → the layout of the user's own arrays; other kinds as they are."""
@@ -146,7 +189,7 @@ class Space:
         """The bounds in words: `0 to 255`, or by channel where they differ."""
         if self.low is None or self.high is None:
             return "no bounds"
-        ranges = [f"{low:g} to {high:g}" for low, high in zip(self.low, self.high, strict=True)]
+        ranges = [_span(low, high) for low, high in zip(self.low, self.high, strict=True)]
         if len(set(ranges)) == 1:
             return ranges[0]
         names = self.names or tuple(f"channel {i}" for i in range(self.channels))
@@ -160,6 +203,23 @@ class Space:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
+
+
+def _span(low: float, high: float) -> str:
+    """`0 to 255`; with all digits where few would show two ends as equal."""
+    return f"{low:g} to {high:g}" if f"{low:g}" != f"{high:g}" else f"{low} to {high}"
+
+
+def less(images: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """images - origin, float64; exact for whole numbers of `origin`'s type that are not far from it."""
+    images = np.asarray(images)
+    if not origin.any():
+        return images.astype(np.float64)
+    far = images.astype(np.float64) - origin.astype(np.float64)
+    if images.dtype.kind not in "iu" or origin.dtype.kind not in "iu":
+        return far
+    steps = (images.astype(np.uint64) - origin.astype(np.uint64)).view(np.int64)  # modulo 2^64
+    return np.where(np.abs(far) < 2.0**62, steps.astype(np.float64), far)
 
 
 class Kind(NamedTuple):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from .dataset import content_hashes
+from .space import less
 
 LITTLE = 0.25
 """The share of their range below which samples fill little of it."""
@@ -46,7 +47,7 @@ class Survey:
             low, high = np.minimum(self.low, low), np.maximum(self.high, high)
         self.low, self.high = low, high
         if block.dtype != np.uint8:
-            self._add_distances(np.moveaxis(block, 1, -1).reshape(-1, len(low)).astype(np.float64))
+            self._add_distances(np.moveaxis(block, 1, -1).reshape(-1, len(low)))
         if block.dtype == np.uint16:
             self._frequencies += np.bincount(block.ravel(), minlength=2**16)
         self.gray = self.gray and block.shape[1] == 3 and bool((block[:, :1] == block[:, 1:]).all())
@@ -56,10 +57,12 @@ class Survey:
         return block
 
     def _add_distances(self, values: np.ndarray) -> None:
-        """Add up how far values (n, C) are from a typical one."""
+        """Add up how far values (n, C) are from a typical one, a median of the first ones."""
         if not self._count:
-            self._typical, self._distance = np.median(values, 0), np.zeros(values.shape[1])
-        self._distance += np.abs(values - self._typical).sum(0)
+            middle = (len(values) - 1) // 2
+            self._typical, self._distance = np.partition(values, middle, 0)[middle], np.zeros(values.shape[1])
+        with np.errstate(over="ignore"):
+            self._distance += np.abs(less(values, self._typical)).sum(0)
         self._count += len(values)
 
     def ends(
@@ -77,10 +80,10 @@ class Survey:
                     f"{known[0]:g} to {known[1]:g}"
                 )
             return [known[0]] * len(least), [known[1]] * len(least)
-        low = [_float_beyond(value, -math.inf) for value in least.tolist()]
-        high = [_float_beyond(value, math.inf) for value in greatest.tolist()]
-        ends = zip(low, high, strict=True)
-        return low, [b if b > a else max(a + 1, math.nextafter(a, math.inf)) for a, b in ends]
+        low, high = least.tolist(), greatest.tolist()
+        whole = self.low.dtype.kind in "iu"
+        above = [a + 1 if whole else max(a + 1, math.nextafter(a, math.inf)) for a in low]
+        return low, [b if b > a else next for a, b, next in zip(low, high, above, strict=True)]
 
     @property
     def sha256(self) -> str:
@@ -109,10 +112,3 @@ class Survey:
     def num_equal(self) -> int:
         """How many samples are equal to one before."""
         return self.num - len(np.unique(self.hashes))
-
-
-def _float_beyond(value: float, towards: float) -> float:
-    """`value` as a float; a whole number that is none is rounded `towards` one end, not across itself."""
-    nearest = float(value)
-    inwards = nearest < value if towards > 0 else nearest > value
-    return math.nextafter(nearest, towards) if inwards else nearest

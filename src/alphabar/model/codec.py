@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -18,10 +19,10 @@ NUMBERS_AT_ONCE = 2**21  # of the data, while a codec is fitted: 16 MB
 
 @dataclass(frozen=True)
 class Codec:
-    """The affine codec: image = scale x_0 + offset, with a scale and an offset a channel.
+    """The affine codec: image = origin + offset + scale x_0, with a number of each a channel.
 
     Attributes:
-        space: of the images.
+        space: of the images; its `origin` is 0, but for whole numbers of 64 bits that no float is equal to.
         offset, scale: a number a channel; scale > 0.
     """
 
@@ -47,27 +48,40 @@ class Codec:
         return self.space.column(self.offset), self.space.column(self.scale)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """x_0 = (image - offset) / scale, (…, *shape), float32; in float64 unless images are bytes."""
+        """x_0 = (image - origin - offset) / scale, (…, *shape), float32; by float64 but for bytes."""
         offset, scale = self._columns
-        dtype = np.float32 if np.asarray(images).dtype == np.uint8 else np.float64
-        x_0 = (np.asarray(images, dtype=dtype) - offset.astype(dtype)) / scale.astype(dtype)
-        return x_0.astype(np.float32, copy=False)
+        images = np.asarray(images)
+        if images.dtype == np.uint8:
+            return (images.astype(np.float32) - offset.astype(np.float32)) / scale.astype(np.float32)
+        return ((self.space.from_origin(images) - offset) / scale).astype(np.float32)
 
     def decode(self, x_0: np.ndarray) -> np.ndarray:
-        """image = scale x_0 + offset in the data's own type; whole numbers are rounded and clipped."""
+        """image = origin + offset + scale x_0 in the data's own type; whole numbers are rounded and clipped.
+
+        The ends of the range come back as they are: rounding the sum can miss them.
+        """
         offset, scale = self._columns
-        images = np.asarray(x_0, dtype=np.float64) * scale + offset
-        if self.space.is_whole and self.space.bounds is not None:
-            images = np.clip(np.rint(images), *self.space.bounds)
-        return self.space.as_dtype(images)
+        x_0 = np.asarray(x_0, dtype=np.float64)
+        images = self.space.at_origin(x_0 * scale + offset)
+        if self.space.bounds is None or self.space.is_whole:
+            return images
+        for bound, end in zip(self.space.bounds, self._ends, strict=True):
+            images = np.where(x_0 == end.astype(np.float32), bound.astype(images.dtype), images)
+        return images.astype(self.space.dtype)
+
+    @cached_property
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The data's bounds in model space, (C, 1, …); there must be some."""
+        offset, scale = self._columns
+        low, high = (_relative(self.space, ends) for ends in (self.space.low, self.space.high))
+        return (self.space.column(low) - offset) / scale, (self.space.column(high) - offset) / scale
 
     @cached_property
     def bounds(self) -> tuple[Bound, Bound] | None:
         """The data's bounds in model space, or None: numbers if all channels agree, else (C, 1, …)."""
         if self.space.bounds is None:
             return None
-        offset, scale = self._columns
-        low, high = ((bound - offset) / scale for bound in self.space.bounds)
+        low, high = self._ends
         if np.ptp(low) == 0 and np.ptp(high) == 0:
             return float(low.flat[0]), float(high.flat[0])
         return low.astype(np.float32), high.astype(np.float32)
@@ -90,12 +104,19 @@ class Codec:
             images: (N, *shape), needed only where there are no bounds.
         """
         if space.low is not None and space.high is not None:
-            low, high = np.array(space.low), np.array(space.high)
-            return cls(space, tuple((low + high) / 2), tuple((high - low) / 2))
+            ends = [*zip(_relative(space, space.low), _relative(space, space.high), strict=True)]
+            scale = tuple(b / 2 - a / 2 or b - a for a, b in ends)  # no sum overflows
+            return cls(space, tuple(a / 2 + b / 2 for a, b in ends), scale)
         if images is None or not len(images):
             raise ValueError("a codec for samples without bounds is fitted to samples: give some")
         mean, std = _moments(images)
         return cls(space, tuple(mean), tuple(np.where(std > 0, std, 1.0)))
+
+
+def _relative(space: Space, ends: Sequence[float] | None) -> list[float]:
+    """A bound for each channel, less the space's origin."""
+    assert ends is not None
+    return [float(end - origin) for end, origin in zip(ends, space.origin.ravel().tolist(), strict=True)]
 
 
 def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ import numpy as np
 from ..data.config import DataConfig
 from ..data.dataset import Dataset
 from ..data.decoding import Decoder
+from ..data.layouts import AmbiguousLayoutError
 from ..data.pictures import upright_size
 from ..data.preparation import prepare
 from ..data.source_types import Pictures
@@ -54,7 +55,8 @@ def data_of(
         own = data is None or data == source
         config = DataConfig(**about["prepared"]) if own and "prepared" in about else None
         place = source if data is None else data
-        found = prepare(place, config or alike(place, about, space, conditions))
+        layout = space.layout if space.kind == "picture" else "array"
+        found = _prepared(place, config or alike(place, about, space, conditions), layout)
     except FileNotFoundError as error:
         hint = "; give the data that it was trained on by --data DATA" if data is None else ""
         raise FileNotFoundError(f"{error}{hint}") from None
@@ -100,7 +102,15 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
 
 def data_beside(images: np.ndarray, data: Any) -> Dataset:
     """Data of the shape of given samples, whose model is not known, to compare them with."""
-    return prepare(data, DataConfig() if is_array(data) else DataConfig(**_as_pictures(images.shape[1:])))
+    return _prepared(data, DataConfig() if is_array(data) else DataConfig(**_as_pictures(images.shape[1:])))
+
+
+def _prepared(data: Any, config: DataConfig, layout: str = "array") -> Dataset:
+    """Prepared data; `layout` is that of arrays that can be read in several ways."""
+    try:
+        return prepare(data, config)
+    except AmbiguousLayoutError:
+        return prepare(data, config, layout=layout)
 
 
 def _as_pictures(shape: tuple[int, ...]) -> dict[str, Any]:
@@ -124,7 +134,7 @@ def read_samples(path: str | Path) -> Samples:
     config = DataConfig(classes="none", holdout=0)
     if not is_array(place):
         config = config.model_copy(update={"size": _one_size(place, config)})
-    found = prepare(place, config)
+    found = _prepared(place, config)
     return Samples(found.images, np.arange(len(found.images)), {}, {}, found.space)
 
 

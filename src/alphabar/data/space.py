@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -10,6 +11,9 @@ import numpy as np
 
 from ..errors import unknown
 from ..images import displayable, to_bytes
+
+MOST_AXES, MOST_NUMBERS = 8, 2**30
+"""What one sample may have: far more than can be trained on."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,12 @@ class Space:
         shape = tuple(int(side) for side in self.shape)
         if not shape or min(shape) < 1:
             raise ValueError(f"a sample's shape must be (C, *sides), whole numbers from 1, got {self.shape}")
+        if len(shape) > MOST_AXES or math.prod(shape) > MOST_NUMBERS:
+            raise ValueError(
+                f"a sample has at most {MOST_AXES} axes and {MOST_NUMBERS:,} numbers, got shape {shape[:9]}"
+            )
         object.__setattr__(self, "shape", shape)
+        _check_dtype(self.dtype)
         if (self.low is None) != (self.high is None):
             raise ValueError("give both low and high, or neither")
         for name in ("low", "high"):
@@ -145,6 +154,18 @@ class Space:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
+
+
+def _check_dtype(name: str) -> None:
+    """ValueError unless NumPy knows a type of real numbers by this name."""
+    try:
+        dtype = np.dtype(name)
+    except (TypeError, ValueError, SyntaxError):
+        dtype = np.dtype("O")
+    if dtype.kind not in "buif" or dtype.itemsize > 8:
+        raise ValueError(
+            f"a sample's dtype must be one of real numbers, such as uint8 or float32, got {name!r}"
+        )
 
 
 class Kind(NamedTuple):

@@ -1,5 +1,6 @@
 """Files that are either whole or absent: temporaries, locks, JSON, lines, tensors with a digest."""
 
+from .facts import COUNT, brief, check_facts
 from .json_files import DamagedFile, Lines, json_lines, parse_json, read_json, write_json
 from .places import (
     Locked,
@@ -17,11 +18,14 @@ from .places import (
 from .tensors import load_tensors, read_metadata, save_tensors
 
 __all__ = [
+    "COUNT",
     "DamagedFile",
     "Lines",
     "Locked",
     "atomic",
     "atomic_folder",
+    "brief",
+    "check_facts",
     "clean",
     "expanded",
     "flush_folder",

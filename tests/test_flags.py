@@ -303,6 +303,29 @@ def test_empty_values_are_refused(refused, words, expected):
     assert expected in refused(*words)
 
 
+@pytest.mark.parametrize("words", [
+    ["sample", "m", "--steps", "2", "--steps=3"], ["sample", "m", "--clip", "--no-clip"],
+    ["info", "m", "--json", "--json"],
+])  # fmt: skip
+def test_an_option_that_is_given_twice_is_refused(refused, words):
+    assert "are one option, which is given twice: give it once" in refused(*words)
+
+
+@pytest.mark.parametrize(("error", "remedy"), [
+    (MemoryError("Unable to allocate 3 GiB for an array"), "smaller data"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), "--micro-batch"),
+])  # fmt: skip
+def test_the_remedy_for_too_little_memory_is_for_what_took_it(refused, monkeypatch, error, remedy):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(options, "read_data", failing)
+    message = refused("train", "pics")
+    assert "out of memory" in message
+    assert remedy in message
+    assert ("--micro-batch" in message) == (remedy == "--micro-batch")
+
+
 # --- samples as they are drawn, and stopping -----------------------------------------------------
 
 

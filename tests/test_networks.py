@@ -12,6 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from alphabar.files import save_tensors
+from alphabar.model import load
+from alphabar.model.file import facts_of
 from alphabar.nn import (
     NETWORKS,
     Dropout,
@@ -22,7 +25,7 @@ from alphabar.nn import (
     requirement,
     takes_cond,
 )
-from tiny import NETWORK
+from tiny import NETWORK, tiny_denoiser
 
 MODULE = '''
 import torch
@@ -322,3 +325,22 @@ def test_a_compiled_network_has_the_same_masks_and_is_compiled_once():
             assert torch.equal(compiled(x), net(x))
         counts.append(len(made))
     assert counts[-1] == counts[0] > 0
+
+
+def test_a_strangers_file_imports_nothing_that_nobody_asked_for(package, tmp_path, monkeypatch):
+    """A class that is named in a file is code: it runs when its module is imported."""
+    (package / "__init__.py").write_text("raise SystemExit('run')")
+    model = tiny_denoiser(classes=False)
+    facts = facts_of(model)
+    for name in ("usersnets:Net", "antigravity:Net", "torch.nn:Linear", "alphabar.nn.unet:UNet"):
+        path = tmp_path / "stranger.safetensors"
+        save_tensors(path, model.net.state_dict(), facts | {"network": facts["network"] | {"name": name}})
+        top = name.partition(":")[0].partition(".")[0]
+        with pytest.raises(ValueError, match=rf"stranger.safetensors .*ALPHABAR_TRUST={top} in the env"):
+            load(path, "cpu")
+        assert not {"usersnets", "antigravity"} & sys.modules.keys()
+    (package / "__init__.py").write_text("")
+    save_tensors(path, model.net.state_dict(), facts | {"network": {"name": "usersnets.deep:Gone"}})
+    monkeypatch.setenv("ALPHABAR_TRUST", "others, usersnets")
+    with pytest.raises(ValueError, match=r"there is no Gone in usersnets\.deep"):
+        load(path, "cpu")

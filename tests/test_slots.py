@@ -174,6 +174,27 @@ def test_a_taken_place_is_refused_and_run_waits_for_it(denoiser):
     assert order == [3, 19, 4]
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_a_model_that_gives_no_numbers_is_an_error_that_says_where(broken):
+    """Clipping would make white or black pictures of infinity."""
+    model = tiny_denoiser("v", classes=False)
+
+    def denoise(x_t, t, cond=None):
+        x0_hat = model(x_t, t, cond).clone()
+        x0_hat[3, 0, 2, 2] = broken if np.max(t) < 50 else 0.0
+        return x0_hat
+
+    plan = make_plan(LINEAR, "ddim", 4, spacing="trailing")
+    jobs = [Job(plan, i) for i in (2, 19)]
+    with pytest.raises(
+        ValueError, match=r"sample 19 is not finite .* at evaluation 4 of 4, t = 25: the model's"
+    ):
+        list(Slots(denoise, (1, 8, 8), [clip(-1, 1)]).run(jobs))
+    assert len(list(Slots(denoise, (1, 8, 8), [clip(-1, 1)]).run([Job(plan, 2)]))) == 1
+    with pytest.raises(ValueError, match=r"x0_hat is not finite .* at evaluation 4 of 4, t = 25"):
+        list(trajectory(denoise, plan, torch.zeros(4, 1, 8, 8), lambda _: torch.zeros(1)))
+
+
 def test_states_on_the_way_are_kept_from_the_start_to_the_end(denoiser):
     job = Job(PLANS[1], 5, 2, keep=(0, 2, 3))
     ((_, x),) = [pair for finished in Slots(denoiser, (1, 8, 8)).run([job]) for pair in finished]

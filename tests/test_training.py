@@ -142,6 +142,18 @@ def test_the_average_follows_its_formula_once_a_step():
             torch.testing.assert_close(trainer.averages[name], expected[name], atol=1e-6, rtol=1e-5)
 
 
+def test_the_average_does_not_stall_where_one_image_is_a_small_share_of_its_half_life():
+    """In float32 0.98 + 1.4e-6 (1 - 0.98) is 0.98."""
+    trainer = Trainer(tiny_config(batch_size=1, ema_halflife=500_000, ema_ramp=1.0), tiny_data())
+    first, updates = 10_000_000, 1280
+    for parameter, average in zip(trainer.parameters.values(), trainer.averages.values(), strict=True):
+        parameter.data.fill_(1.0), average.data.fill_(0.98)
+    for trainer.step in range(first + 1, first + updates + 1):
+        trainer._average()
+    moved = next(iter(trainer.averages.values())).flatten()[0].item() - 0.98
+    assert moved == pytest.approx(0.02 * (1 - 0.5 ** (updates / 500_000)), rel=0.05)
+
+
 def test_buffers_are_not_averaged_and_the_schedule_is_none_of_the_weights():
     trainer = Trainer(tiny_config(), tiny_data())
     assert not list(trainer.model.buffers())

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 Made = TypeVar("Made")
 
 
-def check_whole(name: str, got: Any, least: int) -> int:
-    """`got`, or ValueError unless it is a whole number of at least `least`.
+def check_whole(name: str, got: Any, least: int, most: int | None = None) -> int:
+    """`got`, or ValueError unless it is a whole number of at least `least`, and at most `most`.
 
     >>> check_whole("evaluations", 2.5, 1)
     Traceback (most recent call last):
@@ -23,6 +23,8 @@ def check_whole(name: str, got: Any, least: int) -> int:
     """
     if isinstance(got, bool) or not isinstance(got, Integral) or got < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {got!r}")
+    if most is not None and int(got) > most:
+        raise ValueError(f"{name} must be at most {most:,}, got {got!r}")
     return int(got)
 
 
@@ -36,6 +38,19 @@ def unknown(kind: str, got: object, known: Iterable[object]) -> ValueError:
     near = difflib.get_close_matches(str(got), names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ValueError(f"unknown {kind} {got!r}; known: {', '.join(names) or 'none'}{hint}")
+
+
+def row_of(table: Mapping[str, Made], name: Any, what: str) -> Made:
+    """The row of that name; ValueError that lists what is known, also for what is no name at all.
+
+    >>> row_of({"a": 1}, ["a"], "letter")
+    Traceback (most recent call last):
+        ...
+    ValueError: unknown letter ['a']; known: a
+    """
+    if not isinstance(name, str) or name not in table:
+        raise unknown(what, name, table)
+    return table[name]
 
 
 def made_from(
@@ -55,11 +70,10 @@ def made_from(
     """
     arguments = dict(entry)
     name = arguments.pop(key, None)
-    if name not in table:
-        raise unknown(what, name, table)
+    made = row_of(table, name, what)
     try:
-        return table[name](*first, **arguments)
-    except TypeError as error:
+        return made(*first, **arguments)
+    except (TypeError, OverflowError) as error:
         raise ValueError(f"the {what} {name!r} cannot be made of {sorted(arguments)}: {error}") from None
 
 

@@ -61,7 +61,11 @@ def command(name: str) -> Any:
 
 
 class _Quiet:
-    """A command whose help shows no value for --help, which takes none."""
+    """A command that takes each option once, and whose help shows no value for --help, which takes none."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _check_once(self.params, args)  # type: ignore[attr-defined]
+        return super().parse_args(ctx, args)  # type: ignore[misc]
 
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)  # type: ignore[misc]
@@ -76,6 +80,18 @@ class _Command(_Quiet, TyperCommand):
 
 class _Group(_Quiet, TyperGroup):
     pass
+
+
+def _check_once(options: list[Any], args: list[str]) -> None:
+    """ValueError for an option that is given twice, of which the first value would be lost without a word."""
+    words = [word.partition("=")[0] for word in (args[: args.index("--")] if "--" in args else args)]
+    for option in options:
+        if option.param_type_name == "option" and not option.multiple:
+            given = [word for word in words if word in (*option.opts, *option.secondary_opts)]
+            if len(given) > 1:
+                raise ValueError(
+                    f"{' and '.join(given[:2])} are one option, which is given twice: give it once"
+                )
 
 
 def _built(name: str, target: Any) -> Any:
@@ -152,23 +168,32 @@ def run(arguments: list[str]) -> int:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
-        message = f"out of memory; {_less_memory(arguments)}"
+        message = f"out of memory; {_less_memory(arguments, error)}"
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":  # a group's: its help has been printed
             return 0
         message = _usage(error, arguments)
-    say(f"alphabar: {' '.join(clean(message).split())}")
+    say(f"alphabar: {_in_one_line(message)}")
     return 2
+
+
+def _in_one_line(message: str) -> str:
+    """A message without line breaks, cut where somebody's file or a library made it long."""
+    text = " ".join(clean(message).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+LONGEST = 1000
 
 
 OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory", re.IGNORECASE)
 
 
-def _less_memory(arguments: list[str]) -> str:
-    """How this command would take less memory."""
-    if arguments and arguments[0] == "train":
+def _less_memory(arguments: list[str], error: Exception) -> str:
+    """How this command would take less memory: torch asks for networks, Python and NumPy for data."""
+    if arguments and arguments[0] == "train" and not isinstance(error, MemoryError):
         return "try a smaller --micro-batch (same result), --size or network"
     return "close other programs, or take fewer samples (-n), smaller data or a smaller model"
 

@@ -23,7 +23,8 @@ def features_help() -> str:
     from ..evaluation.features import FEATURES
 
     rows = ", ".join(FEATURES)
-    return f"Features to compare by: {rows}, a TorchScript or ONNX file, or a timm network's folder."
+    files = "a TorchScript file (code that runs: trust it first), an ONNX file, or a timm network's folder"
+    return f"Features to compare by: {rows}, {files}."
 
 
 DATA = r"Data to compare with; required if RUN is samples. \[default: the run's own]"

@@ -188,7 +188,7 @@ def _check_network(config: TrainConfig, dataset: Dataset) -> None:
 
     from ..nn import NETWORKS, build_network
 
-    if config.network.get("name") in NETWORKS:
+    if str(config.network.get("name")) in NETWORKS:
         conditions = dataset.conditions if config.conditional else {}
         with torch.device("meta"):
             build_network(config.network, dataset.space.shape, {n: c.shape for n, c in conditions.items()})

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import made_from, unknown
+from ..errors import check_whole, made_from, unknown
 
 NOT_TOLD = "none"
 Values = Mapping[str, Any]
@@ -134,7 +134,9 @@ class ClassCondition(Condition):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(str, self.names)))
-        object.__setattr__(self, "counts", tuple(map(int, self.counts)))
+        object.__setattr__(
+            self, "counts", tuple(check_whole("a count of samples", n, 0) for n in self.counts)
+        )
         if not self.names:
             raise ValueError("a class condition needs the names of its classes, got none")
         if len(set(self.names)) < len(self.names):

@@ -18,6 +18,9 @@ from .config import Resize
 EXACT = 2**53
 """Up to here every whole number is a float64."""
 
+MOST_AXES, MOST_NUMBERS = 8, 2**30
+"""What one sample may have: far more than can be trained on."""
+
 
 @dataclass(frozen=True)
 class Space:
@@ -52,7 +55,12 @@ class Space:
         shape = tuple(int(side) for side in self.shape)
         if not shape or min(shape) < 1:
             raise ValueError(f"a sample's shape must be (C, *sides), whole numbers from 1, got {self.shape}")
+        if len(shape) > MOST_AXES or math.prod(shape) > MOST_NUMBERS:
+            raise ValueError(
+                f"a sample has at most {MOST_AXES} axes and {MOST_NUMBERS:,} numbers, got shape {shape[:9]}"
+            )
         object.__setattr__(self, "shape", shape)
+        _check_dtype(self.dtype)
         if (self.low is None) != (self.high is None):
             raise ValueError("give both low and high, or neither")
         for name in ("low", "high"):
@@ -220,6 +228,18 @@ def less(images: np.ndarray, origin: np.ndarray) -> np.ndarray:
         return far
     steps = (images.astype(np.uint64) - origin.astype(np.uint64)).view(np.int64)  # modulo 2^64
     return np.where(np.abs(far) < 2.0**62, steps.astype(np.float64), far)
+
+
+def _check_dtype(name: str) -> None:
+    """ValueError unless NumPy knows a type of real numbers by this name."""
+    try:
+        dtype = np.dtype(name)
+    except (TypeError, ValueError, SyntaxError):
+        dtype = np.dtype("O")
+    if dtype.kind not in "buif" or dtype.itemsize > 8:
+        raise ValueError(
+            f"a sample's dtype must be one of real numbers, such as uint8 or float32, got {name!r}"
+        )
 
 
 class Kind(NamedTuple):

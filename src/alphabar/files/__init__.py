@@ -1,6 +1,7 @@
 """Files that are either whole or absent: temporaries, locks, JSON, lines, arrays, tensors with a digest."""
 
 from .arrays import make_array, write_array, write_rows
+from .facts import COUNT, brief, check_facts
 from .json_files import DamagedFile, Lines, json_lines, parse_json, read_json, write_json
 from .places import (
     Locked,
@@ -19,10 +20,13 @@ from .places import (
 from .tensors import load_tensors, read_metadata, save_tensors
 
 __all__ = [
+    "COUNT",
     "DamagedFile",
     "Lines",
     "Locked",
     "atomic_folder",
+    "brief",
+    "check_facts",
     "clean",
     "expanded",
     "flush_folder",

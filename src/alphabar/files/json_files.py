@@ -11,6 +11,9 @@ from typing import Any
 
 from .places import naming, write_bytes
 
+DEEPEST = 32
+"""How deep what a program reads again may be nested: all that walks over it walks within Python's stack."""
+
 
 class DamagedFile(ValueError):
     """A file that was cut short, or changed since it was written."""
@@ -30,11 +33,32 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text; ValueError if it is not valid JSON, or nested too deep."""
+    """The value of a JSON text; ValueError if it isn't JSON, says a thing twice, or is nested too deep."""
     try:
-        return json.loads(text)
+        value = json.loads(text, object_pairs_hook=_each_once)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    if _depth(value) > DEEPEST:
+        raise ValueError(f"it is nested deeper than {DEEPEST}")
+    return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The entries of an object; ValueError where two have one name, of which readers take either."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {next(name for name in names if names.count(name) > 1)!r} twice")
+    return found
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and mappings are nested, level by level."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, list | dict)]:
+        depth += 1
+        level = [one for each in level for one in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 class Lines:

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from ..data.conditions import condition_from
+from ..data.config import DataConfig
 from ..data.space import Space
-from ..files import DamagedFile, expanded, load_tensors, read_metadata, save_tensors
-from ..nn import build_network, network_config, requirement
-from ..theory.plans import Plan
+from ..files import DamagedFile, brief, check_facts, expanded, load_tensors, read_metadata, save_tensors
+from ..nn import NETWORKS, build_network, check_trusted, network_config, requirement
+from ..theory.plans import Plan, ancestral
 from ..theory.scales import Scales
 from ..theory.schedule import Schedule
 from .codec import codec_from
 from .denoiser import Denoiser
 from .devices import pick_device
+from .facts import MODEL
 
 FORMAT = 3
 MODEL_FILE = "model.safetensors"  # of a run's folder
@@ -45,24 +47,24 @@ def facts_of(denoiser: Denoiser) -> dict[str, Any]:
 
 
 def denoiser_from(facts: dict[str, Any], net: nn.Module | None = None) -> Denoiser:
-    """The denoiser that `facts_of` described, with fresh weights (or those of `net`)."""
-    try:
-        space = Space(**facts["space"])
-        conditions = {name: condition_from(entry) for name, entry in facts["conditions"].items()}
-        shapes = {name: condition.shape for name, condition in conditions.items()}
-        denoiser = Denoiser(
-            build_network(facts["network"], space.shape, shapes) if net is None else net,
-            Schedule.from_dict(facts["schedule"], advise=False),
-            facts["prediction"],
-            codec_from(facts["codec"], space),
-            conditions,
-            facts["about"],
-        )
-        denoiser.plans = [Plan.from_dict(entry) for entry in facts["plans"]]
-        denoiser.scales = None if facts["scales"] is None else Scales(*facts["scales"])
-        denoiser.x0_mse = facts["x0_mse"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DamagedFile(f"its description of the model is not one of format {FORMAT}: {error}") from None
+    """The denoiser that `facts_of` described, with fresh weights or those of `net`; or ValueError."""
+    space = Space(**facts["space"])
+    conditions = {name: condition_from(entry) for name, entry in facts["conditions"].items()}
+    shapes = {name: condition.shape for name, condition in conditions.items()}
+    denoiser = Denoiser(
+        build_network(facts["network"], space.shape, shapes) if net is None else net,
+        Schedule.from_dict(facts["schedule"], advise=False),
+        facts["prediction"],
+        codec_from(facts["codec"], space),
+        conditions,
+        facts["about"],
+    )
+    denoiser.plans = [Plan.from_dict(entry) for entry in facts["plans"]]
+    denoiser.scales = None if facts["scales"] is None else Scales.of(facts["scales"])
+    denoiser.x0_mse = facts["x0_mse"]
+    if denoiser.x0_mse is not None:
+        ancestral(denoiser.schedule, (denoiser.schedule.T, 0), "optimal", denoiser.x0_mse)
+    DataConfig(**facts["about"].get("prepared", {}))
     return denoiser
 
 
@@ -97,7 +99,8 @@ def load(path: str | Path, device: str = "auto", net: nn.Module | None = None) -
     Args:
         path: of the folder or file.
         device: `auto`, a GPU if there is one, or a name such as `cpu` or `cuda:1`.
-        net: a network for the weights, where the file's own can't be made from its class's name.
+        net: a network for the weights, where the file's own can't be made from its class's name. A class of
+            the user's is made only if its module is imported already, or trusted (`ALPHABAR_TRUST`).
 
     DamagedFile (a ValueError) if the file was cut short or changed, ValueError if it is another
     program's, FileNotFoundError if there is none.
@@ -108,10 +111,12 @@ def load(path: str | Path, device: str = "auto", net: nn.Module | None = None) -
     if "checkpoint" in facts:
         tensors = averaged(tensors)
     try:
-        _check_shapes(facts, tensors, net)
+        if net is None:
+            check_trusted(facts["network"]["name"])
+            _check_shapes(facts, tensors)
         denoiser = denoiser_from(facts, net)
         denoiser.net.load_state_dict(tensors)
-    except (RuntimeError, DamagedFile) as error:
+    except (RuntimeError, ValueError) as error:
         raise DamagedFile(f"{path} does not fit its own description: {error}") from None
     denoiser.digest = digest
     _warn_of_version(path, facts)
@@ -138,14 +143,14 @@ def _checked(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         found = facts.get("format") if isinstance(facts, dict) else None
         raise ValueError(
-            f"{path} has format {found!r}, and this version reads {FORMAT}: train the model again"
+            f"{path} has format {brief(found)}, and this version reads {FORMAT}: train the model again"
         )
-    return facts
+    return check_facts(path, facts, MODEL)
 
 
-def _check_shapes(facts: dict[str, Any], tensors: dict[str, Tensor], net: nn.Module | None) -> None:
+def _check_shapes(facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """DamagedFile unless the described network has these shapes, before any memory is taken for it."""
-    if net is not None or ":" in str(facts.get("network", {}).get("name")):
+    if facts["network"]["name"] not in NETWORKS:
         return  # others' constructors may need real tensors
     with torch.device("meta"):
         wanted = {name: tuple(t.shape) for name, t in denoiser_from(facts).net.state_dict().items()}

@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import inspect
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,10 @@ NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet}
 """Each takes `shape`, `conditions` (name → shape) and its settings, and is called (x, c_noise, cond)."""
 
 FROM_DATA = ("shape", "conditions")
+TRUST = "ALPHABAR_TRUST"
+"""The variable of the environment that names packages whose networks files may ask for."""
+OWN_IMPORTS = {"torch", __name__.partition(".")[0]}
+"""Packages that are always imported, so that it says nothing of who asks."""
 UNKNOWN = "unknown_settings"
 """In a config: the network was given as a module, and nobody knows what settings it was made with."""
 
@@ -68,6 +73,23 @@ def build_network(
         else:
             net.config = config  # pyright: ignore[reportArgumentType]
     return net
+
+
+def check_trusted(name: str) -> None:
+    """ValueError where a file names a network whose code nobody here has asked to run.
+
+    A class is code of its module, which runs when it is imported. A program asks for that by importing it
+    before it loads the file, a person by the environment: ALPHABAR_TRUST=PACKAGE, or several with commas.
+    """
+    module = name.partition(":")[0]
+    package = module.partition(".")[0]
+    trusted = {word.strip() for word in os.environ.get(TRUST, "").split(",")}
+    imported = module in sys.modules and package not in OWN_IMPORTS
+    if name not in NETWORKS and not imported and not trusted & {module, package}:
+        raise ValueError(
+            f"its network {name!r} is code that would be imported from {package!r}, and run: if you trust "
+            f"both, set {TRUST}={package} in the environment (in Python: import {module} before loading it)"
+        )
 
 
 def network_class(name: Any) -> type[nn.Module]:

@@ -231,6 +231,8 @@ class Stage(nn.Module):
 
 LEAST = {"channels": 4, "num_res_blocks": 1, "groups": 1, "patch": 1, "head_channels": 1}
 LEAST |= {"channel_mult": 1, "attention_levels": 0}
+MOST, MOST_LEVELS, MOST_BLOCKS = 2**14, 16, 64
+"""Of a network: its greatest number, its levels, its blocks a level; far more than can be trained."""
 
 
 def _checked(config: dict[str, Any]) -> dict[str, Any]:
@@ -244,8 +246,13 @@ def _checked(config: dict[str, Any]) -> dict[str, Any]:
             what = "a list of whole numbers"
             numbers = list(value) if isinstance(value, list | tuple) else [None]
             config[name] = numbers
+        most = MOST_BLOCKS if name in ("num_res_blocks", "patch") else MOST
         if not all(type(n) is int and n >= least for n in numbers):
             raise ValueError(f"network: {name} must be {what} of at least {least}, got {value!r}")
+        if len(numbers) > MOST_LEVELS or any(int(n or 0) > most for n in numbers):
+            raise ValueError(
+                f"network: {name} must be at most {most}, at {MOST_LEVELS} levels at most, got {value!r}"
+            )
     if not config["channel_mult"]:
         raise ValueError("network: channel_mult needs a factor for each level, got none")
     for name in ("middle_attention", "scale_shift"):

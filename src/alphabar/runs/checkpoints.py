@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from ..files import DamagedFile, load_tensors, save_tensors
+from ..files import DamagedFile, check_facts, load_tensors, save_tensors
+from ..model.facts import CHECKPOINT
 from ..model.file import facts_of
 from ..training.trainer import Trainer
 
@@ -49,8 +50,10 @@ def load_newest(folder: Path, trainer: Trainer, say: Callable[[str], None]) -> P
     for path in reversed(files):
         try:
             tensors, metadata, _ = load_tensors(path)
-            step = metadata["checkpoint"]["step"]
-        except (ValueError, KeyError, TypeError) as error:
+            step = check_facts(path, metadata, CHECKPOINT)["checkpoint"]["step"]
+            if checkpoint_file(folder, step) != path:
+                raise DamagedFile(f"{path} says that it was saved at update {step}")
+        except ValueError as error:
             aside = path.with_name(path.name + ".damaged")
             path.replace(aside)
             say(f"checkpoint refused and set aside as {aside.name}: {error}")

@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from ..files import (
+    COUNT,
     DamagedFile,
     Locked,
+    check_facts,
     clean,
     expanded,
     is_temporary,
@@ -34,8 +36,10 @@ from ..files import (
     write_json,
 )
 from ..images import html_image
+from ..model.facts import CHECKPOINT
 from ..model.file import MODEL_FILE
 from .checkpoints import checkpoint_files
+from .facts import METRICS, TIMES, check_run
 
 PARTS = {"identity", "budget", "habits", "measured", "history"}
 
@@ -87,7 +91,7 @@ class RunFolder:
         entry = read_json(self._entry_file)
         if not isinstance(entry, dict) or not set(entry) >= PARTS:
             raise ValueError(f"{self._entry_file} is not the description of a run; choose another --out")
-        return entry
+        return check_run(self._entry_file, entry)
 
     def write_entry(self, entry: dict[str, Any]) -> None:
         """Replace run.json; nothing happens if it says so already."""
@@ -98,11 +102,11 @@ class RunFolder:
 
     def metrics(self, start: int = 0) -> list[dict[str, Any]]:
         """A row for each update, from byte `start` of the file on."""
-        return json_lines(self.metrics_file, start)
+        return [check_facts(self.metrics_file, row, METRICS) for row in json_lines(self.metrics_file, start)]
 
     def times(self) -> list[dict[str, Any]]:
         """Readings of the clock, one a save."""
-        return json_lines(self.times_file)
+        return [check_facts(self.times_file, row, TIMES) for row in json_lines(self.times_file)]
 
     def checkpoints(self) -> list[Path]:
         """The checkpoints, oldest first."""
@@ -111,8 +115,8 @@ class RunFolder:
     def progress(self) -> dict[str, Any]:
         """{"step", "images"} of the newest readable checkpoint, from its header alone; 0 if there is none."""
         for path in reversed(self.checkpoints()):
-            with contextlib.suppress(DamagedFile, FileNotFoundError, KeyError, TypeError):
-                return read_metadata(path)[0]["checkpoint"]
+            with contextlib.suppress(DamagedFile, FileNotFoundError):
+                return check_facts(path, read_metadata(path)[0], CHECKPOINT)["checkpoint"]
         return {"step": 0, "images": 0}
 
     def preview(self, images: int) -> Path:
@@ -125,7 +129,9 @@ class RunFolder:
 
     def logged(self) -> dict[str, Any]:
         """How many images each log has been told of, by name."""
-        return read_json(self._logged_file) if self._logged_file.exists() else {}
+        if not self._logged_file.exists():
+            return {}
+        return check_facts(self._logged_file, read_json(self._logged_file), {str: COUNT})
 
     def write_logged(self, logged: dict[str, Any]) -> None:
         """Replace what `logged` reads."""

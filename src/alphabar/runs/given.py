@@ -18,10 +18,11 @@ from ..data.preparation import prepare
 from ..data.source_types import Pictures
 from ..data.sources import is_array, open_source
 from ..data.space import Space
-from ..files import DamagedFile, expanded, read_json
+from ..files import DamagedFile, check_facts, expanded, read_json
 from ..model.file import MODEL_FILE
 from ..sampling.output import UNFINISHED
 from ..sampling.samples import Samples
+from .facts import SAMPLES
 from .folder import RunFolder
 
 CHANNELS = {1: "gray", 3: "rgb", 4: "rgba"}
@@ -140,13 +141,24 @@ def read_samples(path: str | Path) -> Samples:
 
 def _written(place: Path) -> Samples:
     """Samples that `alphabar sample` wrote, mapped into memory."""
-    facts = read_json(place / "samples.json")
-    space = Space(**facts["space"])
+    listing, array = place / "samples.json", place / "samples.npy"
+    facts = check_facts(listing, read_json(listing), SAMPLES)
+    n = len(facts["indices"])
     try:
-        images = space.from_layout(np.load(place / "samples.npy", mmap_mode="r"))
+        space = Space(**facts["space"])
+        rows = np.load(array, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise DamagedFile(f"{place / 'samples.npy'} is damaged: {error}") from None
-    return Samples(images, np.array(facts["indices"]), facts["told"], facts, space)
+        raise DamagedFile(f"{listing} and {array.name} are no samples: {error}") from None
+    wanted = space.to_layout(np.broadcast_to(np.zeros((), space.dtype), (n, *space.shape)))
+    if (rows.shape, rows.dtype) != (wanted.shape, wanted.dtype):
+        raise DamagedFile(
+            f"{listing} tells of samples of {wanted.dtype}, {wanted.shape}, and {array.name} "
+            f"has {rows.dtype}, {rows.shape}"
+        )
+    for name, values in facts["told"].items():
+        if len(values) != n:
+            raise DamagedFile(f"{listing}: told.{name} must have {n} values, got {len(values)}")
+    return Samples(space.from_layout(rows), np.array(facts["indices"]), facts["told"], facts, space)
 
 
 def _one_size(place: Path, config: DataConfig) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from ..evaluation.features import Features, untrained_features
 from ..evaluation.scores import frechet_distance
 from ..model.batched import batches
 from ..model.conditions import take
+from ..sampling.executor import NotFinite
 from ..sampling.sampler import sample
 from ..theory.plans import make_plan
 from ..training.objectives import OBJECTIVES, Draws
@@ -121,11 +123,11 @@ def sample_distance(trainer: Trainer, n: int = SAMPLES) -> dict[str, Any]:
     if len(data.training) < 2:
         return {}
     features, reference, floor = _reference(data, n)
-    with np.errstate(invalid="ignore"):
-        plan = make_plan(ema.schedule, evaluations=EVALUATIONS, scales=ema.scales)
+    plan, distance = make_plan(ema.schedule, evaluations=EVALUATIONS, scales=ema.scales), None
+    with np.errstate(invalid="ignore"), contextlib.suppress(NotFinite):
         found = features(sample(ema, n, plan=plan, precision=ema.precision).images)
-    finite = bool(np.isfinite(found).all())
-    return {"sample_distance": frechet_distance(found, reference) if finite else None, "sample_n": n} | floor
+        distance = frechet_distance(found, reference) if np.isfinite(found).all() else None
+    return {"sample_distance": distance, "sample_n": n} | floor
 
 
 Reference = tuple[Features, np.ndarray, dict[str, Any]]

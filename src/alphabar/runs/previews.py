@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
 from ..images import enlarged, save_picture, tiled
+from ..sampling.executor import NotFinite
 from ..sampling.sampler import sample
 from ..theory.plans import make_plan
 from ..training.trainer import Trainer
@@ -51,8 +53,9 @@ class Previews:
         ema, path = trainer.ema, self.folder.preview(trainer.images)
         if not path.exists():
             plan = make_plan(ema.schedule, evaluations=EVALUATIONS, scales=ema.scales)
-            drawn = sample(ema, num_samples(total), plan=plan, precision=ema.precision)
-            save_picture(path, enlarged(tiled(ema.space.shown(drawn.images)), SIDE), drawn.facts)
+            with contextlib.suppress(NotFinite):  # the metrics tell, and training goes on or says why not
+                drawn = sample(ema, num_samples(total), plan=plan, precision=ema.precision)
+                save_picture(path, enlarged(tiled(ema.space.shown(drawn.images)), SIDE), drawn.facts)
         self.last = self.now()
         self.cost_s = self.last - begin
         return path

@@ -11,8 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from ..data import Dataset, prepare
-from ..files import DamagedFile, expanded, load_tensors, read_metadata
+from ..files import DamagedFile, check_facts, expanded, load_tensors, read_metadata
 from ..model.denoiser import Denoiser
+from ..model.facts import CHECKPOINT
 from ..model.file import load, model_path
 from ..training.adapt import adapt_state
 from ..training.config import BUDGETS, TrainConfig, differences
@@ -117,6 +118,7 @@ def _newest(path: Path, say: Say) -> tuple[Path, dict[str, Tensor], Entry, str]:
             continue
         if "checkpoint" not in metadata:
             break
+        check_facts(file, metadata, CHECKPOINT)
         return file, tensors, metadata, digest
     raise ValueError(
         f"{path} holds no checkpoint to go on from: give a run's folder, or one of its checkpoints "

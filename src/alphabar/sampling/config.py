@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -18,7 +17,7 @@ from pydantic import (
 
 from ..data.conditions import plain
 from ..errors import check_whole, unknown
-from ..files import expanded
+from ..files import expanded, parse_json
 from ..model import Denoiser
 from ..model.denoiser import PRECISIONS
 from ..rng import check_seed
@@ -39,8 +38,8 @@ def read_plan(given: Any) -> Plan | None:
     if not file.is_file():
         raise ValueError(f"no such file: {given} (a plan, as by alphabar show plan --out FILE)")
     try:
-        return Plan.from_dict(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, RecursionError) as error:
+        return Plan.from_dict(parse_json(file.read_text(encoding="utf-8")))
+    except ValueError as error:
         raise ValueError(f"{given} is no plan: {error}") from None
 
 

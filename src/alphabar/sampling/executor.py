@@ -19,6 +19,10 @@ Denoise = Callable[[Tensor, Any, Cond], Tensor]
 Factor = float | Tensor
 
 
+class NotFinite(ValueError):
+    """A sample that the network, or a plan, took beyond all numbers."""
+
+
 class Row(NamedTuple):
     """What a row of a plan multiplies by: numbers, or columns (B, 1, …) of a row for each sample.
 
@@ -128,7 +132,10 @@ def trajectory(
     for k in range(plan.num_evaluations):
         t, s = float(plan.times[k]), float(plan.times[k + 1])
         with torch.no_grad():
-            x0_hat = through(on_x0, denoise(x, t, cond))
+            predicted = denoise(x, t, cond)
+            if not predicted.isfinite().all():
+                raise NotFinite(f"x0_hat {not_finite(k, plan)}")
+            x0_hat = through(on_x0, predicted)
             row = row_of(plan, k)
             mean, x_s, h = advance(x, x0_hat, history, row, noise(k) if row.C else None)
             history = [h, *history][: plan.B.shape[1] - 1]
@@ -136,6 +143,15 @@ def trajectory(
                 x_s = through(on_x0, x_s)
         yield Step(t, s, x, x0_hat, mean, float(plan.C[k]), x_s)
         x = x_s
+
+
+def not_finite(k: int, plan: Plan) -> str:
+    """What to say of a prediction that holds NaN or infinity, in row k."""
+    return (
+        f"is not finite (NaN or infinity) at evaluation {k + 1} of {plan.num_evaluations}, "
+        f"t = {plan.times[k]:g}: the model's weights are damaged or have diverged (alphabar diagnose tells "
+        "more), or guidance or strength is too large"
+    )
 
 
 def through(acts: Sequence[OnX0], x_0: Tensor) -> Tensor:

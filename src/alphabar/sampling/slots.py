@@ -17,7 +17,18 @@ from torch import Tensor
 from .. import rng
 from ..model.batched import SIZE
 from ..theory.plans import Plan
-from .executor import Denoise, OnX0, Row, advance, as_columns, ends_in_a_mixture, row_of, through
+from .executor import (
+    Denoise,
+    NotFinite,
+    OnX0,
+    Row,
+    advance,
+    as_columns,
+    ends_in_a_mixture,
+    not_finite,
+    row_of,
+    through,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -82,6 +93,9 @@ class Slots:
         self.jobs: list[Job | None] = [None] * SIZE
         self.x = torch.zeros(SIZE, *self.shape, device=device)
         self.history: list[Tensor] = []  # what was remembered, the newest first
+        # whether each job's predictions were finite so far, and how many were: on the device until it is done
+        self.finite = torch.ones(SIZE, dtype=torch.bool, device=device)
+        self.sound = torch.zeros(SIZE, dtype=torch.int64, device=device)
         self.cond: dict[str, Tensor] = {}
 
     @property
@@ -99,6 +113,7 @@ class Slots:
             if not self.has_room(job):
                 raise ValueError(f"place {job.place} is taken: sample {job.index} must wait")
             self.jobs[job.place] = job
+            self.finite[job.place], self.sound[job.place] = True, job.row
             for name, value in job.cond.items():
                 self.cond.setdefault(name, torch.zeros(SIZE, *value.shape, device=self.device))
             for name, told in self.cond.items():
@@ -119,7 +134,10 @@ class Slots:
         times = [live[0].time if job is None else job.time for job in self.jobs]
         t = times[0] if len(set(times)) == 1 else np.array(times)
         with torch.no_grad():
-            x0_hat = through(self.on_x0, self.denoise(self.x, t, self.cond))
+            predicted = self.denoise(self.x, t, self.cond)
+            self.finite &= predicted.isfinite().flatten(1).all(1)
+            self.sound += self.finite
+            x0_hat = through(self.on_x0, predicted)
             row = row_of(live[0].plan, live[0].row) if together else self._columns()
             _, x, h = advance(self.x, x0_hat, self.history, row, self._z(live))
             mixed = [job.place for job in live if ends_in_a_mixture(job.plan, job.row)]
@@ -189,9 +207,12 @@ class Slots:
         done = [job for job in live if job.row == job.plan.num_evaluations]
         if not done:
             return []
-        x = self.x[[job.place for job in done]].cpu().numpy()
-        for job in done:
+        places = [job.place for job in done]
+        x, sound = self.x[places].cpu().numpy(), self.sound[places].tolist()
+        for job, state, k in zip(done, x, sound, strict=True):
             self.jobs[job.place] = None
+            if k < job.row or not np.isfinite(state).all():
+                raise NotFinite(f"sample {job.index} {not_finite(min(k, job.row - 1), job.plan)}")
         return [(job, x[i]) for i, job in enumerate(done)]
 
 

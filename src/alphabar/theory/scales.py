@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,13 @@ class Scales(NamedTuple):
 
     coarsest: float = 8.0
     finest: float = 0.05
+
+    @classmethod
+    def of(cls, given: Sequence[float]) -> Scales:
+        """From two numbers; ValueError unless the second is above 0 and not above the first."""
+        if len(given) != 2 or not 0 < given[1] <= given[0] < math.inf:
+            raise ValueError(f"scales must be two numbers, coarsest and finest, above 0, got {given}")
+        return cls(*map(float, given))
 
 
 USUAL = Scales()

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import check_whole, row_options, unknown
+from ..errors import check_whole, made_from, row_of, row_options, unknown
 from .at import At
 
 ADVISED_T = 100
+MOST_T = 1_000_000  # a table of 8 MB
 MAX_TERMINAL_SIGNAL = 0.03  # sqrt(alpha_bar_T); linear at T = 1000 has 0.0064
 
 NoisingSteps = Annotated[int, "number of noising steps; 100 or more are advised"]
@@ -156,7 +157,7 @@ class Schedule:
         >>> bool(np.isclose(Schedule.linear(50).terminal_signal, Schedule.linear().terminal_signal))
         True
         """
-        T = check_whole("T", T, 1)
+        T = check_whole("T", T, 1, MOST_T)
         if (beta_min is None) != (beta_max is None):
             raise ValueError("give both beta_min and beta_max, or neither")
         if beta_min is None or beta_max is None:
@@ -176,7 +177,7 @@ class Schedule:
         alpha_bar_t = f(t)/f(0), f(t) = cos(((t/T + s)/(1 + s)) pi/2)^2, with beta_t <= max_beta
         (eq. 17 of arXiv 2102.09672). It is a function of t/T, so T needs no scaling.
         """
-        T = check_whole("T", T, 1)
+        T = check_whole("T", T, 1, MOST_T)
         u = np.arange(T + 1) / T
         f = np.cos((u + s) / (1 + s) * np.pi / 2) ** 2
         return cls._clipped(f / f[0], max_beta, {"name": "cosine", "T": T, "s": s, "max_beta": max_beta})
@@ -195,7 +196,7 @@ class Schedule:
         alpha_bar_t = (g(T) - g(t)) / (g(T) - g(0)), g(t) = 1 / (1 + exp(-(start + (end - start) t/T) / tau)),
         with beta_t <= max_beta (arXiv 2212.11972). It is a function of t/T, so T needs no scaling.
         """
-        T = check_whole("T", T, 1)
+        T = check_whole("T", T, 1, MOST_T)
         if not (start < end and tau > 0):
             raise ValueError(f"sigmoid needs start < end and tau > 0, got {start}, {end}, {tau}")
         g = 1 / (1 + np.exp(-(start + (end - start) * np.arange(T + 1) / T) / tau))
@@ -258,20 +259,19 @@ class Schedule:
 
         `advise=False` leaves out the advice on T and the terminal signal, for one that is in use.
         """
-        arguments = dict(entry)
-        name = arguments.pop("name", None)
-        if name not in SCHEDULES:
-            raise unknown("schedule", name, SCHEDULES)
-        accepted = row_options(SCHEDULES[name])
-        for argument, value in arguments.items():
+        name = entry.get("name")
+        accepted = row_options(row_of(SCHEDULES, name, "schedule"))
+        for argument, value in entry.items():
+            if argument == "name":
+                continue
             if argument not in accepted:
                 raise unknown(f"setting of the {name} schedule", argument, accepted)
-            if not isinstance(value, int | float | list | None):
+            if isinstance(value, bool) or not isinstance(value, int | float | list | None):
                 raise ValueError(f"{argument} of the {name} schedule must be a number, got {value!r}")
         with warnings.catch_warnings():
             if not advise:
                 warnings.simplefilter("ignore")
-            return SCHEDULES[name](**arguments)
+            return made_from(SCHEDULES, entry, "name", "schedule")
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {

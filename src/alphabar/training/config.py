@@ -18,6 +18,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Compile = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 DEFAULT_SCHEDULE = {"name": "sigmoid", "T": 1000}
+LARGEST = 1e12  # of what multiplies weights, which are float32
 BUDGETS = ("images", "epochs", "minutes")
 LOGS: dict[str, Any] = {}
 """Where metrics can go, by name. Training writes none: `alphabar.runs.sinks` fills it. Until that is imported
@@ -125,7 +126,8 @@ class TrainConfig(Settings):
         "muon", "optimizer: muon (weight matrices; adamw for the rest) or adamw (for all)", "Learning"
     )
     lr: float = _field(
-        2e-3, "learning rate", "Learning", common=True, bounds={"gt": 0, "allow_inf_nan": False},
+        2e-3, "learning rate", "Learning", common=True,
+        bounds={"gt": 0, "le": LARGEST, "allow_inf_nan": False},
         shown="0.002, or the preset's",
     )  # fmt: skip
     warmup_images: int = _field(
@@ -142,7 +144,7 @@ class TrainConfig(Settings):
     )
     weight_decay: float = _field(
         0.01, "weight decay, multiplied by the learning rate (as in AdamW)", "Learning",
-        bounds={"ge": 0, "allow_inf_nan": False},
+        bounds={"ge": 0, "le": LARGEST, "allow_inf_nan": False},
     )  # fmt: skip
     grad_clip: float = _field(1.0, "clip the gradient norm to this", "Learning", bounds={"gt": 0})
     ema_halflife: float = _field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +24,8 @@ from .config import TrainConfig
 from .fitted import fitted_to
 from .objectives import OBJECTIVES, TIMES, Draws
 from .optimizer import make_optimizers
+
+FINEST = 4096  # steps of the average in a half-life, at most
 
 
 class Diverged(ArithmeticError):
@@ -230,15 +233,17 @@ class Trainer:
             )
 
     def _average(self) -> None:
-        """average <- average + (1 - decay) (weights - average), once an update; buffers are copied.
+        """average <- average + (1 - decay) (weights - average), once in `every` updates; buffers are copied.
 
-        decay = 0.5^(batch / halflife), with the halflife growing with the images seen up to its
-        full length, as in the code of arXiv 2206.00364, so that the start is forgotten.
+        decay = 0.5^(every batch / halflife), with the halflife growing with the images seen up to its
+        full length, as in the code of arXiv 2206.00364, so that the start is forgotten. `every` is 1 unless
+        that is less than 1 / `FINEST` of the half-life: float32 would round so short a way to nothing.
         """
-        halflife = min(self.config.ema_halflife, self.config.ema_ramp * self.images)
-        decay = 0.5 ** (self.config.batch_size / halflife)
+        halflife = min(self.config.ema_halflife, self.config.ema_ramp * self.images, 2.0**60)
+        every = 1 << int(math.log2(max(1.0, halflife / (FINEST * self.config.batch_size))))
+        decay = 0.5 ** (every * self.config.batch_size / halflife)
         with torch.no_grad():
-            for name, parameter in self.parameters.items():
+            for name, parameter in self.parameters.items() if self.step % every == 0 else ():
                 self.averages[name].lerp_(parameter, 1 - decay)
             buffers = dict(self.model.net.named_buffers())
             for name, average in self.ema.net.named_buffers() if buffers else ():

@@ -66,6 +66,8 @@ class Plan:
                 f"a plan of {n} rows needs times ({n + 1},), alpha_bar ({n + 1},), A ({n},), B ({n}, J), "
                 f"C ({n},), got {', '.join(f'{name} {shape}' for name, shape in found.items())}"
             )
+        if np.any(self.alpha_bar <= 0) or np.any(self.alpha_bar[:-1] >= 1) or self.alpha_bar[-1] > 1:
+            raise ValueError("alpha_bar of a plan must lie within 0 and 1, and below 1 where it evaluates")
         if np.any(self.times < 0) or np.any(self.times[:-1] == 0) or np.any(self.C < 0):
             raise ValueError("a plan evaluates at times above 0, ends at one of at least 0, and has C >= 0")
         if not isinstance(self.made_by, dict):

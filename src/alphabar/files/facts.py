@@ -86,7 +86,8 @@ def _is(value: Any, form: Any) -> bool:
     if form is Any or form is None:
         return form is Any or value is None
     if form is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and abs(value) <= sys.float_info.max
     if isinstance(form, range):
         return isinstance(value, int) and not isinstance(value, bool) and value in form
     if isinstance(form, set):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -306,6 +307,21 @@ def test_the_functions_beside_the_formulas_exist():
         place = alphabar
         for part in name.split("."):
             place = getattr(place, part)
+
+
+def test_the_tests_that_the_documents_name_exist():
+    files = list(Path(__file__).parent.glob("test_*.py"))
+    there = {path.stem for path in files}
+    there |= {name for path in files for name in re.findall(r"def (test_\w+)\(", path.read_text("utf-8"))}
+    for document in DOCUMENTS:
+        named = set(re.findall(r"\btest_\w+", document.read_text(encoding="utf-8")))
+        assert named <= there, (document.name, named - there)
+
+
+@pytest.mark.parametrize("function", [alphabar.train, alphabar.load])
+def test_the_best_device_is_taken_unless_told(function):
+    """From Python as on the command line."""
+    assert inspect.signature(function).parameters["device"].default == "auto"
 
 
 def test_links_between_the_documents_lead_somewhere():

@@ -305,7 +305,7 @@ def test_guidance_its_interval_and_its_rescale(here, done):
     done("sample", RUN, *how, "--guidance", 3, "--out", "three")
     done("sample", RUN, *how, "--guidance", 3, "--guidance-rescale", 0.7, "--out", "rescaled")
     interval = ["--guidance-interval", 25, 75]
-    done("sample", RUN, *how, "--guidance", 3, *interval, "--out", "within")  # times 100, 75, 50, 25
+    done("sample", RUN, *how, "--guidance", 3, *interval, "--spacing", "trailing", "--out", "within")
     done("sample", RUN, *how, "--guidance", 2, "--guide", WEAK, "--out", "by")
     arrays = {name: np.load(here / name / "samples.npy") for name in ("plain", "three", "rescaled", "within")}
     assert np.array_equal(arrays["plain"], np.load("one/samples.npy"))

@@ -440,7 +440,7 @@ def test_a_plan_survives_json_and_prints_as_a_table():
     again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
     for name in ("times", "alpha_bar", "A", "B", "C"):
         assert np.array_equal(getattr(again, name), getattr(plan, name))
-    assert again.made_by == {"sampler": "ddim", "eta": 0.3, "spacing": "flow"}
+    assert again.made_by == {"sampler": "ddim", "eta": 0.3, "spacing": "scales"}
     assert len(str(plan).splitlines()) == 6
 
 

@@ -41,11 +41,11 @@ RUN = {
 NUMBER = int | float
 """Also one that isn't finite."""
 METRICS = {
-    "step": COUNT,
+    "step?": COUNT,
     "images": COUNT,
     "loss": NUMBER,
-    "grad_norm": NUMBER,
-    "lr": NUMBER,
+    "grad_norm?": NUMBER,
+    "lr?": NUMBER,
     "held_out_t?": [float],
     "held_out_loss_by_t?": [NUMBER],
     str: (None, NUMBER, [NUMBER]),

@@ -131,7 +131,9 @@ class RunFolder:
         """How many images each log has been told of, by name."""
         if not self._logged_file.exists():
             return {}
-        return check_facts(self._logged_file, read_json(self._logged_file), {str: COUNT})
+        return check_facts(
+            self._logged_file, read_json(self._logged_file), {str: {"images": COUNT, "toward?": COUNT}}
+        )
 
     def write_logged(self, logged: dict[str, Any]) -> None:
         """Replace what `logged` reads."""

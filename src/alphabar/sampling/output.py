@@ -110,7 +110,7 @@ class SampleWriter:
                 raise Taken(
                     f"another process is writing samples to {self.folder}; choose another folder"
                 ) from None
-            self._log = held.enter_context(contextlib.closing(self._opened(settings)))
+            self._log = self._opened(settings, held)
             self._go_on()
             self._held = held.pop_all()
 
@@ -123,7 +123,7 @@ class SampleWriter:
                 return cls(stem.with_name(f"{stem.name}-{i:03d}"), head, **more)
         raise AssertionError
 
-    def _opened(self, settings: Any) -> Lines:
+    def _opened(self, settings: Any, held: contextlib.ExitStack) -> Lines:
         """The record of what is done, which begins with the settings; Taken if it is of others."""
         path = self.folder / UNFINISHED
         try:
@@ -139,7 +139,7 @@ class SampleWriter:
         if not path.stat().st_size and not _is_empty(self.folder):  # another process has just finished them
             path.unlink()
             check_free(self.folder)
-        log = Lines(path)
+        log = held.enter_context(contextlib.closing(Lines(path)))
         if not before:
             log.write(settings)
             log.flush()

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 
 from alphabar.cli.app import COMMANDS, command
 from chaos import cases
+from commands import SMALL
 from forked import forked
-from program import TINY, call, contents, pictures
+from program import contents
+from worlds import copy
 
 DRAW = ["-n", 2, "--steps", 2, "--out", "new"]
 BASE = {
     "data": ["data", "pets"],
-    "train": ["train", "pets", "--out", "new", "--images", 16, *TINY],
+    "train": ["train", "pets", "--out", "new", "--images", 16, *SMALL],
     "sample": ["sample", "run", *DRAW],
     "edit vary": ["edit", "vary", "run", "pets/cats/00.png", "--t", 50, *DRAW],
     "edit interpolate": ["edit", "interpolate", "run", "pets/cats/00.png", "pets/dogs/00.png", *DRAW],
     "edit inpaint": ["edit", "inpaint", "run", "pets/cats/00.png", "left", *DRAW],
-    "edit upscale": ["edit", "upscale", "run", "half.png", "--factor", 2, *DRAW],
+    "edit upscale": ["edit", "upscale", "run", "00.png", "--factor", 2, *DRAW],
     "edit colorize": ["edit", "colorize", "run", "pets/cats/00.png", *DRAW],
     "edit deblur": ["edit", "deblur", "run", "pets/cats/00.png", "--sigma", 1.5, *DRAW],
     "eval": ["eval", "run", "-n", 20, "--features", "pixels", "--steps", 2],
@@ -57,8 +56,12 @@ VALID = {
     "--compare": ["steps=3"], "--check": ["rate_too_high"], "--picture": ["pets/cats/00.png"],
     "--name": ["cosine"], "--beta-min": [0.001], "--beta-max": [0.05], "--s": [0.02], "--max-beta": [0.9],
     "--start": [2], "--end": [4], "--tau": [0.5], "--times": ["100,50,0"], "--noises": [12],
+    "--resize": ["nearest"], "--frames": [3],
 }  # fmt: skip
 """A value of each option that takes one, other than the default and that of `BASE`."""
+PAIRED = {"--guidance-interval", "--range", "--betas"}
+WITH = {"--resize": ["--size", 4], "--frames": ["--trajectory"]}
+"""What else is given, without which an option has nothing to act on."""
 NO_DIFFERENCE = {"--device": "this machine may have one device"}
 """Options whose valid value changes nothing that can be seen here, and why."""
 HOSTILE = ["", "-1", "0", "1e308", "nan", "inf", "9" * 30, "火\x1b[31m", "[1]", "[" * 2000, "null", "a=b",
@@ -111,43 +114,36 @@ OPTIONS = [(name, flag, option) for name, flag, option in parsed() if flag != "-
 """All options of all commands."""
 
 
-def words_of(flag, option):
-    """Ways to give the option a value that is its own."""
-    if getattr(option, "is_flag", False):
-        return [[one] for one in (flag, *option.secondary_opts)]
-    return [[flag, *VALID[flag]]]
+def is_switch(option):
+    return getattr(option, "is_flag", False)
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """Pictures of two classes, others of none, a run, another model, a plan."""
-    place = tmp_path_factory.mktemp("world")
-    before = Path.cwd()
-    os.chdir(place)
-    try:
-        for seed, name in enumerate(("cats", "dogs")):
-            pictures(place / "pets" / name, 20, seed=seed)
-        shutil.copytree(place / "pets", place / "others")
-        pictures(place / "others" / "cats", 20, seed=7)
-        pictures(place / "small", 1, side=4)
-        shutil.copy("small/00.png", "half.png")
-        train = ["train", "pets", "--images", 64, *TINY]
-        assert call(*train, "--out", "run") == 0
-        assert call(*train, "--out", "r2", "--seed", 3) == 0
-        shutil.copy("r2/model.safetensors", "other.safetensors")
-        assert call("show", "plan", "run", "--steps", 3, "--out", "plan.json") == 0
-    finally:
-        os.chdir(before)
-    return place
+def dealt():
+    """(command, option, value or None): hostile values, dealt to options; each kind of them gets all.
+
+    An option is tried at one of the commands that have it. Numbers of a kind share a parser; words are each
+    read by their own.
+    """
+    draw = random.Random(0)
+    having, kinds = {}, {}
+    for name, flag, option in OPTIONS:
+        having.setdefault(flag, []).append((name, option))
+    for flag, found in having.items():
+        name, option = draw.choice(found)
+        kind = "switch" if is_switch(option) else (option.type_descriptor.annotation, option.nargs)
+        kinds.setdefault(kind, []).append((name, flag))
+    for kind, found in kinds.items():
+        values = {"switch": ["=1", "=", "=" + "x" * 5000]}.get(kind, [None, *HOSTILE])
+        for i in range(len(values) if kind == "switch" else max(len(values), len(found))):
+            yield *found[i % len(found)], values[i % len(values)]
 
 
 @pytest.fixture
 def place(world, tmp_path, monkeypatch):
     """A copy of the world to work in."""
-    shutil.copytree(world, tmp_path / "place")
-    monkeypatch.chdir(tmp_path / "place")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALPHABAR_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "place"
+    return copy(world, tmp_path / "place")
 
 
 def outcome(place, words):
@@ -172,33 +168,31 @@ BASES = {}
 def test_an_option_acts_or_is_refused(world, place, name, flag, option):
     if flag in NO_DIFFERENCE:
         return
-    if name not in BASES:
-        BASES[name] = outcome(place, BASE[name])
-        shutil.rmtree(place)
-        shutil.copytree(world, place)
-        os.chdir(place)
-    assert BASES[name][0] in (0, 1), BASES[name]
+    base = [*BASE[name], *WITH.get(flag, [])]
+    without = BASES.get(tuple(base))
+    if without is None:
+        without = BASES[tuple(base)] = outcome(place, base)
+        copy(world, place)
+    assert without[0] in (0, 1), without
+    ways = [[one] for one in (flag, *option.secondary_opts)] if is_switch(option) else [[flag, *VALID[flag]]]
     found = []
-    for words in words_of(flag, option):
-        found.append(outcome(place, [*BASE[name], *words]))
-        shutil.rmtree(place)
-        shutil.copytree(world, place)
-        os.chdir(place)
-    assert any(one != BASES[name] for one in found), f"{name} ignores {flag}"
+    for words in ways:
+        found.append(outcome(place, [*base, *words]))
+        copy(world, place)
+    assert any(one != without for one in found), f"{name} ignores {flag}"
     for code, text, _ in found:
         assert code != 2 or "No such option" not in text
 
 
-@pytest.mark.parametrize(("name", "flag", "option"), cases(OPTIONS, keep=2))
-def test_no_value_of_an_option_is_a_traceback(place, name, flag, option):
-    draw = random.Random(f"{name} {flag}")
-    if getattr(option, "is_flag", False):
-        forked(*BASE[name], f"{flag}=1").check(f"{name} {flag}=1")
-        return
-    forked(*BASE[name], flag).check(f"{name} {flag} without a value")
-    for value in draw.sample(HOSTILE, 4):
-        words = [flag, value, *([value] if option.nargs == 2 else [])]
-        forked(*BASE[name], *words).check(f"{name} {' '.join(words)[:100]}")
+@pytest.mark.parametrize(("name", "flag", "value"), cases(dealt(), keep=2))
+def test_no_value_of_an_option_is_a_traceback(place, name, flag, value):
+    if value is None:
+        words = [flag]  # and nothing after it
+    elif value.startswith("="):
+        words = [flag + value]  # of a switch
+    else:
+        words = [flag, value, *([value] if flag in PAIRED else [])]
+    forked(*BASE[name], *words).check(f"{name} {' '.join(words)[:100]}")
 
 
 @pytest.mark.parametrize("word", cases(HOSTILE_SETS, keep=1))

@@ -115,9 +115,9 @@ READ_BY = {
     "plan.json": [["show", "plan", "FILE"], ["sample", "run", "-n", 1, "--plan", "FILE"]],
 }  # fmt: skip
 """What reads each file; those of a run are also read by one of `LOOK`, in turn."""
-FACTS = {"run/model.safetensors": 120, "run/checkpoints/step-000000002.safetensors": 30, "run/run.json": 70,
-         "run/metrics.jsonl": 40, "run/times.jsonl": 25, "samples/samples.json": 40,
-         "plan.json": 40}  # fmt: skip
+FACTS = {"run/model.safetensors": 60, "run/checkpoints/step-000000002.safetensors": 15, "run/run.json": 35,
+         "run/metrics.jsonl": 20, "run/times.jsonl": 10, "samples/samples.json": 20,
+         "plan.json": 20}  # fmt: skip
 """How many changes of each, drawn by a seed."""
 
 

@@ -8,6 +8,9 @@ import pkgutil
 import shutil
 from pathlib import Path
 
+import torch
+from PIL import Image
+
 import alphabar
 from alphabar.model import load, save
 from alphabar.sampling import Guidance, store_plan
@@ -25,16 +28,25 @@ def make(place):
     os.chdir(place)
     try:
         for seed, name in enumerate(("cats", "dogs")):
-            pictures(place / "pets" / name, 20, seed=seed)
+            pictures(place / "pets" / name, 20, seed=seed, channels=3)
         shutil.copytree("pets", "others")
-        pictures(place / "others/cats", 20, seed=7)
-        pictures(place, 1, side=4)
+        pictures(place / "others/cats", 20, seed=7, channels=3)
+        pictures(place, 1, side=4, channels=3)
+        pictures(place / "faint", 4, channels=4)
+        pictures(place / "torn", 4)
+        Path("moving").mkdir()
+        first, second = (Image.open(f"pets/cats/0{i}.png") for i in range(2))
+        first.save("moving/00.gif", save_all=True, append_images=[second])
+        Path("torn/00.png").write_bytes(b"a picture that was cut")
         assert call(*TRAIN) == 0
         model = load("run/model.safetensors", "cpu")
         plan = make_plan(model.schedule, "ddim", 2)
         plan.made_by["guidance"] = Guidance().facts()
         store_plan(model, plan)
         model.x0_mse = ([1.0, 50.0, 100.0], [0.01, 0.4, 0.5])
+        torch.manual_seed(0)
+        for parameter in model.net.parameters():  # so that it says more than what weights of 0 say
+            parameter.add_(0.2 * torch.randn_like(parameter))
         save(model, "run/model.safetensors")
         other = load("run", "cpu")
         for parameter in other.net.parameters():

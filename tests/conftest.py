@@ -133,6 +133,17 @@ def chaos_start(tmp_path_factory):
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """What hostile files and options are tried on, to be copied."""
+    import worlds
+
+    worlds.read_in()
+    folder = worlds.make(tmp_path_factory.mktemp("world") / "world")
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture
 def here(original, tmp_path, monkeypatch):
     """A copy of the module's `original` to work in, and to damage."""

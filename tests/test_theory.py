@@ -112,6 +112,19 @@ def test_betas_must_rise_within_0_and_1(betas, message):
         Schedule.from_betas(betas)
 
 
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        *(("sigmoid", {"end": end}) for end in (1e30, 600.0, np.nan)),
+        *(("sigmoid", {"tau": tau}) for tau in (1e300, 1e-300, 0.0)),
+        *(("cosine", {"s": s}) for s in (-1.0, -0.1, 1e308, np.nan)),
+    ],
+)
+def test_a_formula_that_gives_no_table_is_refused_in_words(name, setting):
+    with pytest.raises(ValueError, match=r"sigmoid needs|s must be|alpha_bar"):
+        getattr(Schedule, name)(**setting)
+
+
 @pytest.mark.parametrize("table", [[0.9, 0.5], [1.0], [1.0, 0.5, 0.5], [1.0, 0.5, 0.0], [1.0, np.nan]])
 def test_alpha_bar_must_fall_from_1_and_stay_above_0(table):
     with pytest.raises(ValueError, match="alpha_bar"):

@@ -42,6 +42,13 @@ class Codec:
             object.__setattr__(self, name, values)
         if min(self.scale) <= 0:
             raise ValueError(f"scale must be above 0, got {min(self.scale)}")
+        if self.space.dtype == "uint8" and not (
+            1e-30 <= min(self.scale) <= max(self.scale) <= 1e30 and max(map(abs, self.offset)) <= 1e30
+        ):  # they are encoded in float32
+            raise ValueError(
+                "for bytes, scale must lie within 1e-30..1e30 and offset within -1e30..1e30, "
+                f"got {self.scale} and {self.offset}"
+            )
 
     @cached_property
     def _columns(self) -> tuple[np.ndarray, np.ndarray]:

@@ -26,9 +26,11 @@ class Scales(NamedTuple):
 
     @classmethod
     def of(cls, given: Sequence[float]) -> Scales:
-        """From two numbers; ValueError unless the second is above 0 and not above the first."""
-        if len(given) != 2 or not 0 < given[1] <= given[0] < math.inf:
-            raise ValueError(f"scales must be two numbers, coarsest and finest, above 0, got {given}")
+        """From two numbers within 1e-30..1e30, the second not above the first; or ValueError."""
+        if len(given) != 2 or not 1e-30 <= given[1] <= given[0] <= 1e30:
+            raise ValueError(
+                f"scales must be two numbers within 1e-30..1e30, the coarsest and the finest, got {given}"
+            )
         return cls(*map(float, given))
 
 

@@ -28,9 +28,8 @@ class Schedule:
 
     x_t = sqrt(alpha_bar[t]) x_0 + sqrt(1 - alpha_bar[t]) eps     (eq. 4 of arXiv 2006.11239)
 
-    `t = 0` is the clean sample and `t = T` the noisiest one. Every table below has T + 1 entries and
-    is indexed by t itself. Make one with `linear`, `cosine`, `sigmoid`, `from_betas` or
-    `from_alpha_bar`.
+    `t = 0` is the clean sample and `t = T` the noisiest one. Every table below has T + 1 entries and is
+    indexed by t itself. Make one with `linear`, `cosine`, `sigmoid`, `from_betas` or `from_alpha_bar`.
 
     >>> schedule = Schedule.linear(1000)
     >>> schedule.T, float(schedule.alpha_bar[0])
@@ -178,9 +177,10 @@ class Schedule:
         (eq. 17 of arXiv 2102.09672). It is a function of t/T, so T needs no scaling.
         """
         T = check_whole("T", T, 1, MOST_T)
-        u = np.arange(T + 1) / T
-        f = np.cos((u + s) / (1 + s) * np.pi / 2) ** 2
-        return cls._clipped(f / f[0], max_beta, {"name": "cosine", "T": T, "s": s, "max_beta": max_beta})
+        if not s >= 0:
+            raise ValueError(f"s must be at least 0, got {s}")
+        f = np.cos((np.arange(T + 1) / T + s) / (1 + s) * np.pi / 2) ** 2
+        return cls._clipped(f, max_beta, {"name": "cosine", "T": T, "s": s, "max_beta": max_beta})
 
     @classmethod
     def sigmoid(
@@ -197,11 +197,11 @@ class Schedule:
         with beta_t <= max_beta (arXiv 2212.11972). It is a function of t/T, so T needs no scaling.
         """
         T = check_whole("T", T, 1, MOST_T)
-        if not (start < end and tau > 0):
-            raise ValueError(f"sigmoid needs start < end and tau > 0, got {start}, {end}, {tau}")
+        if not (tau > 0 and -700 <= start / tau < end / tau <= 700):
+            raise ValueError(f"sigmoid needs -700 tau <= start < end <= 700 tau, got {start}, {end}, {tau}")
         g = 1 / (1 + np.exp(-(start + (end - start) * np.arange(T + 1) / T) / tau))
         formula = {"name": "sigmoid", "T": T, "start": start, "end": end, "tau": tau, "max_beta": max_beta}
-        return cls._clipped((g[-1] - g) / (g[-1] - g[0]), max_beta, formula)
+        return cls._clipped(g[-1] - g, max_beta, formula)
 
     @classmethod
     def from_betas(cls, betas: ArrayLike, formula: dict[str, Any] | None = None) -> Schedule:
@@ -226,11 +226,11 @@ class Schedule:
         return cls._advised(np.asarray(alpha_bar), {})
 
     @classmethod
-    def _clipped(cls, alpha_bar: np.ndarray, max_beta: float, formula: dict[str, Any]) -> Schedule:
-        """The table whose betas are those of `alpha_bar`, at most `max_beta` (which lifts its end)."""
-        if not 0 < max_beta < 1:
-            raise ValueError(f"max_beta must lie within (0, 1), got {max_beta}")
-        beta = np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], max_beta)
+    def _clipped(cls, f: np.ndarray, max_beta: float, formula: dict[str, Any]) -> Schedule:
+        """alpha_bar_t = f_t / f_0 with betas of at most `max_beta`, which lifts its end."""
+        if not (0 < max_beta < 1 and np.all(f[:-1] > 0)):
+            raise ValueError(f"max_beta must lie within (0, 1), alpha_bar above 0 before T, got {formula}")
+        beta = np.minimum(1 - f[1:] / f[:-1], max_beta)
         return cls._advised(np.concatenate([[1.0], np.cumprod(1 - beta)]), formula)
 
     @classmethod

@@ -6,6 +6,7 @@ same the second time, from the cache.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 
@@ -21,8 +22,8 @@ ROWS = re.compile(r"(samples|model sees|values|training|held out|\d+ class(es)?|
 @pytest.fixture(scope="module", autouse=True)
 def all_is_read():
     """What the command needs is imported once, and not in each child."""
-    import alphabar.cli.data
-    import alphabar.data
+    importlib.import_module("alphabar.cli.data")
+    importlib.import_module("alphabar.data")
 
 
 @pytest.mark.parametrize("name", cases(SOURCES, keep=8))

@@ -198,7 +198,7 @@ def _reading(where: str) -> Iterator[None]:
         yield
     except Exception as error:  # damaged files raise many kinds, all about the file
         text = str(error) or type(error).__name__
-        raise ValueError(f"{where} is damaged or holds no plain numbers: {text}") from None
+        raise ValueError(f"{where} is damaged or holds no plain arrays: {text}") from None
 
 
 def _magic(path: Path) -> bytes:

@@ -366,6 +366,13 @@ def test_a_class_is_given_by_its_name_or_its_number_where_names_are_no_numbers()
                 ClassCondition(names=names).parse(wrong)
 
 
+def test_a_class_is_known_however_its_accents_are_stored():
+    composed, parts = "caf\u00e9", "cafe\u0301"
+    assert ClassCondition(names=("tea", parts)).parse(composed) == 1
+    assert ClassCondition(names=(composed, "tea")).parse(parts) == 0
+    assert [ClassCondition(names=(composed, parts)).parse(name) for name in (composed, parts)] == [0, 1]
+
+
 def test_a_class_that_had_no_training_sample_is_warned_of():
     condition = ClassCondition(names=("dog", "emu", "cat"), counts=(3, 0, 1), dropout=0.1)
     with pytest.warns(UserWarning, match="no training sample was of class emu: it was never learned"):

@@ -87,6 +87,8 @@ SAMPLED = re.compile("|".join([  # of what has many cases, those that `make test
     r"test_the_documents_python_runs\[docs/python",
     r"test_data_in_another_range_come_back_in_it",
     r"test_killed_(while|after)_it_\w+\[(?!tensorboard)",
+    r"test_samples_come_back_in_the_arrays_own_\w+\[(masks|doubles)",
+    r"test_labels_in_any_form_are_\w+\[one-hot",
     r"test_every_row_is_told_once_\w+\[(?!tensorboard)",
     r"test_a_sink_that_fails_\w+\[(?!tensorboard)",
 ]))  # fmt: skip
@@ -101,6 +103,7 @@ SLOW = {  # what `make quick` leaves out as well
         "test_data",
         "test_pictures",
         "test_journeys",
+        "test_journeys_arrays",
         "test_memorization",
         "test_slots",
     ),

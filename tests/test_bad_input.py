@@ -186,7 +186,10 @@ def test_a_run_with_other_settings_or_other_data_is_not_resumed(here, refused):
         assert differing in message
     assert "data.holdout (0.05 → 0.5)" in refused(*same, "--holdout", 0.5)
     pictures(here / "pets" / "dogs", 6, seed=9)
-    assert "run with other settings: data.fingerprint (" in refused(*same)
+    assert "run with other settings: data.fingerprint (" in (message := refused(*same))
+    assert "samples (" not in message
+    pictures(here / "pets" / "dogs", 8, seed=9)
+    assert "samples (12 → 14)" in refused(*same)
     assert contents(here / "run") == before
 
 

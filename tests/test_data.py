@@ -366,6 +366,13 @@ def test_a_class_is_given_by_its_name_or_its_number_where_names_are_no_numbers()
                 ClassCondition(names=names).parse(wrong)
 
 
+def test_a_class_is_known_however_its_accents_are_stored():
+    composed, parts = "caf\u00e9", "cafe\u0301"
+    assert ClassCondition(names=("tea", parts)).parse(composed) == 1
+    assert ClassCondition(names=(composed, "tea")).parse(parts) == 0
+    assert [ClassCondition(names=(composed, parts)).parse(name) for name in (composed, parts)] == [0, 1]
+
+
 def test_a_class_that_had_no_training_sample_is_warned_of():
     condition = ClassCondition(names=("dog", "emu", "cat"), counts=(3, 0, 1), dropout=0.1)
     with pytest.warns(UserWarning, match="no training sample was of class emu: it was never learned"):
@@ -1038,7 +1045,7 @@ def test_colors_are_read_by_their_profile_and_hidden_ones_are_black(tmp_path):
     np.testing.assert_allclose(prepare(tmp_path / "p3").images[0, :, 0, 0], (219, 37, 49), atol=6)
     hidden = np.dstack([array, np.zeros((8, 8), np.uint8)])
     save(tmp_path / "hidden" / "a.png", hidden)
-    assert not prepare(tmp_path / "hidden", channels="rgba").images.any()
+    assert not np.any(prepare(tmp_path / "hidden", channels="rgba").images)
 
 
 def test_a_home_folder_that_is_not_known_is_said_with_the_way_out(tmp_path, monkeypatch):
@@ -1089,12 +1096,12 @@ def test_prepared_data_that_changed_by_one_byte_is_refused_by_name(tmp_path, nam
 
 @pytest.mark.parametrize("size", [0, 100, 40 * 64 - 1])
 def test_prepared_data_that_is_cut_while_in_use_is_an_error_and_not_the_end_of_the_process(tmp_path, size):
-    dataset = prepare(grays(tmp_path, 40))
-    before = dataset.batch(0, 0, 8).images
+    dataset = prepare(grays(tmp_path, 40), holdout=0)
+    before = dataset.batch(0, 0, 40).images
     with open(only_entry().path / "images.raw", "r+b") as file:
         file.truncate(size)
     for look in (
-        lambda: dataset.batch(0, 0, 8),
+        lambda: dataset.batch(0, 0, 40),
         lambda: dataset.images[-1],
         lambda: np.asarray(dataset.images),
     ):
@@ -1117,17 +1124,24 @@ def test_stored_samples_are_indexed_as_arrays_are_and_never_written(tmp_path):
         slice(2, 9, 3),
         np.array([5, 1, 1]),
         [0, 39],
+        np.array([[5, 6], [7, -1]], np.int8),
+        slice(9, 2, -1),
         (slice(None), 0, 2),
-        whole[:, 0, 0, 0] > 90,
+        (3, 0, slice(2)),
+        ([1, 2], 0, [3, 4]),
+        ([[1, 2]], ..., 0),
         ...,
+        whole[:, 0, 0, 0] > 90,
     ):
         found = dataset.images[key]
         np.testing.assert_array_equal(found, whole[key])
         found[...] = 0
     np.testing.assert_array_equal(dataset.images, whole)
     np.testing.assert_array_equal(list(dataset.images), whole)
-    with pytest.raises(IndexError):
-        dataset.images[40]
+    assert dataset.images[[]].shape == (0, *whole.shape[1:])
+    for key in (40, -41, 1.0, [0.0], [True]):
+        with pytest.raises(IndexError, match="samples"):
+            dataset.images[key]
 
 
 def test_prepared_labels_out_of_range_are_refused(tmp_path):

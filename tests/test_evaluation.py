@@ -15,10 +15,10 @@ import torch
 
 from alphabar.data import ClassCondition, Dataset, Space
 from alphabar.data.preparation import cache_folder
-from alphabar.evaluation import FEATURES, compare, frechet_distance, open_features
+from alphabar.evaluation import FEATURES, compare, comparison, frechet_distance, open_features
 from alphabar.evaluation import scorecard as scorecard_module
 from alphabar.evaluation.comparison import embed, split
-from alphabar.evaluation.features import learned_features, pixel_features, untrained_features
+from alphabar.evaluation.features import learned, learned_features, pixel_features, untrained_features
 from alphabar.evaluation.likelihood import ode_likelihood
 from alphabar.evaluation.noise_levels import error_by_noise_level
 from alphabar.evaluation.scorecard import memorization_by, scorecard
@@ -54,6 +54,18 @@ def test_features_learned_from_classes_are_kept_and_tell_them_apart(monkeypatch)
     kept = found.of_dataset(data)
     monkeypatch.setattr(found, "embed", lambda images: 1 / 0)
     np.testing.assert_array_equal(found.of_dataset(data), kept)
+
+
+def test_what_is_measured_on_held_out_samples_is_capped_and_said(monkeypatch):
+    data = dataclasses.replace(squares(200), holdout=0.3)
+    monkeypatch.setattr(learned, "MEASURED", 7)
+    monkeypatch.setattr(comparison, "MOST_HELD_OUT", 9)
+    found = learned_features(data, images_seen=100)
+    assert found.about["samples"] == 7
+    assert f"of 7 of {len(data.held_out)} held-out samples)" in found.name
+    test = embed(np.asarray(data.images[:20]), data, pixel_features(data)).memorization()
+    assert (test.held_out, len(test.usual), test.training) == (9, 9, len(data.training))
+    assert "every one of 9 held-out samples" in test.verdict
 
 
 def test_features_are_learned_alike_in_threads_and_leave_the_global_generator_alone():

@@ -205,7 +205,7 @@ def test_samples_half_of_which_are_copies_are_an_alarm_and_the_share_is_told():
     assert found.verdict.startswith(
         "it repeats training samples: 55.0% of the samples equal a training sample in every number (0.0% "
     )
-    assert "are closer to one than every held-out sample is (1.0% expected" in found.verdict
+    assert "are closer to one than every one of 100 held-out samples is (1.0% expected" in found.verdict
     facts = found.to_dict()
     assert facts["memorizes"] is True
     assert facts["equal"] == pytest.approx(0.55)

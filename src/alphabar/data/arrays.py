@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -16,21 +18,19 @@ from .layouts import arranged
 from .source_types import Arrays, Labels, Rows, Samples, block_size, some, stamp
 
 IMAGE_KEYS = ("images", "x_train", "x", "data", "samples")
-READING = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError)
-"""What reading a damaged file raises."""
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+"""How the header of an .npy is read, by the version of its format."""
 
 
 def npy(path: Path, layout: str) -> Arrays:
-    """One array of samples; there are no labels in it. It is mapped, not read."""
+    """One array of samples; there are no labels in it."""
 
     def open_array() -> Samples:
         if _magic(path)[:2] == b"PK":
             raise ValueError(f"{path} holds several arrays and is no .npy; name it .npz")
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except READING as error:
-            raise _damaged(path, error) from None
-        return arranged(Rows.of(array), layout, str(path))
+        array = StoredArray.of(str(path), partial(open, path, "rb"), path.stat().st_size)
+        mapped = array.rows() if array.by_rows else Rows.of(np.load(path, mmap_mode="r"))
+        return arranged(mapped, layout, str(path))
 
     return Arrays(stamp(path), open_array)
 
@@ -64,48 +64,41 @@ def digits(classes: str) -> Arrays:
 # --- .npz --------------------------------------------------------------------------------------
 
 
-class Member(NamedTuple):
-    """One array of an .npz by its header: entry, shape, type, and whether its rows are in order."""
-
-    entry: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    by_rows: bool
-
-
 def _open_npz(path: Path, key: str, classes: str, layout: str) -> Samples:
-    members = _members(path)
-    listing = some([f"{name} {member.shape}" for name, member in members.items()], 20) or "none"
+    arrays = _arrays(path)
+    listing = some([f"{name} {array.shape}" for name, array in arrays.items()], 20) or "none"
     images, _, label = key.partition(",")
     for name in filter(None, (images, label)):
-        if name not in members:
+        if name not in arrays:
             raise ValueError(f"there is no array {name!r} in {path}; it has {listing}")
     if label and classes == "none":
         raise ValueError(f"{label!r} is named as labels, and classes are not to be used: leave one out")
-    images = images or _images_key(path, members, listing, label)
-    samples = arranged(_rows(path, images, members[images]), layout, f"{images} in {path}")
+    images = images or _images_key(path, arrays, listing, label)
+    samples = arranged(arrays[images].rows(), layout, f"{images} in {path}")
     said, n = f"samples from {images}", samples.rows.shape[0]
     if not label and classes != "none":
-        fitting = [k for k in LABEL_KEYS if k in members and k != images]
-        fitting = [k for k in fitting if could_be_labels(members[k].shape, n)]
+        fitting = [k for k in LABEL_KEYS if k in arrays and k != images]
+        fitting = [k for k in fitting if could_be_labels(arrays[k].shape, n)]
         label = (
             the_one("labels", fitting, (), f"as {path.name}:{images},NAME, or none (--classes none)") or ""
         )
     labels = Labels()
     if label:
-        labels = labels_of(_rows(path, label, members[label]).blocks(), n, label)
+        if not could_be_labels(arrays[label].shape, n):
+            raise ValueError(f"{label} must be one for each of {n} samples, got shape {arrays[label].shape}")
+        labels = labels_of(arrays[label].rows().blocks(), n, label)
         said += f", classes from {label}"
-    rest = [k for k in members if k not in (images, label)]
+    rest = [k for k in arrays if k not in (images, label)]
     if rest:
         said += f"; not used: {', '.join(rest)} ({path.name}:IMAGES,LABELS names others)"
     return samples._replace(labels=labels, notes=[said, *samples.notes])
 
 
-def _images_key(path: Path, members: dict[str, Member], listing: str, label: str) -> str:
+def _images_key(path: Path, arrays: dict[str, StoredArray], listing: str, label: str) -> str:
     """Which array holds the samples: by its name, or the only one with as many axes as pictures have."""
-    there = [key for key in members if key != label]
-    pictures = [key for key in there if len(members[key].shape) in (3, 4)]
-    others = [key for key in there if len(members[key].shape) >= 2 and key not in LABEL_KEYS]
+    there = [key for key in arrays if key != label]
+    pictures = [key for key in there if len(arrays[key].shape) in (3, 4)]
+    others = [key for key in there if len(arrays[key].shape) >= 2 and key not in LABEL_KEYS]
     key = the_one("samples", pictures or others, IMAGE_KEYS, f"as {path.name}:NAME; it has {listing}")
     if key is None:
         raise ValueError(
@@ -115,70 +108,99 @@ def _images_key(path: Path, members: dict[str, Member], listing: str, label: str
     return key
 
 
-def _members(path: Path) -> dict[str, Member]:
+def _arrays(path: Path) -> dict[str, StoredArray]:
     """The arrays of an .npz by name, from their headers alone."""
     if _magic(path).startswith(b"\x93NUMPY"):
         raise ValueError(f"{path} is a single array and no .npz; name it .npy")
-    members = {}
-    try:
-        archive = zipfile.ZipFile(path)
-    except READING as error:
-        raise _damaged(path, error) from None
-    with archive:
+    arrays = {}
+    with contextlib.ExitStack() as stack:
+        with _reading(str(path)):
+            archive = stack.enter_context(zipfile.ZipFile(path))
         for info in archive.infolist():
-            if not info.filename.endswith(".npy"):
-                continue
             key = info.filename.removesuffix(".npy")
-            try:
-                with archive.open(info) as file:
-                    shape, by_columns, dtype = _header(file)
-                    size = info.file_size - file.tell()
-            except READING as error:
-                raise ValueError(f"the array {key!r} in {path} is damaged: {error}") from None
+            where = f"the array {key!r} in {path}"
+            if key in arrays:
+                raise ValueError(f"{where} is there twice: keep one")
+            if key != info.filename:
+                found = StoredArray.of(where, partial(archive.open, info), info.file_size)
+                arrays[key] = found._replace(opened=partial(_entry, path, info))
+    return arrays
+
+
+@contextlib.contextmanager
+def _entry(path: Path, info: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
+    with zipfile.ZipFile(path) as archive, archive.open(info) as file:
+        yield file
+
+
+# --- one array ---------------------------------------------------------------------------------
+
+Opened = Callable[[], AbstractContextManager[IO[bytes]]]
+
+
+class StoredArray(NamedTuple):
+    """An array in a file, by its header.
+
+    Attributes:
+        where: its name, for messages.
+        opened: the file.
+        offset: of its numbers in it.
+        shape, dtype: what it is.
+        by_rows: whether its rows are one after another.
+    """
+
+    where: str
+    opened: Opened
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    by_rows: bool
+
+    @classmethod
+    def of(cls, where: str, opened: Opened, size: int) -> StoredArray:
+        """What a file of `size` bytes says that it holds; ValueError unless it holds just that."""
+        with _reading(where), opened() as file:
+            version = np.lib.format.read_magic(file)
+            if version not in HEADERS:
+                raise ValueError(f"version {version[0]}.{version[1]} of NumPy's format is for named fields")
+            shape, by_columns, dtype = HEADERS[version](file)
+            offset = file.tell()
             if dtype.hasobject:
-                raise ValueError(f"the array {key!r} in {path} holds objects, not numbers")
-            if size != math.prod(shape) * dtype.itemsize:
-                raise ValueError(f"the array {key!r} in {path} is damaged: {size} bytes for shape {shape}")
-            members[key] = Member(info.filename, shape, dtype, not by_columns or len(shape) < 2)
-    return members
+                raise ValueError("it holds objects, not numbers")
+            if not all(type(side) is int and side >= 0 for side in shape):
+                raise ValueError(f"no array has the shape {shape}")
+            there, needed = size - offset, math.prod(shape) * dtype.itemsize
+            if there != needed:
+                raise ValueError(f"shape {shape} of {dtype} takes {needed} bytes, and there are {there}")
+        return cls(where, opened, offset, shape, dtype, not by_columns or len(shape) < 2)
+
+    def rows(self) -> Rows:
+        """Read block by block; all at once if its rows are not one after another."""
+        return Rows(self.shape, self.dtype, self._blocks)
+
+    def _blocks(self) -> Iterator[np.ndarray]:
+        shape = self.shape[1:]
+        row, size = math.prod(shape) * self.dtype.itemsize, block_size(shape, self.dtype)
+        with _reading(self.where), self.opened() as file:
+            if not self.by_rows:
+                yield from Rows.of(np.load(file, allow_pickle=False)).blocks()
+                return
+            file.seek(self.offset)
+            for start in range(0, self.shape[0] if row else 0, size):
+                count = min(size, self.shape[0] - start)
+                block = np.frombuffer(file.read(count * row), self.dtype)
+                yield block.reshape(count, *shape)
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """(shape, whether in Fortran's order, dtype)."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
-    raise ValueError(f"version {version[0]}.{version[1]} of NumPy's format is for arrays with named fields")
-
-
-def _rows(path: Path, key: str, member: Member) -> Rows:
-    """One array of an .npz as rows that are unpacked block by block."""
-
-    def blocks() -> Iterator[np.ndarray]:
-        try:
-            with zipfile.ZipFile(path) as archive, archive.open(member.entry) as file:
-                if not member.by_rows:
-                    yield from Rows.of(np.load(file, allow_pickle=False)).blocks()
-                    return
-                _header(file)
-                shape = member.shape[1:]
-                row, size = math.prod(shape) * member.dtype.itemsize, block_size(shape, member.dtype)
-                for start in range(0, member.shape[0] if row else 0, size):
-                    count = min(size, member.shape[0] - start)
-                    block = np.frombuffer(file.read(count * row), member.dtype)
-                    yield block.reshape(count, *shape)
-        except READING as error:
-            raise ValueError(f"the array {key!r} in {path} is damaged: {error}") from None
-
-    return Rows(member.shape, member.dtype, blocks)
+@contextlib.contextmanager
+def _reading(where: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # damaged files raise many kinds, all about the file
+        text = str(error) or type(error).__name__
+        raise ValueError(f"{where} is damaged or holds no plain arrays: {text}") from None
 
 
 def _magic(path: Path) -> bytes:
     with open(path, "rb") as file:
         return file.read(6)
-
-
-def _damaged(path: Path, error: BaseException) -> ValueError:
-    return ValueError(f"{path} is damaged or holds no plain arrays: {error}")

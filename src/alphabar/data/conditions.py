@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
+from unicodedata import normalize
 
 import numpy as np
 
@@ -165,10 +166,13 @@ class ClassCondition(Condition):
         return np.minimum(np.searchsorted(share, u, side="right"), len(self.names) - 1).astype(np.int64)
 
     def parse(self, given: Any) -> int | None:
-        """A class by its name; or by its number, where names are no numbers themselves."""
+        """A class by its name, in any of Unicode's forms; or by its number, where names are no numbers."""
         name = str(given)
         if name in self.names:
             return self.names.index(name)
+        alike = [i for i, own in enumerate(self.names) if normalize("NFC", own) == normalize("NFC", name)]
+        if len(alike) == 1:
+            return alike[0]
         if given is None or name == NOT_TOLD:
             return None
         if name.isdecimal() and not any(map(_is_number, self.names)) and int(name) < len(self.names):

@@ -49,7 +49,8 @@ def zipped(path: Path, classes: str) -> Pictures:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is damaged or no .zip: {error}") from None
-    entries = {_entry_name(info): info for info in archive.infolist() if not info.is_dir()}
+    found = [(_entry_name(info), info) for info in archive.infolist() if not info.filename.endswith("/")]
+    entries = {name: info for name, info in found if PurePosixPath(name).parts}
     pictures = [name for name in entries if not _hidden(name) and _ending(name) in PICTURE_ENDINGS]
     tops = {PurePosixPath(name).parts[0] for name in pictures if "/" in name}
     inside = all(name.count("/") > (classes == "folders") for name in pictures)
@@ -80,6 +81,9 @@ def zipped(path: Path, classes: str) -> Pictures:
             return file.read()
 
     names, own = _without_own(sorted(entries), head)
+    counts = Counter(name.removeprefix(root) for name, _ in found)
+    if twice := [name for name in names if counts[name] > 1]:
+        own.append(f"of entries of one name the last is read: {some(twice)}")
     names, notes = _only_pictures(str(path), names, own)
     return _pictures(stamp(path), names, open_entry, classes, notes)
 

@@ -40,14 +40,16 @@ def labels_of(blocks: Iterable[np.ndarray], n: int, where: str) -> Labels:
     Classes are in the order of their values; those of one-hot rows are the numbers 0 to K - 1.
     """
     found = [_numbers(block, where) for block in blocks]
+    if (count := sum(len(block) for block, _ in found)) != n:
+        raise ValueError(f"{where} must be one for each of {n} samples, got {count}")
     values, columns = np.concatenate([block for block, _ in found]), found[0][1]
-    if len(values) != n:
-        raise ValueError(f"{where} must be one for each of {n} samples, got {len(values)}")
     if columns:
         note = f"{where} of shape ({n}, {columns}) are one-hot: classes 0 to {columns - 1}"
         return Labels(values, tuple(map(str, range(columns))), (note,))
     names, numbers = np.unique(values, return_inverse=True)
-    texts = tuple(v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in names.tolist())
+    texts = tuple(
+        v.decode(errors="backslashreplace") if isinstance(v, bytes) else str(v) for v in names.tolist()
+    )
     notes = []
     if len(texts) > 2 and len(texts) > CAPTIONS * n:
         notes.append(

@@ -53,6 +53,8 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
         return folder(path, config.classes)
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {text} ({ACCEPTED})")
+    if not path.is_file():
+        raise ValueError(f"{text} is a pipe, socket or device: data is {ACCEPTED}")
     ending = path.suffix.lower()
     if ending not in FILES:
         raise ValueError(f"{text} is neither a folder nor one of {', '.join(sorted(FILES))}; {_hint(ending)}")

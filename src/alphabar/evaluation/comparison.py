@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from .. import rng
-from ..data import KINDS, Dataset, Space
+from ..data import KINDS, Dataset, Space, spread
 from .features import Features
 from .features.base import Say, silent
 from .keys import SPLIT, SUBSET
-from .memorization import Memorization, check_memorization
+from .memorization import MOST_HELD_OUT, Memorization, check_memorization
 from .scores import Estimate, error_of
 from .table import SCORES
 
@@ -105,8 +105,9 @@ class Embedded:
         return Comparison(scores, n, len(reference), known, about, seconds, _notes(given, n, data))
 
     def memorization(self) -> Memorization:
-        """`check_memorization` of the samples in these features."""
-        training, held_out = self.data[self.dataset.training], self.data[self.dataset.held_out]
+        """`check_memorization` in these features, beside up to `MOST_HELD_OUT` held-out samples."""
+        training = self.data[self.dataset.training]
+        held_out = self.data[spread(self.dataset.held_out, MOST_HELD_OUT)]
         return check_memorization(self.samples, training, held_out, self.features.name)
 
 

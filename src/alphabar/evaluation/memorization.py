@@ -15,6 +15,7 @@ from .laws import hits_p, least_share, mann_whitney, share_p
 
 NEIGHBORS = 10
 SURE, PLAIN = 1e-3, 0.75
+MOST_HELD_OUT = 5000
 LEAST_COPIES = 0.005  # more than this share beyond what is expected
 
 
@@ -71,8 +72,8 @@ class Memorization:
             )
         if stands_out(self.copies, self.copies_expected, self.copies_p):
             found.append(
-                f"{self.copies:.1%} are closer to one than every held-out sample is "
-                f"({self.copies_expected:.1%} expected, p = {self.copies_p:.1g})"
+                f"{self.copies:.1%} are closer to one than every one of {self.held_out:,} held-out samples "
+                f"is ({self.copies_expected:.1%} expected, p = {self.copies_p:.1g})"
             )
         if self.p < SURE and self.likelihood_closer > PLAIN:
             found.append(
@@ -94,9 +95,9 @@ class Memorization:
         exact, near = self.noticed
         return (
             f"no sign: {round(self.equal * self.n)} of {self.n} samples equal a training sample, "
-            f"{round(self.copies * self.n)} are closer to one than every held-out sample is "
-            f"({self.copies_expected:.1%} expected, p = {self.copies_p:.2g}), and one is closer than "
-            f"a held-out one with probability {self.likelihood_closer:.2f} (p = {self.p:.2g}); "
+            f"{round(self.copies * self.n)} are closer to one than every one of {self.held_out:,} "
+            f"held-out samples is ({self.copies_expected:.1%} expected, p = {self.copies_p:.2g}), and one is "
+            f"closer than a held-out one with probability {self.likelihood_closer:.2f} (p = {self.p:.2g}); "
             f"copies would be noticed from {exact:.1%} on, near copies from {near:.1%}"
         )
 

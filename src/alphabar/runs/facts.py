@@ -18,7 +18,7 @@ RUN = {
     "alphabar": str,
     "id": str,
     "command": [str],
-    "data": {"source": str, "prepared": {str: Any}},
+    "data": {"source": str, "prepared": {str: Any}, "samples": COUNT},
     "identity": {
         "data": {"fingerprint": str, "holdout": float},
         "config": {"network": {str: Any}, "schedule": {str: Any}, str: Any},

@@ -36,7 +36,7 @@ def new_entry(
         "alphabar": __version__,
         "id": secrets.token_hex(6),
         "command": command,
-        "data": {"source": source, "prepared": data.prepared},
+        "data": {"source": source, "prepared": data.prepared, "samples": len(data.images)},
         "identity": identity(config, data) | {"start": start},
         "budget": config.of_role("budget"),
         "habits": config.of_role("habit"),
@@ -65,6 +65,8 @@ def other_settings(before: Entry, now: Entry) -> list[str]:
 def check_same(path: Path, before: Entry, config: TrainConfig, data: Dataset, start: Entry | None) -> None:
     """ValueError that names what differs, unless the run in a folder is the one that is asked for."""
     found = other_settings(before["identity"], identity(config, data))
+    if (there := before["data"]["samples"]) != len(data.images):
+        found.append(f"samples ({there:,} → {len(data.images):,})")
     begun = before["identity"].get("start")
     if not _same_start(begun, start):
         found.append(f"weights to start from ({_start_words(begun)} → {_start_words(start)})")
@@ -146,7 +148,7 @@ def adopt_changes(
             record(entry, images, name, entry["habits"].get(name), value)
             said.append(f"{name} ({entry['habits'].get(name)} → {value})")
     entry["habits"] = habits
-    place = {"source": source, "prepared": data.prepared}
+    place = entry["data"] | {"source": source, "prepared": data.prepared}
     if source and entry["data"] != place:
         record(entry, images, "data", entry["data"], place)
         said.append(f"data are now at {source}")

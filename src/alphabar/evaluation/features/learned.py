@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...data import Batch, ClassCondition, Dataset
+from ...data import Batch, ClassCondition, Dataset, spread
 from ...data.preparation import cache_folder
 from ...files import DamagedFile, load_tensors, save_tensors
 from ...model import Codec
@@ -22,6 +22,7 @@ from .base import SHRUNK, Features, Say, codec_of, digest, shrunk, sides, silent
 WIDTH = 64
 IMAGES_SEEN = 150_000
 BATCH = 100
+MEASURED = 5000
 LAYERS = {
     0: (nn.Linear, nn.BatchNorm1d),
     1: (nn.Conv1d, nn.BatchNorm1d),
@@ -104,7 +105,9 @@ def learned_features(
         return net.embed(shrunk(torch.from_numpy(codec.encode(images)))).numpy()
 
     by = f"classes, {about['accuracy']:.1%} right" if classes else f"pairs, {about['accuracy']:.1%} found"
-    among = f"{about['samples']:,} {'held-out' if len(data.held_out) else 'training'} samples"
+    of, kind = (data.held_out, "held-out") if len(data.held_out) else (data.training, "training")
+    some = "" if len(of) == about["samples"] else f"{about['samples']:,} of "
+    among = f"{some}{len(of):,} {kind} samples"
     name = f"learned on the data (by its {by}, of {among})"
     return standardized(Features(name, digest(net), SHRUNK, embed, about), data)
 
@@ -182,9 +185,11 @@ def pair_loss(z: Tensor, temperature: float = 0.2) -> Tensor:
 
 
 def _held_out_accuracy(net: SmallNet, source: Source) -> dict[str, float]:
-    """On held-out samples: the share whose class is named, or whose other version is found among 100."""
+    """On up to `MEASURED` held-out samples: the share whose class is named, or whose other version is found
+    among 100.
+    """
     data = source.data
-    indices = data.held_out if len(data.held_out) else data.training[:BATCH]
+    indices = spread(data.held_out, MEASURED) if len(data.held_out) else spread(data.training, BATCH)
     right = total = 0
     with torch.no_grad():
         for i in range(0, len(indices), BATCH):

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 
 import breaking
+from alphabar.files import json_lines
 from program import TINY, pictures
 
 SMALL = [word.replace("channels=16", "channels=8") for word in TINY]
@@ -95,7 +96,7 @@ def _timeless(path):
     if path.suffix == ".json":
         return _without(json.loads(content))
     if path.name == "times.jsonl":
-        return [json.loads(line)["step"] for line in content.splitlines()][-1:]
+        return [row["step"] for row in json_lines(path)][-1:]
     if path.suffix == ".html":
         assert content.rstrip().endswith(b"</html>")
         return "a whole page"

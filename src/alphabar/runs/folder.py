@@ -30,6 +30,7 @@ from ..files import (
     expanded,
     is_temporary,
     json_lines,
+    lock_of,
     locked,
     read_json,
     read_metadata,
@@ -181,6 +182,10 @@ class RunFolder:
         """Remove what killed processes left."""
         for folder in (self.path, self.checkpoint_folder, self.previews):
             clean(folder)
+        for lock in (lock_of(self.model), lock_of(self.best)):
+            if lock.exists():
+                with contextlib.suppress(Locked), locked(lock, wait=False):
+                    pass  # it goes, if nobody holds it
 
     # --- in a notebook ---------------------------------------------------------------------------
 

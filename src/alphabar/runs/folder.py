@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from ..files import (
-    COUNT,
     DamagedFile,
     Locked,
     check_facts,
@@ -40,7 +39,7 @@ from ..images import html_image
 from ..model.facts import CHECKPOINT
 from ..model.file import MODEL_FILE
 from .checkpoints import checkpoint_files
-from .facts import METRICS, TIMES, check_run
+from .facts import LOGGED, METRICS, TIMES, check_run
 
 PARTS = {"identity", "budget", "habits", "measured", "history"}
 
@@ -129,10 +128,10 @@ class RunFolder:
         return sorted(path for path in self.previews.glob("*.png") if path.stem.isdecimal())
 
     def logged(self) -> dict[str, Any]:
-        """How many images each log has been told of, by name."""
+        """How many images each log has been told of, and is being told of, by name."""
         if not self._logged_file.exists():
             return {}
-        return check_facts(self._logged_file, read_json(self._logged_file), {str: COUNT})
+        return check_facts(self._logged_file, read_json(self._logged_file), LOGGED)
 
     def write_logged(self, logged: dict[str, Any]) -> None:
         """Replace what `logged` reads."""

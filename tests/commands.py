@@ -9,9 +9,11 @@ import shutil
 import numpy as np
 
 import breaking
+from alphabar.files import json_lines
 from program import TINY, pictures
 
-SMALL = [*TINY, "--set", "network.channel_mult=[1]", "--set", "network.attention_levels=[]"]
+SMALL = [word.replace("channels=16", "channels=8") for word in TINY]
+SMALL += ["--set", "network.channel_mult=[1]", "--set", "network.attention_levels=[]"]
 ONE = ["-n", 2, "--steps", 1]
 DRAWN = ["--out", "drawn"]
 
@@ -54,8 +56,8 @@ CLOCK = {"time", "took_s", "spent_s", "elapsed_s", "images_per_s", "id", "mtime_
 def original(place):
     """Pictures, an array, and a finished run."""
     here = place / "here"
-    pictures(here / "pets", 40, channels=3)
-    pictures(here / "fresh", 40, seed=1, channels=3)
+    pictures(here / "pets", 26, channels=3)
+    pictures(here / "fresh", 12, seed=1, channels=3)
     images = np.random.default_rng(0).normal(size=(40, 1, 8, 8))
     np.savez(here / "array.npz", images=images, labels=[0, 1] * 20)
     code, printed, _ = breaking.run(["train", "pets", "--out", "run", *SMALL, "--images", 16], place)
@@ -94,7 +96,7 @@ def _timeless(path):
     if path.suffix == ".json":
         return _without(json.loads(content))
     if path.name == "times.jsonl":
-        return [json.loads(line)["step"] for line in content.splitlines()][-1:]
+        return [row["step"] for row in json_lines(path)][-1:]
     if path.suffix == ".html":
         assert content.rstrip().endswith(b"</html>")
         return "a whole page"

@@ -180,15 +180,17 @@ def clear_cache() -> int:
     """Remove all that the cache holds, to be prepared again when it is used; return how many bytes it was.
 
     The folder may be anybody's: what Alphabar wrote there is known by its name, and nothing else is touched.
+    OSError if something of ours can't be removed.
     """
     entries = cache_entries()
     for entry in entries:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(FileNotFoundError):  # another process clears it as well
             # the facts first: without them it is no entry any more
             for file in sorted(_own_files(entry.path), key=lambda file: file.name != FACTS):
                 file.unlink(missing_ok=True)
             clean(entry.path)
-            entry.path.rmdir()  # unless it holds something else
+            if not any(entry.path.iterdir()):
+                entry.path.rmdir()
     clean(cache_folder())
     return sum(entry.size_bytes for entry in entries)
 

@@ -60,6 +60,8 @@ TIMES = {
     "images_per_s": float,
 }
 """A line of times.jsonl."""
+LOGGED = {str: {"images": COUNT, "toward?": COUNT}}
+"""logged.json."""
 SAMPLES = {"space": SPACE, "indices": [COUNT], "told": {str: [Any]}, "seed?": COUNT, str: Any}
 """samples.json."""
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from ..files import (
-    COUNT,
     DamagedFile,
     Locked,
     check_facts,
@@ -30,6 +29,7 @@ from ..files import (
     expanded,
     is_temporary,
     json_lines,
+    lock_of,
     locked,
     read_json,
     read_metadata,
@@ -39,7 +39,7 @@ from ..images import html_image
 from ..model.facts import CHECKPOINT
 from ..model.file import MODEL_FILE
 from .checkpoints import checkpoint_files
-from .facts import METRICS, TIMES, check_run
+from .facts import LOGGED, METRICS, TIMES, check_run
 
 PARTS = {"identity", "budget", "habits", "measured", "history"}
 
@@ -128,12 +128,10 @@ class RunFolder:
         return sorted(path for path in self.previews.glob("*.png") if path.stem.isdecimal())
 
     def logged(self) -> dict[str, Any]:
-        """How many images each log has been told of, by name."""
+        """How many images each log has been told of, and is being told of, by name."""
         if not self._logged_file.exists():
             return {}
-        return check_facts(
-            self._logged_file, read_json(self._logged_file), {str: {"images": COUNT, "toward?": COUNT}}
-        )
+        return check_facts(self._logged_file, read_json(self._logged_file), LOGGED)
 
     def write_logged(self, logged: dict[str, Any]) -> None:
         """Replace what `logged` reads."""
@@ -183,6 +181,10 @@ class RunFolder:
         """Remove what killed processes left."""
         for folder in (self.path, self.checkpoint_folder, self.previews):
             clean(folder)
+        for lock in (lock_of(self.model), lock_of(self.best)):
+            if lock.exists():
+                with contextlib.suppress(Locked), locked(lock, wait=False):
+                    pass  # it goes, if nobody holds it
 
     # --- in a notebook ---------------------------------------------------------------------------
 

@@ -247,13 +247,13 @@ class Run:
             self.folder.write_entry(self.entry)
 
     def save(self) -> None:
-        """Write metrics, then a checkpoint and the averaged model, each whole or not at all."""
+        """Write metrics and clock, then a checkpoint and the averaged model, each whole or not at all."""
         self.metrics.flush()
+        self.times.write(self.pace.reading(self.trainer.step, self.trainer.images))
+        self.times.flush()
         self._describe_model()
         save_checkpoint(self.folder.checkpoint_folder, self.trainer, self._milestones())
         export(self.trainer, self.folder.model, self.say)
-        self.times.write(self.pace.reading(self.trainer.step, self.trainer.images))
-        self.times.flush()
         self.sinks.push(self.trainer.images)
 
     def _complete(self) -> None:

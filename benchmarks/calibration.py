@@ -4,8 +4,8 @@
 
 Data are Gaussian rows of 24 numbers, 4,750 of them to train on and 250 held out, and 400 samples. Printed:
 how often memorization is called for models that draw as the data do, and for samples of which a share are
-copies, equal to the number or with a little noise; how often the two-sample test has p < 0.05 or
-p < 0.01 for one law; and for each score how wide its error bars are against its true spread, and how often value +- 1.96
+copies, equal to the number or with a little noise; how often the two-sample test has small p-values for one
+law; and for each score how wide its error bars are against its true spread, and how often value +- 1.96
 errors holds the mean over all draws, for good samples and for some a little off. Some minutes on a core.
 """
 

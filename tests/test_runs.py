@@ -422,7 +422,7 @@ def test_run_json_keeps_apart_what_decides_the_bits_how_long_and_habits(tmp_path
     list(run.train())
     entry = json.loads((tmp_path / "run/run.json").read_text())
     assert entry["command"] == ["train", "place"]
-    assert entry["data"] == {"source": "place", "prepared": {}}
+    assert entry["data"] == {"source": "place", "prepared": {}, "samples": 40}
     parts = entry["identity"]["config"], entry["budget"], entry["habits"]
     assert sorted(name for part in parts for name in part) == sorted(
         set(TrainConfig.model_fields) - {"init_from"}

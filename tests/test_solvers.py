@@ -682,7 +682,7 @@ def test_spacings_are_even_in_what_they_say(name):
     with pytest.raises(ValueError, match="shift must be above 0, got 0"):
         flow(schedule, 1000, 3, 0)
     for data in (Scales(), Scales(2.0, 1.0), Scales(300.0, 0.2)):
-        sigma = np.exp(-schedule.lam_at(scales(schedule, 1000, 12, data)))
+        sigma = np.exp(-schedule.lam_at(scales(schedule, 1000, 40, data)))
         even = np.diff(np.log((data.coarsest + sigma) / (data.finest + sigma)))
         even = even[:-1] if sigma[-2] == pytest.approx(sigma_1, rel=1e-6) else even  # the last is from t = 1
         np.testing.assert_allclose(even, even[0], rtol=1e-9)

@@ -13,6 +13,7 @@ from ...errors import check_whole
 from ..scales import USUAL, Scales
 from ..schedule import Schedule
 
+REACH, COARSE_ENOUGH = 0.36, 0.3  # few intervals leave finer scales than these alone: docs/log.md
 LEAST = 1.0  # below it no network was trained; the last interval goes from there to 0
 
 
@@ -42,10 +43,12 @@ def scales(schedule: Schedule, start: float, intervals: int, data: Scales = USUA
     is as near to the clean sample as the finest needs. What lies below t = 1, which no network was trained
     on, is left out: f is at least the sigma of t = 1, and where the last time would be below t = 1, it is
     t = 1 and u is even down to there.
+    Few intervals are spent on coarse scales: f is at least S exp(-0.36 N), or 0.3 if that is less.
     """
     first, least = np.exp(-schedule.lam_at([start, _least(start, intervals)]))
     coarse = max(data.coarsest, 2 * least)
-    fine = min(max(data.finest, least), coarse / 2)
+    reached = min(coarse * np.exp(-REACH * intervals), COARSE_ENOUGH)
+    fine = min(max(data.finest, least, reached), coarse / 2)
     span = np.log(coarse / fine)
     v_first, v_least = (np.log((coarse + sigma) / (fine + sigma)) for sigma in (first, least))
     v = np.linspace(v_first, min(span - (span - v_first) / intervals, v_least), intervals)

@@ -67,7 +67,7 @@ def scales_bars(table, steps, coarsest=8.0, finest=0.05):
     """Times even in the mean of sigma / (s + sigma) over s from `finest` to `coarsest`, each part of log s
     counted alike, by quadrature and bisection; sigma of t = 1 is the least of s and of sigma, and few steps
     have coarser ones alone."""
-    finest = max(finest, min(0.3, coarsest / math.exp(0.36 * steps)))
+    finest = max(finest, min(0.4, coarsest / math.exp(0.32 * steps)))
     first, least = (math.sqrt((1 - table[t]) / table[t]) for t in (-1, 1))
     low, high = math.log(max(finest, least)), math.log(coarsest)
     nodes, weights = np.polynomial.legendre.leggauss(100)

@@ -75,7 +75,7 @@ def test_by_default_detail_of_every_scale_keeps_nine_tenths_of_its_energy(name, 
 
 def test_few_evaluations_are_spent_on_coarse_scales():
     schedule = Schedule.cosine(1000)
-    for n, finest in ((4, 0.3), (8, 0.3), (10, 8 / np.exp(3.6)), (20, 0.05)):
+    for n, finest in ((4, 0.4), (8, 0.4), (10, 8 / np.exp(3.2)), (20, 0.05)):
         times = make_plan(schedule, evaluations=n, scales=Scales(8, 0.05)).times
         assert times.tolist() == pytest.approx(scales(schedule, 1000, n, Scales(8, finest)).tolist())
 
@@ -85,7 +85,7 @@ def test_a_spectrum_like_that_of_photographs_is_kept():
     k = np.hypot(*np.meshgrid(np.fft.fftfreq(32), np.fft.fftfreq(32))).ravel()
     sd = 9 * np.exp(-np.log(300) * (k / k.max()) ** 0.35)
     schedule = Schedule.sigmoid(1000)
-    for evaluations, least in {8: 0.05, 10: 0.07, DEFAULT_EVALUATIONS: 0.9, 50: 0.9}.items():
+    for evaluations, least in {8: 0.02, 10: 0.03, DEFAULT_EVALUATIONS: 0.9, 50: 0.9}.items():
         plan = make_plan(schedule, evaluations=evaluations, scales=Scales(sd.max(), sd.min()))
         kept = energy_kept(schedule, plan, sd)
         bands = [np.average(kept[part], weights=sd[part] ** 2) for part in np.array_split(np.argsort(k), 8)]

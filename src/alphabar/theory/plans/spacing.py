@@ -13,7 +13,7 @@ from ...errors import check_whole
 from ..scales import USUAL, Scales
 from ..schedule import Schedule
 
-REACH, COARSE_ENOUGH = 0.36, 0.3  # few intervals leave finer scales than these alone: docs/log.md
+REACH, COARSE_ENOUGH = 0.32, 0.4  # few intervals leave finer scales than these alone: docs/log.md
 LEAST = 1.0  # below it no network was trained; the last interval goes from there to 0
 
 
@@ -43,7 +43,7 @@ def scales(schedule: Schedule, start: float, intervals: int, data: Scales = USUA
     is as near to the clean sample as the finest needs. What lies below t = 1, which no network was trained
     on, is left out: f is at least the sigma of t = 1, and where the last time would be below t = 1, it is
     t = 1 and u is even down to there.
-    Few intervals are spent on coarse scales: f is at least S exp(-0.36 N), or 0.3 if that is less.
+    Few intervals are spent on coarse scales: f is at least S exp(-0.32 N), or 0.4 if that is less.
     """
     first, least = np.exp(-schedule.lam_at([start, _least(start, intervals)]))
     coarse = max(data.coarsest, 2 * least)

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from .labels import LABEL_KEYS, could_be_labels, labels_of, the_one
+from .labels import LABEL_KEYS, could_be_labels, labels_of, named_pair, the_one
 from .layouts import arranged
 from .source_types import Arrays, Labels, Rows, Samples, block_size, some, stamp
 
@@ -67,12 +67,9 @@ def digits(classes: str) -> Arrays:
 def _open_npz(path: Path, key: str, classes: str, layout: str) -> Samples:
     arrays = _arrays(path)
     listing = some([f"{name} {array.shape}" for name, array in arrays.items()], 20) or "none"
-    images, _, label = key.partition(",")
-    for name in filter(None, (images, label)):
-        if name not in arrays:
-            raise ValueError(f"there is no array {name!r} in {path}; it has {listing}")
-    if label and classes == "none":
-        raise ValueError(f"{label!r} is named as labels, and classes are not to be used: leave one out")
+    images, label = named_pair(
+        key, arrays, classes, lambda name: f"there is no array {name!r} in {path}; it has {listing}"
+    )
     images = images or _images_key(path, arrays, listing, label)
     samples = arranged(arrays[images].rows(), layout, f"{images} in {path}")
     said, n = f"samples from {images}", samples.rows.shape[0]

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..files import expanded
-from .labels import LABEL_KEYS, labels_of, the_one
+from .labels import LABEL_KEYS, labels_of, named_pair, the_one
 from .pictures import opened
 from .source_types import Labels, Pictures
 
@@ -66,12 +66,10 @@ def _columns(name: str) -> tuple[str, str]:
 
 def _chosen(datasets: Any, features: Any, name: str, columns: str, classes: str) -> tuple[str, str | None]:
     """(column of pictures, column of labels or None), as far as named, or where they are plain."""
-    column, _, label = columns.partition(",")
-    for given in filter(None, (column, label)):
-        if given not in features:
-            raise ValueError(f"{name} has no column {given!r}; its columns: {', '.join(features)}")
-    if label and classes == "none":
-        raise ValueError(f"{label!r} is named as labels, and classes are not to be used: leave one out")
+    listing = ", ".join(features)
+    column, label = named_pair(
+        columns, features, classes, lambda given: f"{name} has no column {given!r}; its columns: {listing}"
+    )
     pictures = [k for k, f in features.items() if isinstance(f, datasets.Image)]
     if column and column not in pictures:
         raise ValueError(f"{column!r} holds no pictures; columns that do: {', '.join(pictures) or 'none'}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import numpy as np
 
@@ -27,6 +27,26 @@ def the_one(what: str, candidates: Sequence[str], usual: Iterable[str], how: str
     if len(named) > 1:
         raise ValueError(f"{', '.join(named)} could each be the {what}: say which, {how}")
     return next(iter(named), None)
+
+
+def named_pair(
+    given: str, known: Container[str], classes: str, missing: Callable[[str], str]
+) -> tuple[str, str]:
+    """SAMPLES,LABELS → both names, "" for one that isn't given; ValueError for what isn't known or of use.
+
+    Args:
+        given: the names.
+        known: those that there are.
+        classes: the way to find classes.
+        missing: what to say of a name that is not known.
+    """
+    samples, _, label = given.partition(",")
+    for name in filter(None, (samples, label)):
+        if name not in known:
+            raise ValueError(missing(name))
+    if label and classes == "none":
+        raise ValueError(f"{label!r} is named as labels, and classes are not to be used: leave one out")
+    return samples, label
 
 
 def could_be_labels(shape: tuple[int, ...], n: int) -> bool:

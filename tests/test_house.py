@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -304,9 +305,7 @@ def test_the_functions_beside_the_formulas_exist():
     names = [name for cell in names for name in re.findall(r"`([\w.]+)`", cell)]
     assert len(names) > 15
     for name in names:
-        place = alphabar
-        for part in name.split("."):
-            place = getattr(place, part)
+        pkgutil.resolve_name(f"alphabar.{name}")  # raises for what is not there
 
 
 def test_the_tests_that_the_documents_name_exist():

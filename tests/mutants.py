@@ -394,8 +394,8 @@ MODEL_AND_DATA = [
         39,
         "the data stay in [0, 1]",
         "model.codec:Codec.encode",
-        "(np.asarray(images, dtype=dtype) - offset.astype(dtype)) / scale.astype(dtype)",
-        "np.asarray(images, dtype=dtype) / (2 * scale).astype(dtype)",
+        "self._columns",
+        "(0 * self._columns[0], 2 * self._columns[1])",
         "test_sampling.py::test_a_clean_sample_is_noised_to_t_and_denoised_from_t",
     ),
     Mutant(

@@ -249,7 +249,10 @@ def test_what_is_not_there_is_left_out(whole, tmp_path):
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     folder.metrics_file.write_text(lines + '{"step": 4')  # cut short
     seconds = [(10.0, 10.0), (120.0, 130.0), (240.0, 250.0)]  # of this process, and of the run
-    times = [{"time": 0.0, "elapsed_s": own, "spent_s": spent} for own, spent in seconds]
+    times = [
+        {"step": k, "images": 8 * k, "time": 0.0, "elapsed_s": own, "spent_s": spent, "images_per_s": 80.0}
+        for k, (own, spent) in enumerate(seconds, 1)
+    ]
     folder.times_file.write_text("".join(json.dumps(row) + "\n" for row in times))
     worse = Diagnosis([Finding("a <cause>", "an & evidence", "a remedy")], ["x"], ["y"])
     found = check(page_of(tmp_path, whole.data, diagnosis=worse))
@@ -405,7 +408,7 @@ def test_a_call_says_how_the_data_were_prepared_and_none_is_shown_for_arrays(who
     folder.model.write_bytes(RunFolder(whole.folder).model.read_bytes())
     entry = RunFolder(whole.folder).entry()
     for source, prepared in (("pics", {"size": [8, 8], "holdout": 0.3}), ("", {})):
-        folder.write_entry(entry | {"data": {"source": source, "prepared": prepared}})
+        folder.write_entry(entry | {"data": entry["data"] | {"source": source, "prepared": prepared}})
         page = page_of(tmp_path, whole.data)
         assert ("from Python" in page) == bool(source)
         if source:

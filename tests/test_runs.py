@@ -614,7 +614,8 @@ def test_a_run_shows_itself(tmp_path):
 @pytest.mark.parametrize("shape", [(1, 64), (1, 4, 8, 8)])
 def test_runs_train_on_samples_of_any_rank(tmp_path, shape):
     rng = np.random.default_rng(0)
-    data = Dataset(rng.random((40, *shape), np.float32), Space(shape, "float32", 0, 1), fingerprint="any")
+    images = rng.random((40, *shape), np.float32)
+    data = Dataset(images, Space(shape, "float32", 0, 1), fingerprint="any", holdout=0.3)
     config = tiny_config(network={**NETWORK, "channel_mult": [1, 2]}, channels_last=False, images=24)
     rows = list(Run(tmp_path / "run", data, config).train())
     assert {"held_out_loss", "sample_distance"} <= set(rows[-1])

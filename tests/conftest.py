@@ -4,6 +4,7 @@ import atexit
 import os
 import re
 import shutil
+import signal
 import tempfile
 
 import pytest
@@ -15,6 +16,7 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 * 2**30:
 CACHE = os.environ["ALPHABAR_CACHE"] = tempfile.mkdtemp(prefix="alphabar-tests-")
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what nohup and & start ignores it
 torch.set_num_threads(1)  # small networks: more threads only get in each other's way
 
 

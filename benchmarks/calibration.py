@@ -21,7 +21,7 @@ from alphabar.evaluation.table import SCORES
 
 SHARES = 0, 0.01, 0.05, 0.1, 0.25, 0.4
 MODELS, NULL = 60, 300
-DRAWS, HALVES = 200, 4
+DRAWS, HALVES = 200, 10
 
 
 def grains(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -74,7 +74,7 @@ class Embedded:
     data: np.ndarray
     dataset: Dataset
 
-    def compare(self, trained_on: str = "", errors: int = 4, say: Say = silent) -> Comparison:
+    def compare(self, trained_on: str = "", errors: int = 10, say: Say = silent) -> Comparison:
         """`compare` of what is embedded."""
         data, given = self.dataset, len(self.samples)
         n = number_compared(given, data)
@@ -122,7 +122,7 @@ def compare(
     data: Dataset,
     features: Features,
     trained_on: str = "",
-    errors: int = 4,
+    errors: int = 10,
     say: Say = silent,
 ) -> Comparison:
     """Score samples against a data set, and as many of the data's own samples in their place.

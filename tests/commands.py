@@ -50,7 +50,7 @@ COMMANDS = {
 }  # fmt: skip
 REFUSED_AGAIN = re.compile(r"exists already; choose another name|is not empty; choose a new folder")
 """What a command says that was broken when all was written."""
-CLOCK = {"time", "took_s", "spent_s", "elapsed_s", "images_per_s", "id", "mtime_ns"}
+CLOCK = {"time", "seconds", "took_s", "spent_s", "elapsed_s", "images_per_s", "id", "mtime_ns"}
 
 
 def original(place):

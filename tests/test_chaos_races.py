@@ -124,7 +124,9 @@ def check_pair(names, results, here):
 
 
 SAMPLE = [("train", "fit-sampler --variance", "main"), ("sample", "sample", "first")]
-REST = [(*pair, hold) for pair in PAIRS for hold in HOLDS if (*pair, hold) not in SAMPLE]
+REFUSED = "train otherwise"  # of a run that is there, so that its own files are never renamed
+CASES = [(*pair, hold) for pair in PAIRS for hold in (HOLDS[:1] if pair[0] == REFUSED else HOLDS)]
+REST = [case for case in CASES if case not in SAMPLE]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from alphabar.cli.expected import tell_shortfall
 from alphabar.runs import RunFolder, afford, train
 from alphabar.training import resolve
 from tiny import EXECUTION, NETWORK, tiny_data
@@ -92,3 +93,12 @@ def test_a_run_keeps_what_was_chosen_and_counts_the_time_it_took(tmp_path, monke
     assert RunFolder(tmp_path / "run").entry()["identity"] == entry["identity"]
     with pytest.raises(ValueError, match="network"):
         list(train(DATA, tmp_path / "run", device="cpu", **settings, network=NETWORK))
+
+
+def test_far_fewer_images_than_expected_are_said():
+    said = []
+    for images in (40, 60):
+        tell_shortfall(images, 100, said.append)
+    tell_shortfall(40, None, said.append)
+    assert len(said) == 1
+    assert "40% of the 100 images expected" in said[0]

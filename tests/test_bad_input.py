@@ -150,6 +150,8 @@ def test_shares_held_out_that_are_none(here, refused, holdout):
         (["--lr", "nan"], "got nan"),
         (["--lr", "quick"], "got 'quick'; see alphabar train --help"),
         (["--batch", "0"], "--batch must be greater than or equal to 1, got 0"),
+        (["--batch", str(10**9)], "--batch must be less than or equal to 1048576"),
+        (["--images", "9" * 23], "--images must be less than or equal to 1000000000000000"),
         (["--seed", "-1"], "--seed must be greater than or equal to 0, got -1"),
         (["--schedule", "linear", "--T", "0"], "T must be a whole number of at least 1, got 0"),
         (["--images", "many"], "--images must be a number such as 5000, 200k or 3M, got 'many'"),
@@ -165,6 +167,13 @@ def test_settings_that_are_none(here, refused, options, expected):
     assert expected in refused("train", "pets", "--out", "new", *images, *options)
     assert contents(here) == before
     assert not (here / "new").exists()
+
+
+@pytest.mark.parametrize("options", [["--lr", "-1"], ["--minutes", "1e99"], ["--epochs", "1"]])
+def test_what_no_data_make_right_is_refused_before_they_are_read(here, refused, monkeypatch, options):
+    monkeypatch.setattr("alphabar.cli.options.read_data", lambda *_: pytest.fail("the data were read"))
+    images = [] if "--minutes" in options else ["--images", 8]
+    assert options[0].lstrip("-") in refused("train", "pets", *images, *options)
 
 
 def test_a_folder_that_holds_something_else(here, refused):
@@ -275,6 +284,18 @@ def test_a_run_json_that_is_damaged(here, refused):
     before = contents(here / "run")
     assert "run.json is not valid JSON" in refused("train", "pets", "--out", "run", "--images", 64, *TINY)
     assert contents(here / "run") == before
+
+
+def test_a_run_without_its_run_json_and_a_damaged_model_name_the_way_out(here, refused):
+    path, model = here / "run" / "run.json", here / "run" / "model.safetensors"
+    model.write_bytes(b"")
+    message = refused("sample", "run")
+    assert "model.safetensors is damaged" in message
+    assert "there are also run/best.safetensors and run/checkpoints/step-000000008.safetensors" in message
+    path.unlink()
+    message = refused("train", "pets", "--out", "run", "--images", 64, *TINY)
+    assert "run holds a run whose run.json is missing; choose a new or an empty folder" in message
+    assert "--from run/model.safetensors" in message
 
 
 @pytest.mark.parametrize("allowed", [0, 2, 12])

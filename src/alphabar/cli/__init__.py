@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -9,6 +10,8 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the program: a user's mistake is one message on standard error and exit code 2."""
+    # threads that wait for each other leave the cores to others, instead of keeping them busy with waiting
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from .app import run
 

@@ -12,6 +12,7 @@ EXPECTED = (  # of so few images
     (10_000, "rough shapes at best"),
     (30_000, "shapes that one can tell, if the pictures are small and simple"),
 )
+FEW = 0.5  # of the images that were expected
 NOISE = 10.0  # times as far from the data as held-out samples are
 
 
@@ -29,6 +30,16 @@ def expected_of(images: int) -> str:
         if images < most:
             return f": expect {expected}"
     return ""
+
+
+def tell_shortfall(images: int, expected: int | None, show: Any) -> None:
+    """Say where training saw far fewer images than its minutes promised."""
+    if expected and images < FEW * expected:
+        show(
+            f"these are {images / expected:.0%} of the {expected:,} images expected: the machine was busier "
+            "than when it was measured, or threads were in each other's way (OMP_NUM_THREADS=1 would tell); "
+            "with a larger budget the run goes on"
+        )
 
 
 def tell_distance(row: dict[str, Any], show: Any) -> None:

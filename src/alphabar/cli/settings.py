@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, get_origin
 
@@ -22,6 +23,22 @@ def in_flags(error: ValueError, flags: Mapping[str, Flag]) -> ValueError:
             part = f"{flags[name].flag.split('/')[0]} {rest.replace('Input should be', 'must be', 1)}"
         parts.append(part)
     return ValueError("; ".join(parts))
+
+
+def check_given(settings: Mapping[str, Any], flags: Mapping[str, Flag]) -> None:
+    """ValueError for settings of a training that no data make right, before data are read."""
+    from ..training.config import BUDGETS, TrainConfig
+
+    given = {name: value for name, value in settings.items() if name != "preset"}
+    given["network"] = {"name": "unet"} | given.get("network", {})
+    if not any(given.get(name) is not None for name in BUDGETS):
+        given["images"] = 1
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice is given when all is known
+            TrainConfig(**given)
+    except ValueError as error:
+        raise in_flags(error, flags) from None
 
 
 def parse_sets(pairs: Iterable[str], model: type[BaseModel]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
-from .expected import expected_in_minutes, expected_of, tell_distance
+from .expected import expected_in_minutes, expected_of, tell_distance, tell_shortfall
 from .flags import Flag, described, flags_of, glossed, takes
 from .progress import Progress, Stop, Stopped, execution, stop_signals
-from .settings import in_flags, merged, parse_sets
+from .settings import check_given, in_flags, merged, parse_sets
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -91,23 +91,25 @@ def train(
     with stop_signals() as stop:
         try:
             folder = expanded(out) if out else default_folder(data)
-            run = _opened(
-                folder, fork, data, preparing, training_settings(training, sets or []), device, dry_run
-            )
+            settings = training_settings(training, sets or [])
+            run, expected = _opened(folder, fork, data, preparing, settings, device, dry_run)
             if dry_run:
                 from .dry_run import explain
 
                 explain(run, json)
                 return
-            _train(run, stop, json)
+            _train(run, stop, json, expected)
         except Stopped:
-            _say_stopped()
+            _say_stopped(dry_run)
             raise typer.Exit(stop.exit_code) from None
 
 
-def _say_stopped() -> None:
+def _say_stopped(dry: bool) -> None:
     from .console import say
 
+    if dry:
+        say("stopped; nothing was written (--dry-run)")
+        return
     say("stopped before the first update; the same command starts again, or resumes:")
     say(f"  {as_typed()}")
 
@@ -126,7 +128,7 @@ def default_folder(data: str) -> Path:
 
 
 def training_settings(given: dict[str, Any], sets: list[str]) -> dict[str, Any]:
-    """Options and --set together, with `preset` among them."""
+    """Options and --set together, with `preset` among them; what no data make right is refused."""
     from ..training.config import TrainConfig
 
     given = dict(given)
@@ -136,7 +138,9 @@ def training_settings(given: dict[str, Any], sets: list[str]) -> dict[str, Any]:
         given["schedule"] = schedule
     if "network" in given:
         given["network"] = {"name": given["network"]}
-    return merged(given, parse_sets(sets, TrainConfig), train_flags())
+    settings = merged(given, parse_sets(sets, TrainConfig), train_flags())
+    check_given(settings, flags_of(TrainConfig))
+    return settings
 
 
 def _opened(
@@ -147,8 +151,8 @@ def _opened(
     settings: dict[str, Any],
     device: str,
     dry: bool,
-) -> Run:
-    """The run, new or resumed, or a fork of it, with its data read."""
+) -> tuple[Run, int | None]:
+    """(the run, new or resumed, or a fork of it, with its data read; how many images are expected)."""
     from ..files import expanded
     from ..model import pick_device
     from ..runs.afford import afford
@@ -179,7 +183,7 @@ def _opened(
             say(f"data: {note}")
     if images is not None:
         say(expected_in_minutes(config, images))
-    return run
+    return run, images
 
 
 def _check_network(config: TrainConfig, dataset: Dataset) -> None:
@@ -221,7 +225,7 @@ def _forked(folder: RunFolder, dataset: Dataset, settings: dict[str, Any]) -> Tr
 # --- training, as a person sees it -------------------------------------------------------------
 
 
-def _train(run: Run, stop: Stop, json: bool) -> None:
+def _train(run: Run, stop: Stop, json: bool, expected: int | None) -> None:
     from ..runs.plots import draw_curves
     from .console import document, say, show
 
@@ -255,6 +259,7 @@ def _train(run: Run, stop: Stop, json: bool) -> None:
         show(f"to train it longer, give a larger budget: --images {2 * images}")
     else:
         tell_distance(last, show)
+        tell_shortfall(images, expected, show)
         show(f"trained on {images:,} images; now: alphabar sample {shlex.quote(str(folder))}")
     if stop:
         raise typer.Exit(stop.exit_code)

@@ -143,6 +143,9 @@ def check_background(background: str) -> str:
 def data_config(config: DataConfig | None, settings: dict[str, Any]) -> DataConfig:
     """`config` with some settings replaced; ValueError says what is wrong with each."""
     if config is not None and not isinstance(config, DataConfig):
-        raise ValueError(f"settings of prepare go by name, such as prepare(data, size=64), got {config!r}")
+        raise ValueError(
+            "settings of prepare go by name, such as prepare(data, size=64), and labels beside the data, "
+            f"prepare((data, labels)); got something of type {type(config).__name__}"
+        )
     before = {} if config is None else config.model_dump(exclude_defaults=True)
     return DataConfig(**{**before, **settings})

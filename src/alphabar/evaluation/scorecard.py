@@ -68,14 +68,22 @@ def scorecard(
     if denoiser is not None:
         card["model"] = denoiser.digest
         if whole:
-            notes, asked = _of_model(denoiser, data, own, noise_levels, exact, say)
+            notes, asked = _of_model(
+                denoiser, data, own, noise_levels, min(len(images), BOUND_SAMPLES), exact, say
+            )
             card |= asked
             card["notes"] += notes
     return card
 
 
 def _of_model(
-    denoiser: Denoiser, data: Dataset, own: bool, noise_levels: NoiseLevels | None, exact: bool, say: Say
+    denoiser: Denoiser,
+    data: Dataset,
+    own: bool,
+    noise_levels: NoiseLevels | None,
+    n: int,
+    exact: bool,
+    say: Say,
 ) -> tuple[list[str], dict[str, Any]]:
     """(notes, the model's own entries: the error by noise level if the data are its own, likelihoods)."""
     if other := same_conditions(denoiser, data):
@@ -88,7 +96,7 @@ def _of_model(
         found["noise_levels"] = noise_levels.to_dict()
         if len(data.held_out) < 2:
             notes.append("fewer than two samples are held out: the bound is that of training samples")
-    some = spread(data.held_out if len(data.held_out) > 1 else data.training, BOUND_SAMPLES)
+    some = spread(data.held_out if len(data.held_out) > 1 else data.training, n)
 
     def of(indices: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         return np.asarray(data.images[indices]), data.values_at(indices, denoiser.conditions)

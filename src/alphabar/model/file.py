@@ -106,7 +106,10 @@ def load(path: str | Path, device: str = "auto", net: nn.Module | None = None) -
     program's, FileNotFoundError if there is none.
     """
     path = model_path(path)
-    tensors, facts, digest = load_tensors(path)
+    try:
+        tensors, facts, digest = load_tensors(path)
+    except DamagedFile as error:
+        raise DamagedFile(f"{error}{_others(path)}") from None
     facts = _checked(path, facts)
     if "checkpoint" in facts:
         tensors = averaged(tensors)
@@ -121,6 +124,16 @@ def load(path: str | Path, device: str = "auto", net: nn.Module | None = None) -
     denoiser.digest = digest
     _warn_of_version(path, facts)
     return denoiser.to(pick_device(device)).eval().requires_grad_(False)
+
+
+def _others(path: Path) -> str:
+    """What to take instead of a damaged model in a run's folder."""
+    found = [
+        *path.parent.glob("best.safetensors"),
+        *sorted(path.parent.glob("checkpoints/*.safetensors"))[-1:],
+    ]
+    others = [str(each) for each in found if each != path]
+    return f"; there are also {' and '.join(others)}: give one of these" if others else ""
 
 
 def _warn_of_version(path: Path, facts: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Compile = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 DEFAULT_SCHEDULE = {"name": "sigmoid", "T": 1000}
+MOST_IMAGES, MOST_BATCH = 10**15, 2**20
 LARGEST = 1e12  # of what multiplies weights, which are float32
 BUDGETS = ("images", "epochs", "minutes")
 LOGS: dict[str, Any] = {}
@@ -72,18 +73,18 @@ class TrainConfig(Settings):
     images: int | None = _field(
         None, "stop after this many training images in total, resumed parts included, such as 200k or 3M",
         "Budget", role="budget", common=True,
-        bounds={"ge": 1}, metavar="N", amount=True,
+        bounds={"ge": 1, "le": MOST_IMAGES}, metavar="N", amount=True,
         shown="30 passes over the data, but 200k to 5M, or the preset's",
     )  # fmt: skip
     epochs: float | None = _field(
         None, "instead of --images: stop after this many passes over the data", "Budget", role="budget",
         common=True,
-        bounds={"gt": 0, "allow_inf_nan": False},
+        bounds={"gt": 0, "le": 1e9, "allow_inf_nan": False},
     )  # fmt: skip
     minutes: float | None = _field(
         None, "instead of --images: stop after this many minutes of training, resumed parts included",
         "Budget", role="budget", common=True,
-        bounds={"gt": 0, "allow_inf_nan": False},
+        bounds={"gt": 0, "le": 1e7, "allow_inf_nan": False},
     )  # fmt: skip
 
     init_from: str | None = _field(
@@ -118,7 +119,7 @@ class TrainConfig(Settings):
         off="draw each image's time independently, instead of spreading a batch's times evenly",
     )  # fmt: skip
     batch_size: int = _field(
-        64, "images per update", "Learning", common=True, bounds={"ge": 1}, flag="--batch",
+        64, "images per update", "Learning", common=True, bounds={"ge": 1, "le": MOST_BATCH}, flag="--batch",
         shown="64, or what the preset or the budget asks for",
     )  # fmt: skip
     flip: bool = _field(False, "mirror images at random", "Learning", common=True)

@@ -160,9 +160,10 @@ class RunFolder:
         if not self.path.is_dir():
             raise ValueError(f"{self.path} is a file; --out must be a folder")
         if not all(self._is_leftover(path) for path in self.path.iterdir()):
-            lost = self.model.exists() or self.checkpoint_folder.exists()
-            what = "a run whose run.json is missing" if lost else "something that is not a run of Alphabar"
-            begin = f", and begin with its weights by --from {self.model}" if self.model.exists() else ""
+            what, begin = "something that is not a run of Alphabar", ""
+            if self.model.exists():
+                what = "a run whose run.json is missing"
+                begin = f", and begin with its weights by --from {self.model}"
             raise ValueError(
                 f"{self.path} holds {what}; choose a new or an empty folder{begin} (nothing was written)"
             )

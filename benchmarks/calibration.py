@@ -89,7 +89,7 @@ def main() -> None:
     memorization()
     two_samples()
     print("error bars: 200 samples against 600, 8 features")
-    for function in dict.fromkeys(score.function for score in SCORES.values()):
+    for function in dict.fromkeys(score.function for score in SCORES.values() if not score.of_columns):
         names = [name for name, score in SCORES.items() if score.function is function]
         for shift in (0.0, 0.3):
             scored(function, names, shift)

@@ -69,7 +69,7 @@ SAMPLED = re.compile("|".join([  # of what has many cases, those that `make test
     r"test_every_option_acts_in_every_sampler\[.*-(ddim|deis|ipndm|dpmpp_sde)",
     r"test_the_ideal_denoiser_of_a_gaussian_has_its_law_in_any_rank\[shape[123]",
     r"test_two_conditions_any_rank_and_a_users_network_\w+\[shape[012]",
-    r"test_the_u_net_or_a_clear_word\[shape[12]",
+    r"test_each_shape_has_its_default_network\[shape[12]",
     r"test_runs_train_on_samples_of_any_rank\[shape1",
     r"test_any_data\[(?!0\.1-a volume)",
     r"test_a_fitted_plan_with_noise_keeps_the_datas_spread\[(10|6)",

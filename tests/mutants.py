@@ -340,7 +340,7 @@ NETWORKS = [
     Mutant(
         40,
         "sines and cosines are swapped",
-        "nn.layers:TimeEmbedding.forward",
+        "nn.embedding:TimeEmbedding.forward",
         "[angle.sin(), angle.cos()]",
         "[angle.cos(), angle.sin()]",
         "test_nn.py::test_time_embedding_is_sines_then_cosines_from_1_to_1e_4",
@@ -348,7 +348,7 @@ NETWORKS = [
     Mutant(
         41,
         "the frequencies of the time embedding are made in bfloat16",
-        "nn.layers:TimeEmbedding.forward",
+        "nn.embedding:TimeEmbedding.forward",
         "torch.exp(-math.log(10000) / (self.count - 1) * exponent)",
         "torch.exp(-math.log(10000) / (self.count - 1) * exponent).bfloat16()",
         "test_nn.py::test_reduced_precision_touches_the_network_alone",
@@ -356,7 +356,7 @@ NETWORKS = [
     Mutant(
         30,
         "no class is the first class",
-        "nn.unet:UNet.forward",
+        "nn.embedding:Embedded.embedded",
         'emb + self.condition_embeddings[f"of_{name}"](cond[name].to(emb.dtype))',
         'emb + self.condition_embeddings[f"of_{name}"]'
         "(F.one_hot(cond[name].argmax(1), cond[name].shape[1]).to(emb.dtype))",
@@ -368,7 +368,7 @@ MODEL_AND_DATA = [
     Mutant(
         21,
         "unbounded data are clipped",
-        "model.codec:Codec.bounds",
+        "model.affine:Codec.bounds",
         "return None",
         "return -1.0, 1.0",
         "test_sampling.py::test_a_model_without_classes_or_bounds_says_so",
@@ -393,7 +393,7 @@ MODEL_AND_DATA = [
     Mutant(
         39,
         "the data stay in [0, 1]",
-        "model.codec:Codec.encode",
+        "model.affine:Codec.encode",
         "self._columns",
         "(0 * self._columns[0], 2 * self._columns[1])",
         "test_sampling.py::test_a_clean_sample_is_noised_to_t_and_denoised_from_t",
@@ -401,7 +401,7 @@ MODEL_AND_DATA = [
     Mutant(
         39,
         "the way back makes everything positive",
-        "model.codec:Codec.decode",
+        "model.affine:Codec.decode",
         "np.asarray(x_0, dtype=np.float64)",
         "np.maximum(np.asarray(x_0, dtype=np.float64), 0)",
         "test_sampling.py::test_the_range_of_other_data_is_not_minus_1_to_1",
@@ -688,8 +688,8 @@ SAMPLING = [
         35,
         "each sample on the way has its own noise",
         "sampling.edit:stream_between",
-        'rng.normal(config.seed, "sample", 0, shape=shape)',
-        'rng.normal(config.seed, "sample", np.arange(n), shape=shape)',
+        'rng.normal(config.seed, "sample", 0, shape=denoiser.shape)',
+        'rng.normal(config.seed, "sample", np.arange(n), shape=denoiser.shape)',
         "test_edit.py::test_by_noise_both_are_noised_to_t_with_the_same_noise_and_brought_back_from_t",
     ),
     Mutant(

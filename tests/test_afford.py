@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pytest
 
 from alphabar.cli.expected import tell_shortfall
+from alphabar.data import Dataset, Space
 from alphabar.runs import RunFolder, afford, train
 from alphabar.training import resolve
 from tiny import EXECUTION, NETWORK, tiny_data
@@ -74,7 +76,7 @@ def test_a_run_keeps_what_was_chosen_and_counts_the_time_it_took(tmp_path, monke
     """On another day, when the machine is faster or slower, the same command is the same run."""
     quick = {"num_res_blocks": 1, "attention_levels": []}
     last = {"network": {**quick, "channels": 8, "groups": 4}, "prediction": "x0"}
-    monkeypatch.setattr(afford, "WAYS", ({"network": {}}, last))
+    monkeypatch.setattr(afford, "WAYS", {"unet": ({"network": {}}, last)})
     monkeypatch.setattr(afford, "IMAGES", 10**9)
     settings = {**EXECUTION, "minutes": 0.1, "previews": False}
     rows = train(DATA, tmp_path / "run", device="cpu", **settings)
@@ -102,3 +104,11 @@ def test_far_fewer_images_than_expected_are_said():
     tell_shortfall(40, None, said.append)
     assert len(said) == 1
     assert "40% of the 100 images expected" in said[0]
+
+
+def test_a_network_without_faster_ways_gets_a_batch_alone(tmp_path):
+    data = Dataset(np.zeros((40, 5), np.float32), Space((5,), "float32", 0, 1), fingerprint="vectors")
+    config = resolve(data.space, {}, 40, settings={"minutes": 0.01})
+    found = afford.afford(RunFolder(tmp_path / "run"), config, data, "cpu", {"minutes": 0.01})
+    assert found.config.network == config.network
+    assert found.measured["afforded"] == []

@@ -134,14 +134,12 @@ def test_two_conditions_any_rank_and_a_users_network_from_training_to_scores(sha
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_u_net_or_a_clear_word(shape, tmp_path):
+def test_each_shape_has_its_default_network(shape, tmp_path):
     data = two_conditions(shape, 40)
     settings = {**SETTINGS, "images": 128}
-    if len(shape) == 1:
-        with pytest.raises(ValueError, match=r"package\.module:Class"):
-            list(train(data, tmp_path / "run", **settings))
-        return
     network = {"channels": 8, "groups": 4, "num_res_blocks": 1}
+    if len(shape) == 1:
+        network = {"width": 32, "blocks": 2}
     list(train(data, tmp_path / "run", network=network, **settings))
     model = load(tmp_path / "run", "cpu")
     assert sample(model, 3, evaluations=3).images.shape == (3, *shape)

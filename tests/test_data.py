@@ -778,7 +778,7 @@ def test_digits_beside_something_of_that_name_is_refused_with_both_ways_out(tmp_
     assert isinstance(open_source("digits"), Arrays)
 
 
-@pytest.mark.parametrize("name", ["table.csv", "sound.wav", "field.nc"])
+@pytest.mark.parametrize("name", ["sheet.xlsx", "sound.wav", "field.nc"])
 def test_what_cannot_be_read_yet_names_what_can(tmp_path, name):
     (tmp_path / name).write_text("1,2,3")
     with pytest.raises(ValueError, match=r"numpy\.save.* alphabar\.prepare\(array\) .* shape \(N, …\)"):
@@ -1375,7 +1375,7 @@ def test_options_for_the_other_kind_of_data_are_refused(tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             prepare(tmp_path / "d.npy", **options)
-    with pytest.raises(ValueError, match=r"layout .* is for arrays"):
+    with pytest.raises(ValueError, match="layout is for arrays"):
         prepare(tmp_path / "pictures", layout="HWC")
 
 

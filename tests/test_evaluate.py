@@ -14,8 +14,10 @@ import pytest
 
 from alphabar.cli.sampling import sample_flags
 from alphabar.cli.variants import Variant, variant_of
+from alphabar.data import Space
 from alphabar.data.cache import cache_folder
-from alphabar.evaluation.table import SCORES, with_error
+from alphabar.evaluation.comparison import scores_of
+from alphabar.evaluation.table import with_error
 from alphabar.files import load_tensors, save_tensors
 from alphabar.runs import results as results_module
 from alphabar.runs import subject as subject_module
@@ -49,7 +51,7 @@ def test_a_run_is_scored_against_its_own_data_as_they_were_prepared(here, said):
     assert (code, err) == (0, "")
     assert set(cache_folder().iterdir()) - prepared <= {cache_folder() / "features"}  # nothing is read again
     assert "16 samples of run against 32 of the data (32 of them trained on)" in out
-    for score in SCORES.values():
+    for score in scores_of(Space((3, 8, 8))).values():
         assert score.title in out
     assert json.loads((here / "run/run.json").read_text())["data"]["prepared"] == {
         "size": [8, 8], "classes": "folders", "skip_bad": True, "holdout": 0.3
@@ -59,7 +61,7 @@ def test_a_run_is_scored_against_its_own_data_as_they_were_prepared(here, said):
         card["data"]["fingerprint"]
         == json.loads((here / "run/run.json").read_text())["identity"]["data"]["fingerprint"]
     )
-    assert set(card["scores"]) == set(SCORES)
+    assert set(card["scores"]) == set(scores_of(Space((3, 8, 8))))
     assert card["drawn"]["evaluations"] == 20
     shutil.copy("run/model.safetensors", "alone.safetensors")
     known = said("info", "alone.safetensors")[1]

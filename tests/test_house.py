@@ -56,11 +56,11 @@ LIBRARIES = {  # that each may use
     "settings": {"pydantic"},
     "theory": {"numpy"},
     "nn": {"numpy", "torch"},
-    "data": {"numpy", "PIL", "pydantic", "datasets", "mlxtend"},
+    "data": {"numpy", "PIL", "pydantic", "datasets", "mlxtend", "pyarrow"},
     "model": {"numpy", "torch"},
     "training": {"numpy", "torch", "pydantic"},
     "sampling": {"numpy", "torch", "pydantic"},
-    "evaluation": {"numpy", "torch", "torch_fidelity", "onnxruntime", "timm"},
+    "evaluation": {"numpy", "torch", "sklearn", "torch_fidelity", "onnxruntime", "timm"},
     "runs": {"numpy", "torch", "PIL", "matplotlib", "jinja2", "markupsafe"}
     | {"tensorboard", "wandb", "trackio", "mlflow"},
     "interop": {"numpy", "torch", "safetensors", "diffusers", "onnx", "onnxruntime"},

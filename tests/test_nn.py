@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from alphabar.nn import UNet
-from alphabar.nn.layers import Attention, Downsample, ResBlock, TimeEmbedding, Upsample, fold, unfold
+from alphabar.nn import MLP, UNet
+from alphabar.nn.embedding import TimeEmbedding
+from alphabar.nn.layers import Attention, Downsample, ResBlock, Upsample, fold, unfold
 from tiny import NETWORK, tiny_denoiser
 
 SETTINGS = {name: value for name, value in NETWORK.items() if name != "name"}
@@ -351,3 +352,56 @@ def test_weights_cast_once_are_those_cast_in_each_pass():
     assert denoiser.in_precision("float32") is denoiser
     with pytest.raises(ValueError, match=r"precision.*float16"):
         denoiser.in_precision("float16")
+
+
+# --- the network for vectors ---------------------------------------------------------------------
+
+
+def random_mlp(conditions=None):
+    torch.manual_seed(0)
+    net = MLP((5,), width=16, blocks=2, conditions=conditions)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return net.eval()
+
+
+def test_an_mlp_begins_with_zeros_and_each_input_matters_later():
+    assert not MLP((5,), width=16, blocks=2)(torch.randn(3, 5), torch.ones(3)).any()
+    net = random_mlp({"class": (3,), "size": (1,)})
+    x, t, one_hot = torch.randn(3, 5), torch.tensor([1.0, 20.0, 300.0]), torch.eye(3)
+    plain = net(x, t)
+    assert plain.shape == x.shape
+    assert torch.equal(plain, net(x, t, {"class": torch.zeros(3, 3)}))
+    for other in (
+        net(x + 1, t),
+        net(x, t + 1),
+        net(x, t, {"class": one_hot}),
+        net(x, t, {"size": torch.ones(3, 1)}),
+    ):
+        assert not torch.allclose(plain, other)
+    alone = net(x[1:2], t[1:2], {"class": one_hot[1:2]})
+    torch.testing.assert_close(net(x, t, {"class": one_hot})[1:2], alone)
+
+
+def test_a_block_of_the_mlp_is_its_formula():
+    net = random_mlp()
+    block, h, emb = net.blocks[0], torch.randn(4, 16), torch.randn(4, 16)
+    scale, shift, gate = (emb @ block.embed.weight.T + block.embed.bias).chunk(3, 1)
+    normed = (h - h.mean(1, keepdim=True)) / torch.sqrt(h.var(1, unbiased=False, keepdim=True) + 1e-5)
+    inner = F.silu((normed * (1 + scale) + shift) @ block.linear1.weight.T + block.linear1.bias)
+    expected = h + gate * (inner @ block.linear2.weight.T + block.linear2.bias)
+    torch.testing.assert_close(block(h, emb), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"shape": (3, 8)}, "vectors"), ({"width": 0}, "width"), ({"blocks": 10**6}, "at most 256"),
+     ({"dropout": 1.0}, "dropout"), ({"conditions": {"mask": (1, 8)}}, "mask"),
+     ({"conditions": {"a.b": (2,)}}, "dots")],
+)  # fmt: skip
+def test_an_mlp_that_cannot_be_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MLP(**{"shape": (5,), **arguments})
+    with pytest.raises(ValueError, match="condition"):
+        random_mlp({"class": (3,)})(torch.zeros(2, 5), torch.zeros(2), {"other": torch.zeros(2, 3)})

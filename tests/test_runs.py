@@ -623,10 +623,16 @@ def test_runs_train_on_samples_of_any_rank(tmp_path, shape):
     assert load(tmp_path / "run").space == replace(data.space)
 
 
-def test_vectors_need_a_network_of_ones_own(tmp_path):
+def test_vectors_have_a_network_and_samples_with_four_sides_none(tmp_path):
     data = Dataset(np.zeros((20, 5), np.float32), Space((5,), "float32", 0, 1), fingerprint="vectors")
-    with pytest.raises(ValueError, match=r"no network for samples of shape \(5,\).*package.module:Class"):
-        list(train(data, tmp_path / "run", images=16))
+    network = {"name": "mlp", "width": 32, "blocks": 1}
+    rows = list(train(data, tmp_path / "run", images=64, network=network, device="cpu"))
+    assert np.isfinite(rows[-1]["loss"])
+    assert load(tmp_path / "run").net.config["name"] == "mlp"
+    shape = (1, 2, 2, 2, 2)
+    data = Dataset(np.zeros((20, *shape), np.float32), Space(shape, "float32", 0, 1), fingerprint="4-d")
+    with pytest.raises(ValueError, match=r"no network for samples of shape .*package.module:Class"):
+        list(train(data, tmp_path / "other", images=16))
 
 
 class Vectors(torch.nn.Module):

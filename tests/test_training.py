@@ -442,7 +442,7 @@ class Watched:
 
 @pytest.mark.parametrize("shape", [(2, 3, 5), (30,), (3, 40)])
 def test_data_without_bounds_are_measured_block_by_block(monkeypatch, shape):
-    monkeypatch.setattr("alphabar.model.codec.NUMBERS_AT_ONCE", 1000)
+    monkeypatch.setattr("alphabar.model.affine.NUMBERS_AT_ONCE", 1000)
     images = 1e6 + np.random.default_rng(0).standard_normal((500, *shape)).astype(np.float64)
     images[:, 0] = 0.1
     watched = Watched(images)

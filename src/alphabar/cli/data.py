@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..data import Dataset
 
 SHEET = 64  # samples
+ROWS = 20_000  # of a table, in its histograms
+COLUMNS = 40
 SHOWN = 20  # classes
 
 
@@ -56,11 +58,10 @@ def _show(data: str, out: str | None, json: bool, preparing: dict[str, Any]) -> 
         document(_facts(dataset) | {"source": data, "wrote": None if target is None else str(target)})
         return
     space, n, held_out = dataset.space, len(dataset.images), len(dataset.held_out)
-    seen = ", seen as -1 to 1" if space.bounds is not None else ", seen with mean 0 and standard deviation 1"
     rows = [
         ("samples", f"{n:,}"),
         ("model sees", f"{space.shown_shape()}, {space.dtype}"),
-        ("values", space.shown_range() + seen),
+        *_value_rows(dataset),
         ("training", f"{len(dataset.training):,}"),
         ("held out", f"{held_out:,} ({held_out / n:.0%}, the same ones for every run)"),
         *(_condition_row(name, condition) for name, condition in dataset.conditions.items()),
@@ -71,6 +72,19 @@ def _show(data: str, out: str | None, json: bool, preparing: dict[str, Any]) -> 
     table([*rows, ("fingerprint", dataset.fingerprint[:16])])
     if target is not None:
         show(f"wrote {target}")
+
+
+def _value_rows(dataset: Dataset) -> list[tuple[str, str]]:
+    """What the values are, and how the model sees them; of a table column by column."""
+    space = dataset.space
+    if space.columns:
+        every = dataset.images[:].T
+        named = list(zip(space.names, space.columns, every, strict=True))
+        rows = [(name, column.described(values)) for name, column, values in named[:COLUMNS]]
+        more = len(named) - COLUMNS
+        return [*rows, ("", f"and {more} more columns")] if more > 0 else rows
+    seen = "seen as -1 to 1" if space.bounds is not None else "seen with mean 0 and standard deviation 1"
+    return [("values", f"{space.shown_range()}, {seen}")]
 
 
 def _condition_row(name: str, condition: Any) -> tuple[str, str]:
@@ -101,9 +115,11 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
 def _write_sheet(path: Any, dataset: Dataset) -> None:
     import numpy as np
 
+    from ..data import KINDS
     from ..images import enlarged, save_picture, tiled
 
-    chosen = np.sort(np.random.default_rng(0).permutation(len(dataset.images))[:SHEET])
+    most = ROWS if KINDS[dataset.space.kind].together else SHEET
+    chosen = np.sort(np.random.default_rng(0).permutation(len(dataset.images))[:most])
     shown = dataset.space.shown(np.asarray(dataset.images[chosen]))
     save_picture(path, enlarged(tiled(shown)), new_file=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -212,11 +213,12 @@ def _print_scores(card: dict[str, Any]) -> None:
     known = f" ({card['trained_on']:,} of them trained on)" if card["trained_on"] else ""
     show(f"{card['n']:,} samples of {card['of']} against {card['reference']:,} of the data{known}")
     show(f"features: {about['name']}, {about['number']} numbers, digest {about['digest'][:12]}")
-    show(f"{'':<20}{'samples':<20}{'real samples':<20}")
+    show(f"{'':<20}{'samples':<20}{'real samples':<20}{'no network':<12}")
     for name, score in card["scores"].items():
         value = with_error(score["value"], score["error"])
         floor = with_error(score["floor"], score["floor_error"])
-        show(f"{SCORES[name].title:<20}{value:<20}{floor:<20}{SCORES[name].better} is better")
+        plain = with_error(score["trivial"], math.nan)
+        show(f"{SCORES[name].title:<20}{value:<20}{floor:<20}{plain:<12}{SCORES[name].better} is better")
 
 
 def _print_levels(found: dict[str, Any]) -> None:

@@ -191,11 +191,13 @@ def _check_network(config: TrainConfig, dataset: Dataset) -> None:
     import torch
 
     from ..nn import NETWORKS, build_network
+    from ..training.fitted import fitted_to
 
     if str(config.network.get("name")) in NETWORKS:
         conditions = dataset.conditions if config.conditional else {}
+        shape = fitted_to(dataset)[0].shape
         with torch.device("meta"):
-            build_network(config.network, dataset.space.shape, {n: c.shape for n, c in conditions.items()})
+            build_network(config.network, shape, {n: c.shape for n, c in conditions.items()})
     elif ":" not in str(config.network.get("name")):
         build_network(config.network, dataset.space.shape)  # raises
 

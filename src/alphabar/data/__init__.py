@@ -3,8 +3,9 @@
 from .conditions import CONDITIONS, ClassCondition, Condition, condition_from
 from .config import DataConfig
 from .dataset import Batch, Dataset, spread
+from .kinds import KINDS
 from .preparation import prepare
-from .space import KINDS, Space
+from .space import Space
 
 __all__ = [
     "CONDITIONS",

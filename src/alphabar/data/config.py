@@ -66,6 +66,16 @@ def _parse_range(given: Any) -> Any:
     return low, high
 
 
+def _parse_types(given: Any) -> Any:
+    """{"zip": "category"} and "zip=category, born=%d.%m.%Y" → a dictionary."""
+    if not isinstance(given, str):
+        return given
+    pairs = [part.rpartition("=") for part in given.split(",") if part.strip()]
+    if not all(name.strip() and kind.strip() for name, _, kind in pairs):
+        raise ValueError(f"types must be COLUMN=TYPE, one or more with commas between them, got {given!r}")
+    return {name.strip(): kind.strip() for name, _, kind in pairs}
+
+
 class DataConfig(Settings):
     """How DATA is read. What isn't given follows from the data, and the notes say how."""
 
@@ -106,6 +116,11 @@ class DataConfig(Settings):
     layout: Annotated[Layout, _one_of("layout", Layout)] = Field(
         default="auto",
         description="axis order of each sample of an array; array: not a picture, use as is",
+    )
+    types: Annotated[dict[str, str] | None, BeforeValidator(_parse_types)] = Field(
+        default=None,
+        description="what columns of a table hold: number, category, skip, or a date such as %d.%m.%Y",
+        json_schema_extra={"metavar": "COLUMN=TYPE,…", "shown": "found from their values"},
     )
     skip_bad: bool = Field(default=False, description="skip pictures that cannot be read")
     holdout: float = Field(

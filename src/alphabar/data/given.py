@@ -14,6 +14,7 @@ from .config import DataConfig
 from .labels import labels_of
 from .layouts import arranged
 from .source_types import Arrays, Labels, Pictures, Rows, Samples
+from .tables import frame, is_frame
 
 ACCEPTED = (
     "an array or tensor (N, …); a list of arrays or pictures; a map-style data set of them or of pairs "
@@ -30,6 +31,10 @@ def given(data: Any, config: DataConfig) -> Arrays | Pictures:
     pictures; each by itself, or as a tuple (sample, label).
     """
     data, labels = _apart(data)
+    if is_frame(data):
+        if labels is not None:
+            raise ValueError("a table has its labels in a column of its own: give the table alone")
+        return frame(data, config)
     labels = None if labels is None or config.classes == "none" else as_array(labels, "labels")
     if _is_array(data):
         array = as_array(data, "the array")
@@ -51,7 +56,7 @@ def _arrays(values: Callable[[], np.ndarray], labels: Callable[[], Labels], layo
 def is_pictures(data: Any) -> bool:
     """Whether samples from Python are Pillow pictures."""
     data, _ = _apart(data)
-    return not _is_array(data) and Items(data).are_pictures
+    return not _is_array(data) and not is_frame(data) and Items(data).are_pictures
 
 
 def as_array(given: Any, where: str) -> np.ndarray:

@@ -90,14 +90,18 @@ def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
 def _refuse(source: Pictures | Arrays, config: DataConfig) -> None:
     """ValueError for settings that mean nothing for this kind of data."""
     usual = DataConfig()
-    changed = [name for name in DataConfig.model_fields if getattr(config, name) != getattr(usual, name)]
-    if isinstance(source, Pictures):
-        if "layout" in changed:
-            raise ValueError("layout (--layout) is for arrays; leave the option out")
-        return
-    for name in ("size", "resize", "channels", "frames", "background", "skip_bad"):
-        if name in changed:
-            raise ValueError(f"{name} is for pictures; an array is taken as it is: leave the option out")
+    for name, whose in MEANT_FOR.items():
+        if name not in source.takes and getattr(config, name) != getattr(usual, name):
+            raise ValueError(f"{name} is for {whose}, which these data are not: leave the option out")
+
+
+MEANT_FOR = {
+    **dict.fromkeys(("size", "resize", "channels", "frames", "background", "skip_bad"), "pictures"),
+    "layout": "arrays",
+    "range": "pictures and arrays",
+    "types": "tables",
+}
+"""Settings that mean something for some data alone."""
 
 
 # --- one way for pictures and arrays -----------------------------------------------------------
@@ -113,6 +117,7 @@ class Opened:
     space: Callable[[Survey], Space]
     labels: Callable[[list[int]], Labels]
     notes: list[str]
+    may_miss: bool = False
 
 
 def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | None) -> Opened:
@@ -131,15 +136,18 @@ def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | 
                 progress(start, total)
 
     def space_of(survey: Survey) -> Space:
+        if samples.kind == "table":
+            return _table_space(samples)
         return _array_space(samples, survey, config.range)
 
     rows, notes = samples.rows, list(samples.notes)
-    return Opened(rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes)
+    missing = samples.kind == "table"
+    return Opened(rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes, missing)
 
 
 def _record(opened: Opened, path: Path | None) -> Stored:
     """Go through all samples once, writing them to `path`, or into memory without one."""
-    survey, kept = Survey(), []
+    survey, kept = Survey(opened.may_miss), []
     memory = np.empty(opened.shape if path is None else (0,), opened.dtype)
     with open(path or os.devnull, "wb", buffering=0) as file:
         for numbers, block in opened.blocks():
@@ -184,6 +192,15 @@ def _write(folder: Path, stored: Stored, source: str) -> None:
 # --- ranges ------------------------------------------------------------------------------------
 
 
+def _table_space(samples: Samples) -> Space:
+    """The space of a table's rows: (D,) numbers, with what each column holds."""
+    (columns,) = samples.rows.shape[1:]
+    return Space(
+        (columns,), "float64", None, None, kind="table", layout=samples.layout,
+        names=tuple(samples.columns), columns=tuple(samples.columns.values()),
+    )  # fmt: skip
+
+
 def _array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] | None) -> Space:
     """The space of an array: the range that was asked for, or the type's, or each channel's own."""
     dtype = samples.rows.dtype
@@ -208,6 +225,9 @@ def _far_notes(survey: Survey, space: Space, span: float) -> list[str]:
 
 def _survey_notes(survey: Survey, space: Space) -> list[str]:
     """What the values say: their range, whether they fill it, equal samples, gray ones in color."""
+    equal = f"{survey.num_equal} of {survey.num} samples are equal to another one"
+    if space.columns:
+        return [equal] if survey.num_equal else []
     notes = []
     colors = slice(3 if "alpha" in space.names else None)
     low, high = survey.low[colors].min().item(), survey.high[colors].max().item()
@@ -225,7 +245,7 @@ def _survey_notes(survey: Survey, space: Space) -> list[str]:
             else f"{found} found"
         )
     if survey.num_equal:
-        notes.append(f"{survey.num_equal} of {survey.num} samples are equal to another one")
+        notes.append(equal)
     if survey.gray and space.resize is not None and space.channels == 3:
         notes.append("all pictures are gray, though some are stored in color: give --channels gray")
     return notes

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from .columns import Column
 
 BLOCK = 256
 BLOCK_BYTES = 2**26
@@ -34,6 +37,7 @@ class Pictures:
         identity: as JSON, another one whenever the files may have changed.
         labels: of the pictures with these numbers; asked when it is known which can be read.
         notes: what was found and left out.
+        takes: as for `Arrays`.
     """
 
     names: list[str]
@@ -41,6 +45,9 @@ class Pictures:
     identity: Any
     labels: Callable[[Sequence[int]], Labels]
     notes: list[str] = field(default_factory=list)
+    takes: frozenset[str] = frozenset(
+        {"size", "resize", "channels", "frames", "background", "range", "skip_bad"}
+    )
 
 
 @dataclass
@@ -72,6 +79,7 @@ class Samples(NamedTuple):
         notes: what was taken, and how.
         limits: the least and the greatest value that the type can have, if that is known.
         labels: the class of each.
+        columns: of a table, by name.
     """
 
     rows: Rows
@@ -80,6 +88,7 @@ class Samples(NamedTuple):
     notes: list[str]
     limits: tuple[float, float] | None = None
     labels: Labels = Labels()
+    columns: Mapping[str, Column] = MappingProxyType({})
 
 
 @dataclass
@@ -89,10 +98,12 @@ class Arrays:
     Attributes:
         identity: as for `Pictures`.
         open: the samples.
+        takes: the settings that mean something, beside those that do for all data.
     """
 
     identity: Any
     open: Callable[[], Samples]
+    takes: frozenset[str] = frozenset({"layout", "range"})
 
 
 def block_size(shape: Sequence[int], dtype: Any = np.uint8) -> int:

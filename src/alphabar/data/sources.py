@@ -15,17 +15,21 @@ from .given import given, is_pictures
 from .hub import hugging_face
 from .pictures import PICTURE_ENDINGS
 from .source_types import Arrays, Pictures
+from .tables import TABLES, table_file
 
 DIGITS, HUB = "digits", "hf:"
 ACCEPTED = (
-    "a folder or .zip of pictures, an .npy or .npz file, hf:NAME for a Hugging Face data set, or digits"
+    "a folder or .zip of pictures, an .npy or .npz file, a table (.csv, .tsv, .parquet), hf:NAME for a "
+    "Hugging Face data set, or digits"
 )
 FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {
     ".npy": lambda path, key, config: npy(path, config.layout),
     ".npz": lambda path, key, config: npz(path, key, config.classes, config.layout),
     ".zip": lambda path, key, config: zipped(path, config.classes),
+    **dict.fromkeys(TABLES, lambda path, key, config: table_file(path, config)),
 }
 """Files that can be read, by their ending: (path, name within it, settings) → source."""
+ARRAYS = FILES.keys() - {".zip"}
 
 
 def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Arrays:
@@ -68,7 +72,7 @@ def is_array(data: Any) -> bool:
     if not isinstance(data, (str, os.PathLike)):
         return not is_pictures(data)
     text = str(data)
-    return text == DIGITS or (not text.startswith(HUB) and _path(text)[0].suffix.lower() in (".npy", ".npz"))
+    return text == DIGITS or (not text.startswith(HUB) and _path(text)[0].suffix.lower() in ARRAYS)
 
 
 def _path(text: str) -> tuple[Path, str]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Integral
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from ..errors import unknown
-from ..images import displayable, to_bytes
+from .columns import Column
 from .config import Resize
+from .kinds import KINDS
 
 EXACT = 2**53
 """Up to here every whole number is a float64."""
@@ -38,6 +39,7 @@ class Space:
         background: what transparent pixels were laid over, if any were.
         resize: how picture files were resized to this shape, if that is what samples were read from: a
             sample is then written as a picture in its own values.
+        columns: what the numbers of a table's row mean, one each.
     """
 
     shape: tuple[int, ...]
@@ -50,6 +52,7 @@ class Space:
     layout: str = "CHW"
     background: str | None = None
     resize: str | None = None
+    columns: tuple[Column, ...] = ()
 
     def __post_init__(self) -> None:
         shape = tuple(int(side) for side in self.shape)
@@ -72,6 +75,12 @@ class Space:
             if given and len(given) != self.channels:
                 raise ValueError(f"{name} must be one for each of {self.channels} channels, got {given}")
             object.__setattr__(self, name, given)
+        columns = tuple(c if isinstance(c, Column) else Column(**c) for c in self.columns)
+        object.__setattr__(self, "columns", columns)
+        if len(columns) != (self.channels if self.kind == "table" else 0):
+            raise ValueError(
+                f"a table needs a column for each of {self.channels} numbers, got {len(columns)}"
+            )
         kind = self.kind or ("picture" if len(shape) == 3 else "array")
         if kind not in KINDS:
             raise unknown("kind of sample", kind, KINDS)
@@ -210,7 +219,8 @@ class Space:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        return own | {"columns": [column.to_dict() for column in self.columns]}
 
 
 def _span(low: float, high: float) -> str:
@@ -240,45 +250,3 @@ def _check_dtype(name: str) -> None:
         raise ValueError(
             f"a sample's dtype must be one of real numbers, such as uint8 or float32, got {name!r}"
         )
-
-
-class Kind(NamedTuple):
-    """A row of `KINDS`.
-
-    Attributes:
-        noun: what samples are called, in the plural.
-        axes: the rank of a sample → the names of its axes.
-        show: (samples (n, *shape), space) → pictures (n, C', H, W) of uint8.
-    """
-
-    noun: str
-    axes: Callable[[int], str]
-    show: Callable[[np.ndarray, Space], np.ndarray]
-
-
-def _show_picture(images: np.ndarray, space: Space) -> np.ndarray:
-    low, high = space.bounds or (None, None)
-    return displayable(images, low, high, alpha="alpha" in space.names)
-
-
-def _show_array(images: np.ndarray, space: Space) -> np.ndarray:
-    """The numbers in gray: rows of the last axis one below another, channel by channel; a vector as one."""
-    channels, *sides = space.shape
-    last = sides[-1] if sides else 1
-    low, high = space.bounds or (None, None)
-    if low is not None and high is not None:
-        low, high = (bound.reshape(channels, 1, 1) for bound in (low, high))
-    shown = to_bytes(images.reshape(len(images), channels, -1, last), low, high)
-    return shown.reshape(len(images), 1, -1, last if sides else channels)
-
-
-def _axes(rank: int) -> str:
-    """The names of an array's axes: `D`, `C × L`, `C × H × W`, `C × D × H × W`."""
-    return {1: "D", 2: "C × L", 3: "C × H × W", 4: "C × D × H × W"}.get(rank, f"{rank} axes")
-
-
-KINDS = {
-    "picture": Kind("pictures", _axes, _show_picture),
-    "array": Kind("samples", _axes, _show_array),
-}
-"""Kinds of samples by name: `picture` is (C, H, W), `array` a vector or numbers on a grid."""

@@ -17,13 +17,17 @@ LITTLE = 0.25
 class Survey:
     """Looks at samples block by block.
 
+    Args:
+        may_miss: whether numbers may be missing (NaN).
+
     Attributes:
         num: how many there were.
         low, high: the least and the greatest value of each channel, (C,), in the samples' own type.
         gray: whether there are three channels, and they are equal everywhere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, may_miss: bool = False) -> None:
+        self.may_miss = may_miss
         self.num, self.gray = 0, True
         self.low = self.high = self._typical = self._distance = np.zeros(0)
         self._digest, self._hashes = hashlib.sha256(), []
@@ -33,7 +37,7 @@ class Survey:
     def see(self, block: np.ndarray) -> np.ndarray:
         """Look at samples (n, *shape), and return them in one piece; ValueError where one isn't finite."""
         block = np.ascontiguousarray(block)
-        if block.dtype.kind == "f":
+        if block.dtype.kind == "f" and not self.may_miss:
             finite = np.isfinite(block).reshape(len(block), -1).all(1)
             if not finite.all():
                 first = self.num + int(np.flatnonzero(~finite)[0])
@@ -46,7 +50,7 @@ class Survey:
         if self.num:
             low, high = np.minimum(self.low, low), np.maximum(self.high, high)
         self.low, self.high = low, high
-        if block.dtype != np.uint8:
+        if block.dtype != np.uint8 and not self.may_miss:
             self._add_distances(np.moveaxis(block, 1, -1).reshape(-1, len(low)))
         if block.dtype == np.uint16:
             self._frequencies += np.bincount(block.ravel(), minlength=2**16)

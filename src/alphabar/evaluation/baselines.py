@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import rng
 from ..data import Condition, Dataset, spread
 from ..model import Codec
 from ..theory.schedule import Schedule
+from .keys import TRIVIAL
 
 GAUSSIAN_DIMENSIONS = 4096  # the most for a full covariance matrix, which has its square
 MOST_SAMPLES = 20_000
@@ -18,20 +20,19 @@ AT_ONCE = 2**24  # numbers of model space in memory at once
 BLOCK = 2000
 
 
-class GaussianDenoiser:
-    """x0_hat = m + sqrt(alpha_bar) S (alpha_bar S + (1 - alpha_bar) I)^-1 (x_t - sqrt(alpha_bar) m).
+class Gaussian:
+    """N(m, S) in model space, with the mean and covariance of the training samples.
 
-    The ideal denoiser of N(m, S), with the mean and covariance of the training samples. S is shrunk
-    towards its mean eigenvalue, as by Ledoit and Wolf (2004), because samples may be few. For samples of more
-    than 4,096 numbers, S is taken to be diagonal in the basis of the cosine transform over all sides, as it
-    nearly is for natural pictures.
+    S is shrunk towards its mean eigenvalue, as by Ledoit and Wolf (2004), because samples may be few. For
+    samples of more than 4,096 numbers, S is taken to be diagonal in the basis of the cosine transform over
+    all sides, as it nearly is for natural pictures.
     """
 
-    def __init__(self, data: Dataset, codec: Codec, schedule: Schedule) -> None:
+    def __init__(self, data: Dataset, codec: Codec) -> None:
         indices = spread(data.training, MOST_SAMPLES)
-        self.schedule, self.vectors = schedule, None
-        if np.prod(data.space.shape) > GAUSSIAN_DIMENSIONS:
-            total, squares = np.zeros(data.space.shape), np.zeros(data.space.shape)
+        self.vectors = None
+        if np.prod(codec.shape) > GAUSSIAN_DIMENSIONS:
+            total, squares = np.zeros(codec.shape), np.zeros(codec.shape)
             for x in blocks(data, codec, indices):
                 y = self.turn(x)
                 total, squares = total + y.sum(0), squares + np.square(y).sum(0)
@@ -55,6 +56,22 @@ class GaussianDenoiser:
         if self.vectors is None:
             return inverse_cosine_transform(y)
         return (y.reshape(len(y), -1) @ self.vectors.T).reshape(y.shape)
+
+    def draw(self, n: int, seed: int = 0) -> np.ndarray:
+        """n draws of N(m, S) itself, (n, *shape)."""
+        eps = rng.normal(seed, "evaluation", np.arange(n), TRIVIAL, shape=self.mean.shape)
+        return self.mean + self.back(np.sqrt(self.values) * eps)
+
+
+class GaussianDenoiser(Gaussian):
+    """x0_hat = m + sqrt(alpha_bar) S (alpha_bar S + (1 - alpha_bar) I)^-1 (x_t - sqrt(alpha_bar) m).
+
+    The ideal denoiser of N(m, S).
+    """
+
+    def __init__(self, data: Dataset, codec: Codec, schedule: Schedule) -> None:
+        super().__init__(data, codec)
+        self.schedule = schedule
 
     def __call__(self, x_t: np.ndarray, t: ArrayLike, values: Mapping[str, Any] | None = None) -> np.ndarray:
         """x0_hat of x_t (n, *shape) at one time or one a sample (n,), float64; `values` change nothing."""
@@ -117,7 +134,7 @@ class EmpiricalDenoiser:
 
 def blocks(data: Dataset, codec: Codec, indices: np.ndarray) -> Iterator[np.ndarray]:
     """The samples at `indices` in model space, float64, in blocks."""
-    size = max(1, min(BLOCK, AT_ONCE // int(np.prod(data.space.shape))))
+    size = max(1, min(BLOCK, AT_ONCE // int(np.prod(codec.shape))))
     for i in range(0, len(indices), size):
         yield codec.encode(data.images[indices[i : i + size]]).astype(np.float64)
 

@@ -6,30 +6,37 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import rng
 from ..data import KINDS, Dataset, Space, spread
+from .baselines import Gaussian
+from .columns import gaussian_copula
 from .features import Features
-from .features.base import Say, silent
+from .features.base import Say, codec_of, silent
 from .keys import SPLIT, SUBSET
 from .memorization import MOST_HELD_OUT, Memorization, check_memorization
-from .scores import Estimate, error_of
-from .table import SCORES
+from .scores import Estimate, error_by_halves
+from .table import SCORES, Score
 
 FEWEST = 12  # samples for scores to be computed
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One score: its value for the samples, its standard error, and what real samples score (the floor)."""
+    """One score: its value for the samples, its standard error, and what real samples score (the floor).
+
+    `trivial` is what `trivial_samples` score, which need no network: a model should do better.
+    """
 
     value: float
     error: float
     floor: float
     floor_error: float
+    trivial: float
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,14 @@ class Embedded:
         features: what both were embedded by.
         samples, data: their features.
         dataset: the data set.
+        images: the samples themselves.
     """
 
     features: Features
     samples: np.ndarray
     data: np.ndarray
     dataset: Dataset
+    images: np.ndarray
 
     def compare(self, trained_on: str = "", errors: int = 10, say: Say = silent) -> Comparison:
         """`compare` of what is embedded."""
@@ -81,28 +90,29 @@ class Embedded:
         say("scores …")
         chosen = np.sort(rng.stream(0, "evaluation", SUBSET).permutation(given)[:n])
         perfect, reference = split(data, n)
-        a, floor, b = self.samples[chosen], self.data[perfect], self.data[reference]
+        trivial = trivial_samples(data, n)
+        embedded = self.samples[chosen], self.data[perfect], self.features.raw(trivial), self.data[reference]
         scores, seconds = {}, {}
-        for function in dict.fromkeys(score.function for score in SCORES.values()):
+        for function in dict.fromkeys(score.function for score in scores_of(data.space).values()):
             names = [name for name, score in SCORES.items() if score.function is function]
-            start = time.perf_counter()
-            found = function(a, b)
-            seconds |= dict.fromkeys(names, time.perf_counter() - start)
-            real_ones = function(floor, b)
-            error = _errors(function, names, found, a, b, errors)
-            floor_error = _errors(function, names, real_ones, floor, b, errors)
-            for name in names:
-                of = SCORES[name].of
-                scores[name] = Scored(of(found), error[name], of(real_ones), floor_error[name])
+            sets, call = embedded, function
+            if SCORES[names[0]].of_columns:
+                every = np.asarray(data.images)
+                sets = self.images[chosen], every[perfect], trivial, every[reference]
+                call = partial(function, columns=data.space.columns)
+            made, timed = _scored(call, names, sets, errors)
+            scores |= made
+            seconds |= timed
         same = bool(trained_on) and trained_on == data.fingerprint
         known = len(np.intersect1d(reference, data.training)) if same else 0
         about = {
             "name": self.features.name,
             "digest": self.features.digest,
             "preprocessing": self.features.preprocessing,
-            "number": a.shape[1],
+            "number": self.data.shape[1],
         }
-        return Comparison(scores, n, len(reference), known, about, seconds, _notes(given, n, data))
+        notes = [*_notes(given, n, data), *_trivial_notes(scores, data)]
+        return Comparison(scores, n, len(reference), known, about, seconds, notes)
 
     def memorization(self) -> Memorization:
         """`check_memorization` in these features, beside up to `MOST_HELD_OUT` held-out samples."""
@@ -114,7 +124,23 @@ class Embedded:
 def embed(images: np.ndarray, data: Dataset, features: Features) -> Embedded:
     """The features of samples (n, *shape), in the data's space, and of the data."""
     check_alike(images, data.space)
-    return Embedded(features, features.raw(images), features.of_dataset(data), data)
+    return Embedded(features, features.raw(images), features.of_dataset(data), data, images)
+
+
+def scores_of(space: Space) -> dict[str, Score]:
+    """The rows of `SCORES` that samples of a space have."""
+    return {name: score for name, score in SCORES.items() if space.columns or not score.of_columns}
+
+
+def trivial_samples(data: Dataset, n: int) -> np.ndarray:
+    """n samples (n, *shape) by what needs no network: a Gaussian fit in model space, or a table's copula."""
+    if data.space.columns:
+        return gaussian_copula(np.asarray(data.images[data.training]), n)
+    codec = codec_of(data)
+    drawn = Gaussian(data, codec).draw(n)
+    if codec.bounds is not None:
+        drawn = np.clip(drawn, *codec.bounds)
+    return codec.decode(drawn)
 
 
 def compare(
@@ -155,6 +181,38 @@ def number_compared(given: int, data: Dataset) -> int:
     return n
 
 
+def _scored(
+    function: Callable[..., Any], names: list[str], sets: tuple[np.ndarray, ...], errors: int
+) -> tuple[dict[str, Scored], dict[str, float]]:
+    """(the scores that a function gives, its seconds) for (samples, real ones, trivial ones, reference)."""
+    a, floor, trivial, b = sets
+    start = time.perf_counter()
+    found = function(a, b)
+    seconds = dict.fromkeys(names, time.perf_counter() - start)
+    real_ones, trivial_ones = function(floor, b), function(trivial, b)
+    error = _errors(function, names, found, a, b, errors)
+    floor_error = _errors(function, names, real_ones, floor, b, errors)
+    scores = {}
+    for name in names:
+        of = SCORES[name].of
+        values = of(found), error[name], of(real_ones), floor_error[name], of(trivial_ones)
+        scores[name] = Scored(*values)
+    return scores, seconds
+
+
+def _trivial_notes(scores: dict[str, Scored], data: Dataset) -> list[str]:
+    """Where samples are no better than trivial ones."""
+    worse = [
+        SCORES[name].title
+        for name, s in scores.items()
+        if (s.value >= s.trivial if SCORES[name].better == "lower" else s.value <= s.trivial)
+    ]
+    if not worse:
+        return []
+    what = "Gaussian copula" if data.space.columns else "Gaussian with the data's mean and covariance"
+    return [f"a {what}, which needs no network, is as good by {', '.join(worse)}"]
+
+
 def _errors(
     function: Callable[..., Any], names: list[str], found: Any, a: np.ndarray, b: np.ndarray, draws: int
 ) -> dict[str, float]:
@@ -168,7 +226,7 @@ def _errors(
         half = function(x, y)
         return [SCORES[name].of(half) for name in names]
 
-    return dict(zip(names, error_of(numbers, a, b, draws).tolist(), strict=True))
+    return dict(zip(names, error_by_halves(numbers, a, b, draws).tolist(), strict=True))
 
 
 def split(data: Dataset, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -186,6 +244,8 @@ def check_alike(images: np.ndarray, space: Space) -> None:
             f"({KINDS[space.kind].axes(len(space.shape))}): give data prepared as the samples are, or "
             "samples of the data's size"
         )
+    if space.columns:
+        return
     if not np.all(np.isfinite(images)):
         raise ValueError("some samples hold values that are not finite")
     if space.low is None or space.high is None or not len(images):
@@ -209,7 +269,7 @@ def _notes(given: int, n: int, data: Dataset) -> list[str]:
         notes.append(
             f"{n} of the {given} samples are used: no more than half of the {len(data.images)} {noun}"
         )
-    few = [f"{score.title} ({score.least})" for score in SCORES.values() if n < score.least]
+    few = [f"{score.title} ({score.least})" for score in scores_of(data.space).values() if n < score.least]
     if few:
         notes.append(f"{n} samples are few for {', '.join(few)}: compare these with their floors only")
     if len(data.held_out) < n:

@@ -14,3 +14,4 @@ WEIGHTS = 4000  # of untrained features; the layer is the index
 JITTER = 4001
 DIRECTIONS, FOLDS, HALVES = 5000, 5001, 5002
 SPLIT, SUBSET = 6000, 6001
+TRIVIAL = 7000

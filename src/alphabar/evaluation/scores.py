@@ -182,6 +182,13 @@ def error_of(
     frames of a film) make it too small. n, m >= 4, and the score must accept half of them.
     """
     x, y = _features(a, b, 4)
+    return error_by_halves(score, x, y, draws, seed)
+
+
+def error_by_halves(
+    score: Callable[..., ArrayLike], x: np.ndarray, y: np.ndarray, draws: int, seed: int = 0
+) -> Any:
+    """`error_of` of any rows."""
     squares = []
     for draw in range(check_whole("draws", draws, 1)):
         order = rng.stream(seed, "evaluation", HALVES, draw)

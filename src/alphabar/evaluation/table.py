@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from .columns import column_pairs, column_shapes, trees
 from .scores import classifier_two_sample, frechet_distance, kid, prdc, sliced_wasserstein
 
 
@@ -23,6 +24,7 @@ class Score:
         better: "lower" or "higher".
         least: the number of samples, and of data, below which it means little.
         says: what it tells, for people.
+        of_columns: whether it is of the rows of tables themselves, called with (a, b, columns).
     """
 
     title: str
@@ -31,6 +33,7 @@ class Score:
     better: str
     least: int
     says: str
+    of_columns: bool = False
 
     def of(self, found: Any) -> float:
         return float(getattr(found, self.part) if self.part else found)
@@ -98,6 +101,33 @@ SCORES = {
         "lower",
         200,
         "How often a classifier tells samples from data; 0.5 is chance.",
+    ),
+    "column_shapes": Score(
+        "column shapes",
+        column_shapes,
+        "",
+        "higher",
+        200,
+        "How alike the columns are, one by one; 1 is the same.",
+        of_columns=True,
+    ),
+    "column_pairs": Score(
+        "column pairs",
+        column_pairs,
+        "",
+        "higher",
+        200,
+        "How alike the columns go together, two by two; 1 is the same.",
+        of_columns=True,
+    ),
+    "trees": Score(
+        "boosted trees",
+        trees,
+        "",
+        "lower",
+        500,
+        "How often boosted trees tell samples from data; 0.5 is chance.",
+        of_columns=True,
     ),
 }
 """The scores by name. A scorecard calls each `function` once; its rows pick their numbers by `of`."""

@@ -1,7 +1,8 @@
 """Network + schedule + parametrization + codec + conditions: the denoiser, and its file."""
 
+from .affine import Codec
 from .batched import SIZE, Batched
-from .codec import CODECS, Codec, codec_from, fit_codec
+from .codec import CODECS, codec_from, fit_codec
 from .conditions import Cond
 from .denoiser import Denoiser
 from .devices import has_bfloat16, pick_device

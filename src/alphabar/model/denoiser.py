@@ -22,7 +22,7 @@ from ..theory.parametrization import PREDICTIONS, Coefficients, coefficients
 from ..theory.plans import Plan
 from ..theory.scales import Scales
 from ..theory.schedule import Schedule
-from .codec import Codec
+from .affine import Codec
 from .conditions import Cond, each
 
 PRECISIONS = ("float32", "bfloat16")
@@ -89,6 +89,11 @@ class Denoiser(nn.Module):
     def space(self) -> Space:
         """What one sample is."""
         return self.codec.space
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample in model space."""
+        return self.codec.shape
 
     @property
     def device(self) -> torch.device:

@@ -17,6 +17,7 @@ SPACE = {
     "layout": str,
     "background": (None, str),
     "resize": (None, str),
+    "columns": [{"kind": str, str: (None, bool, float, str, [str])}],
 }
 """A `Space`, as `to_dict` gives it."""
 

@@ -48,14 +48,14 @@ def facts_of(denoiser: Denoiser) -> dict[str, Any]:
 
 def denoiser_from(facts: dict[str, Any], net: nn.Module | None = None) -> Denoiser:
     """The denoiser that `facts_of` described, with fresh weights or those of `net`; or ValueError."""
-    space = Space(**facts["space"])
+    codec = codec_from(facts["codec"], Space(**facts["space"]))
     conditions = {name: condition_from(entry) for name, entry in facts["conditions"].items()}
     shapes = {name: condition.shape for name, condition in conditions.items()}
     denoiser = Denoiser(
-        build_network(facts["network"], space.shape, shapes) if net is None else net,
+        build_network(facts["network"], codec.shape, shapes) if net is None else net,
         Schedule.from_dict(facts["schedule"], advise=False),
         facts["prediction"],
-        codec_from(facts["codec"], space),
+        codec,
         conditions,
         facts["about"],
     )

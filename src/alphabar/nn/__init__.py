@@ -1,6 +1,7 @@
 """Networks: (x, c_noise, cond) → a tensor of x's shape. They know nothing of diffusion."""
 
 from .dropout import Dropout, keyed_dropout
+from .mlp import MLP
 from .registry import (
     NETWORKS,
     UNKNOWN,
@@ -14,6 +15,7 @@ from .registry import (
 from .unet import UNet
 
 __all__ = [
+    "MLP",
     "NETWORKS",
     "UNKNOWN",
     "Dropout",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,25 +10,6 @@ from .dropout import Dropout
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 """By the number of sides: (B, C, L), (B, C, H, W) or (B, C, D, H, W)."""
-
-
-class TimeEmbedding(nn.Module):
-    """c_noise (B,) → (B, embed): [sin, cos] of it at `channels / 2` frequencies from 1 to 1e-4, two layers.
-
-    The angles are made in c_noise's own dtype, never in reduced precision.
-    """
-
-    def __init__(self, channels: int, embed: int) -> None:
-        super().__init__()
-        self.count = channels // 2
-        self.linear1 = nn.Linear(2 * self.count, embed)
-        self.linear2 = nn.Linear(embed, embed)
-
-    def forward(self, c_noise: Tensor) -> Tensor:
-        exponent = torch.arange(self.count, dtype=c_noise.dtype, device=c_noise.device)
-        angle = c_noise[:, None] * torch.exp(-math.log(10000) / (self.count - 1) * exponent)
-        features = torch.cat([angle.sin(), angle.cos()], 1)
-        return self.linear2(F.silu(self.linear1(features.to(self.linear1.weight.dtype))))
 
 
 class ResBlock(nn.Module):

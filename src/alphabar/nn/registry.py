@@ -15,9 +15,10 @@ from typing import Any
 from torch import nn
 
 from ..errors import unknown
+from .mlp import MLP
 from .unet import UNet
 
-NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet}
+NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": MLP}
 """Each takes `shape`, `conditions` (name → shape) and its settings, and is called (x, c_noise, cond)."""
 
 FROM_DATA = ("shape", "conditions")

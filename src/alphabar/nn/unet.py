@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import unknown
+from .embedding import Embedded, check_cond, check_name
 from .layers import (
     CONVOLUTIONS,
     Attention,
     Downsample,
     ResBlock,
-    TimeEmbedding,
     Upsample,
     fold,
     pad_to_multiple,
@@ -23,7 +22,7 @@ from .layers import (
 )
 
 
-class UNet(nn.Module):
+class UNet(Embedded):
     """U-Net of residual blocks: x (B, C, *sides), c_noise (B,), cond → (B, C, *sides).
 
     Args:
@@ -55,8 +54,7 @@ class UNet(nn.Module):
     torch.Size([4, 1, 28, 28])
     """
 
-    outer = ("time_embedding", "condition_embeddings", "embed", "conv_in", "norm_out", "conv_out")
-    """What reads an input or writes the output; all else is hidden, and Muon's where it is a matrix."""
+    outer = (*Embedded.outer, "conv_in", "norm_out", "conv_out")
 
     def __init__(
         self,
@@ -90,14 +88,11 @@ class UNet(nn.Module):
             }
         )
         self.shape = _checked_shape(shape)
-        self.vectors, self.grids = _split_conditions(conditions or {}, self.shape)
+        vectors, self.grids = _split_conditions(conditions or {}, self.shape)
         self.dims, self.patch, self.multiple = len(shape) - 1, patch, patch * 2 ** (len(channel_mult) - 1)
         embed, folded = 4 * channels, patch**self.dims
         conv = CONVOLUTIONS[self.dims]
-        self.time_embedding = TimeEmbedding(channels, embed)
-        self.condition_embeddings = nn.ModuleDict(
-            {f"of_{name}": nn.Linear(size, embed, bias=False) for name, size in self.vectors.items()}
-        )
+        self.add_embeddings(channels, embed, vectors)
         c_in = self.shape[0] + sum(grid[0] for grid in self.grids.values())
         self.conv_in = conv(c_in * folded, channels, 3, padding=1)
         c = self._add_stages()
@@ -150,31 +145,22 @@ class UNet(nn.Module):
         return c
 
     def _initialize(self) -> None:
-        """Xavier-uniform weights and zero biases, as in the paper's code; last layers at zero."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-                nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        """`initialize`, with last layers at zero."""
+        self.initialize()
         for module in self.modules():
             if isinstance(module, ResBlock):
                 nn.init.zeros_(module.conv2.weight)
             elif isinstance(module, Attention):
                 nn.init.zeros_(module.out.weight)
-        for module in self.condition_embeddings.values():
-            nn.init.normal_(cast(nn.Linear, module).weight)  # of a one-hot: as an nn.Embedding begins
         nn.init.zeros_(self.conv_out.weight)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         """x: (B, C, *sides); c_noise: (B,); cond: name → (B, *its shape), grids with the sides of x."""
-        cond = self._checked_cond(cond or {}, x)
-        emb = self.time_embedding(c_noise)
-        for name in self.vectors:
-            if name in cond:
-                emb = emb + self.condition_embeddings[f"of_{name}"](cond[name].to(emb.dtype))
-        emb = F.silu(emb)
-
-        sides = x.shape[2:]
+        sides, n = x.shape[2:], len(x)
+        wanted = {name: (n, size) for name, size in self.vectors.items()}
+        grids = {name: (n, grid[0], *sides) for name, grid in self.grids.items()}
+        cond = check_cond(cond or {}, wanted | grids)
+        emb = self.embedded(c_noise, cond)
         if self.grids:
             x = torch.cat([x, *self._grids(cond, x)], 1)
         h = self.conv_in(fold(pad_to_multiple(x, self.multiple), self.patch))
@@ -204,19 +190,6 @@ class UNet(nn.Module):
         for name, (channels, *_) in self.grids.items():
             given = cond.get(name)
             yield x.new_zeros(len(x), channels, *x.shape[2:]) if given is None else given.to(x.dtype)
-
-    def _checked_cond(self, cond: Mapping[str, Tensor], x: Tensor) -> Mapping[str, Tensor]:
-        """The mapping, after a check of its names and shapes."""
-        for name, given in cond.items():
-            if name in self.vectors:
-                wanted = (len(x), self.vectors[name])
-            elif name in self.grids:
-                wanted = (len(x), self.grids[name][0], *x.shape[2:])
-            else:
-                raise unknown("condition of this network", name, [*self.vectors, *self.grids])
-            if given.shape != wanted:
-                raise ValueError(f"the condition {name} must have shape {wanted}, got {tuple(given.shape)}")
-        return cond
 
 
 class Stage(nn.Module):
@@ -284,8 +257,7 @@ def _split_conditions(
     """The vectors (K,), as K, and the grids (C', *sides) among the conditions."""
     vectors, grids = {}, {}
     for name, given in conditions.items():
-        if not name or "." in name:
-            raise ValueError(f"network: the name of a condition must not be empty or have dots, got {name!r}")
+        check_name(name)
         if len(given) == 1:
             vectors[name] = given[0]
         elif tuple(given[1:]) == shape[1:]:

@@ -15,12 +15,14 @@ from .folder import RunFolder
 from .pace import MEASURED_SHARE, seconds
 
 QUICK = {"num_res_blocks": 1, "attention_levels": []}
-WAYS: tuple[dict[str, Any], ...] = (
-    {"network": {}},
-    {"network": QUICK},
-    {"network": {**QUICK, "channels": 32}, "prediction": "x0", "lr": 4e-3},
-)
-"""What of the defaults changes, from the slowest network to the fastest; why is in docs/log.md."""
+WAYS: dict[str, tuple[dict[str, Any], ...]] = {
+    "unet": (
+        {"network": {}},
+        {"network": QUICK},
+        {"network": {**QUICK, "channels": 32}, "prediction": "x0", "lr": 4e-3},
+    )
+}
+"""What of a default network's settings changes, from the slowest to the fastest; why is in docs/log.md."""
 
 IMAGES = 10_000
 """A slower network is worth its time where it sees at least so many images."""
@@ -60,7 +62,8 @@ def afford(
     """
     asked = {name for name, value in given.items() if value is not None}
     asked |= PRESETS.get(given.get("preset") or "", {}).keys()
-    ways = WAYS[:1] if asked & {"network", "init_from"} else WAYS
+    ways = WAYS.get(config.network["name"], ({"network": {}},))
+    ways = ways[:1] if asked & {"network", "init_from"} else ways
     if config.minutes is None or folder.exists() or (len(ways) == 1 and "batch_size" in asked):
         return Afforded(config, {}, None)
     folder.check_free()

@@ -97,7 +97,7 @@ def _losses(trainer: Trainer, indices: np.ndarray) -> tuple[list[float], list[fl
     times = np.unique(np.ceil((np.arange(LEVELS) + 0.5) / LEVELS * T))
     losses = []
     for level, t in enumerate(times):
-        eps = rng.normal(0, "validation", indices, level, shape=data.space.shape)
+        eps = rng.normal(0, "validation", indices, level, shape=ema.shape)
         each: list[float] = []
         for k, seats in batches(n):
             clean, noise = (

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import rng
+from ..data import KINDS
 from ..data.dataset import Dataset, spread
-from ..data.space import KINDS, Space
+from ..data.space import Space
 from ..evaluation.comparison import FEWEST, Embedded, embed
 from ..evaluation.conditioning import Conditioning, check_conditioning
 from ..evaluation.features import Features, open_features, pixel_features

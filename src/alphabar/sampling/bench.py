@@ -157,4 +157,4 @@ def no_noise(k: int) -> Tensor:
 
 
 def _noise(denoiser: Denoiser, seed: int, numbers: np.ndarray, row: int) -> Tensor:
-    return torch.from_numpy(rng.normal(seed, "fit", numbers, row + 1, shape=denoiser.space.shape))
+    return torch.from_numpy(rng.normal(seed, "fit", numbers, row + 1, shape=denoiser.shape))

@@ -54,7 +54,7 @@ def encode(
     x = np.float32(np.sqrt(plan.alpha_bar[0])) * denoiser.codec.encode(np.asarray(images))
     numbers = np.arange(len(x))
     told = denoiser.told(tell(denoiser, numbers, 0, _told_or_nothing(denoiser, cond)), len(x))
-    slots = Slots(denoiser, shape, device=denoiser.device)
+    slots = Slots(denoiser, denoiser.shape, device=denoiser.device)
     jobs = (
         Job(plan, i, cond={name: value[i] for name, value in told.items()}, x=x[i]) for i in range(len(x))
     )
@@ -98,7 +98,7 @@ def stream_between(
         x_t = slerp(x_a, x_b, w)
     else:
         x_a, x_b = denoiser.codec.encode(pair)
-        eps = rng.normal(config.seed, "sample", 0, shape=shape)
+        eps = rng.normal(config.seed, "sample", 0, shape=denoiser.shape)
         x_t = q_sample(schedule, (1 - w) * x_a + w * x_b, start, eps)
     return stream_samples(denoiser, n, config, x_t=x_t, progress=progress)
 
@@ -167,7 +167,7 @@ def stream_variations(
     **settings: Any,
 ) -> tuple[SampleStream, np.ndarray]:
     """The samples of `vary`, to be drawn, and the noisy inputs; what can be refused is refused at once."""
-    schedule, shape = denoiser.schedule, denoiser.space.shape
+    schedule, shape = denoiser.schedule, denoiser.shape if noisy else denoiser.space.shape
     check_whole("n", n, 1)
     if not 1 <= t <= schedule.T:
         raise ValueError(f"t must lie within 1..{schedule.T}, got {t:g}")
@@ -186,7 +186,7 @@ def stream_variations(
     stream = stream_samples(denoiser, n * len(images), config, frames=frames, progress=progress, **origin)
     if noisy:
         return stream, images
-    eps = rng.normal(config.seed, "sample", n * np.arange(len(images)), shape=shape)
+    eps = rng.normal(config.seed, "sample", n * np.arange(len(images)), shape=denoiser.shape)
     return stream, q_sample(schedule, denoiser.codec.encode(images), t, eps)
 
 

@@ -156,6 +156,6 @@ def estimate_x0_mse(
     errors = []
     for level, t in enumerate(times):
         progress(f"t = {t:.0f}")
-        eps = rng.normal(seed, "fit", np.arange(n), level + 1, shape=denoiser.space.shape)
+        eps = rng.normal(seed, "fit", np.arange(n), level + 1, shape=denoiser.shape)
         errors.append(float(batched.square_errors(x_0, t, eps, drawn.told).mean()))
     return times, errors

@@ -79,7 +79,9 @@ class Known:
     def in_model_space(self, codec: Codec, y: np.ndarray) -> tuple[Known, np.ndarray]:
         """The same of encoded values."""
         known = np.broadcast_to(self.known.numpy(), y.shape)
-        return self, np.where(known, codec.encode(np.where(known, y, 0)), np.float32(0))
+        numbers = codec.numbers_of(known)
+        operator = self if numbers is known else Known(numbers)
+        return operator, np.where(numbers, codec.encode(np.where(known, y, 0)), np.float32(0))
 
 
 class Separable:

@@ -34,10 +34,13 @@ class Origin:
 
     def check(self, denoiser: Denoiser, plan: Plan, n: int) -> None:
         """Raise ValueError unless n samples of the model can start from it."""
-        shape, start = denoiser.space.shape, float(plan.times[0])
+        start = float(plan.times[0])
         if self.x_0 is not None and self.x_t is not None:
             raise ValueError("give x_0 (clean) or x_t (already noisy), not both")
-        for name, array in (("x_0", self.x_0), ("x_t", self.x_t)):
+        for name, array, shape in (
+            ("x_0", self.x_0, denoiser.space.shape),
+            ("x_t", self.x_t, denoiser.shape),
+        ):
             if array is not None and np.shape(array) not in (shape, (n, *shape)):
                 raise ValueError(
                     f"{name} must have the model's shape {shape}, got {np.shape(array)} "
@@ -55,13 +58,12 @@ class Origin:
         self, denoiser: Denoiser, t: float, seed: int, indices: np.ndarray, where: np.ndarray
     ) -> np.ndarray | None:
         """The states at time t of samples `indices`, at places `where` among all; None for pure noise."""
-        shape = denoiser.space.shape
         if self.x_t is not None:
-            return _of_each(np.asarray(self.x_t, dtype=np.float32), shape, where)
+            return _of_each(np.asarray(self.x_t, dtype=np.float32), denoiser.shape, where)
         if self.x_0 is None:
             return None
-        x_0 = denoiser.codec.encode(_of_each(np.asarray(self.x_0), shape, where))
-        return q_sample(denoiser.schedule, x_0, t, rng.normal(seed, "sample", indices, shape=shape))
+        x_0 = denoiser.codec.encode(_of_each(np.asarray(self.x_0), denoiser.space.shape, where))
+        return q_sample(denoiser.schedule, x_0, t, rng.normal(seed, "sample", indices, shape=denoiser.shape))
 
     def facts(self) -> dict[str, Any]:
         """As JSON: where it starts from, and the SHA-256 of what was given."""

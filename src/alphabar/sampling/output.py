@@ -15,6 +15,7 @@ import numpy as np
 
 from ..data.conditions import condition_from
 from ..data.space import Space
+from ..data.tables import table_bytes
 from ..files import (
     DamagedFile,
     Lines,
@@ -24,6 +25,7 @@ from ..files import (
     json_lines,
     locked,
     make_array,
+    write_bytes,
     write_json,
     write_rows,
 )
@@ -201,6 +203,8 @@ class SampleWriter:
                 self._write_pictures(where, space.shown(images))
         _, first = next(self.blocks(ON_SHEET))
         save_picture(self.folder / "grid.png", sheet(space.shown(first)), self._inside())
+        if self.space.columns:
+            self._write_table()
         if self.frame_times:
             self._write_film(space)
         listing = {
@@ -227,7 +231,7 @@ class SampleWriter:
 
     def _shown_space(self) -> Space:
         """The space with the bounds to show samples by: its own, or the range of all that is written."""
-        if self.space.bounds is not None:
+        if self.space.bounds is not None or self.space.columns:
             return self.space
         ranges = np.array([(block.min(), block.max()) for _, block in self.blocks()], np.float64)
         low, high = np.nanmin(ranges), np.nanmax(ranges)
@@ -244,6 +248,11 @@ class SampleWriter:
             index = int(self.indices[i])
             told = {name: self.conditions[name].title(values[i]) for name, values in self.told.items()}
             save_picture(self.folder / f"{index:06d}.png", image, self._inside(index=index, told=told))
+
+    def _write_table(self) -> None:
+        """All rows as a file of the form that the data had."""
+        ending, content = table_bytes(self.images(), self.space.names, self.space.columns, self.space.layout)
+        write_bytes(self.folder / f"samples{ending}", content)
 
     def _write_film(self, space: Space) -> None:
         """The way from noise to sample of the first ones."""

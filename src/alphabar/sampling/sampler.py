@@ -176,7 +176,7 @@ class SampleStream:
 
     def states(self) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         """(which of the samples, x_0 (m, *shape), kept states (R, m, *shape)), model space, by blocks."""
-        slots = Slots(self.denoise, self.space.shape, self.on_x0, self.denoiser.device)
+        slots = Slots(self.denoise, self.denoiser.shape, self.on_x0, self.denoiser.device)
         steps = steps_of(self.indices[self.where].tolist(), self.plan)
         for finished in slots.run(self._jobs(), self.progress, steps):
             finished.sort(key=lambda pair: pair[0].tag)
@@ -201,7 +201,7 @@ class SampleStream:
 
     def collected_states(self) -> tuple[np.ndarray, np.ndarray]:
         """(x_0 (n, *shape), kept states (R, n, *shape)) of all in model space, in their order."""
-        shape = self.space.shape
+        shape = self.denoiser.shape
         x_0 = np.empty((len(self.indices), *shape), np.float32)
         kept = np.empty((len(self.rows), *x_0.shape), np.float32)
         for where, x, states in self.states():

@@ -6,7 +6,8 @@ import math
 from weakref import WeakKeyDictionary
 
 from ..data.dataset import Dataset, spread
-from ..model.codec import Codec, fit_codec
+from ..model.affine import Codec
+from ..model.codec import fit_codec
 from ..theory.scales import Scales, scales_of
 
 NUMBERS = 2**23  # of the samples that scales are measured on

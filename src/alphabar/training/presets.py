@@ -16,6 +16,9 @@ UPDATES = 500
 CHANNELS = 64
 """Of the default network's top level."""
 
+WIDTH, BLOCKS = 512, 4
+"""Of the default network for vectors."""
+
 
 class Preset(dict[str, Any]):
     """A row of `PRESETS`: settings that belong together, and what they are, in words."""
@@ -87,16 +90,19 @@ PRESETS: dict[str, Preset] = {
 
 
 def default_network(space: Space) -> dict[str, Any]:
-    """A U-Net for samples with one to three sides, with at most about 10 places a side at its bottom level.
+    """An MLP for vectors; a U-Net for samples with one to three sides.
 
-    The top level has at most 32 places a side for sides up to 128. For longer ones it has at most 64, but a
-    patch never grows beyond as many numbers as that level has channels, which couldn't predict them all. Each
-    level halves the sides; where one is much shorter than the longest, there are fewer, to spare padding.
+    The U-Net's lowest level has at most about 10 places a side. Its top level has at most 32 for sides up to
+    128. For longer ones it has at most 64, but a patch never grows beyond as many numbers as that level has
+    channels, which couldn't predict them all. Each level halves the sides; where one is much shorter than the
+    longest, there are fewer, to spare padding.
 
-    ValueError for vectors, which have no sides: their network must be given.
+    ValueError for samples with more sides: their network must be given.
     """
     sides = space.shape[1:]
-    if not 1 <= len(sides) <= 3:
+    if not sides:
+        return {"name": "mlp", "width": WIDTH, "blocks": BLOCKS}
+    if len(sides) > 3:
         raise ValueError(
             f"there is no network for samples of shape {space.shape} yet: give a class of your own, "
             "network.name=package.module:Class (in Python also net=…, a module)"

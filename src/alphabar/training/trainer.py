@@ -90,16 +90,16 @@ class Trainer:
         told = data.conditions if config.conditional else {}
         conditions = {name: replace(c, dropout=config.condition_dropout) for name, c in told.items()}
         shapes = {name: condition.shape for name, condition in conditions.items()}
-        if net is None:
-            net = initial_network(config, data.space.shape, shapes)
-        schedule = Schedule.from_dict(config.schedule, advise=False)
         codec, scales = fitted_to(data)
+        if net is None:
+            net = initial_network(config, codec.shape, shapes)
+        schedule = Schedule.from_dict(config.schedule, advise=False)
         self.model = Denoiser(net, schedule, config.prediction, codec, conditions).to(self.device)
         self.model.scales = scales
         self.model.precision = "float32" if config.precision == "auto" else config.precision
         self.layout = torch.contiguous_format
         if config.channels_last:
-            self.layout = layout_of(data.space.shape)
+            self.layout = layout_of(codec.shape)
             self.model.net.to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         if config.compile:
@@ -156,9 +156,7 @@ class Trainer:
         cond = {name: c.encode(batch.values[name]) for name, c in self.model.conditions.items()}
         eps = None
         if self.device.type == "cpu":
-            eps = rng.normal(
-                config.seed, "noise", np.arange(config.batch_size), k, shape=self.data.space.shape
-            )
+            eps = rng.normal(config.seed, "noise", np.arange(config.batch_size), k, shape=self.model.shape)
         return Inputs(
             self.model.codec.encode(batch.images),
             hide(cond, config, k),
@@ -219,7 +217,7 @@ class Trainer:
             eps = torch.from_numpy(inputs.eps[part])
         else:
             eps = rng.normal_tensor(
-                self.config.seed, "noise", places, k, shape=self.data.space.shape, device=self.device
+                self.config.seed, "noise", places, k, shape=self.model.shape, device=self.device
             )
         return x_0, eps.to(self.device, memory_format=self.layout), cond
 

@@ -84,7 +84,7 @@ def learned_features(
     key = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:20]
     path = cache_folder() / "features" / f"learned-{key}.safetensors"
     with seeded(seed, torch.device("cpu")):
-        net, about = SmallNet(dimensions, data.space.channels, outputs), {}
+        net, about = SmallNet(dimensions, codec.shape[0], outputs), {}
     if data.fingerprint and path.exists():
         with contextlib.suppress(DamagedFile):
             tensors, about, _ = load_tensors(path)
@@ -93,7 +93,7 @@ def learned_features(
     if not about:
         say("learning features on the data, once …")
         with seeded(seed, torch.device("cpu")):
-            net = SmallNet(dimensions, data.space.channels, outputs)
+            net = SmallNet(dimensions, codec.shape[0], outputs)
             source = Source(data, codec, classes)
             _fit(net, source, images_seen, seed)
             about = made | _held_out_accuracy(net, source)

@@ -27,7 +27,7 @@ def untrained_features(data: Dataset) -> Features:
     """
     codec, dimensions = codec_of(data), sides(data.space)
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(itertools.pairwise((data.space.channels, *WIDTHS))):
+    for i, (a, b) in enumerate(itertools.pairwise((codec.shape[0], *WIDTHS))):
         layer = _layer(dimensions, a, b, stride=1 if i == 0 else 2).requires_grad_(False)
         shape = tuple(layer.weight.shape)
         drawn = rng.normal(0, "evaluation", i, WEIGHTS, shape=shape)

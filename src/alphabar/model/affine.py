@@ -1,0 +1,153 @@
+"""Data space ↔ model space, fitted once, stored with the model, inverted exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..data.space import Space
+
+Bound = float | np.ndarray
+NUMBERS_AT_ONCE = 2**21  # of the data, while a codec is fitted: 16 MB
+
+
+@dataclass(frozen=True)
+class Codec:
+    """The affine codec: image = origin + offset + scale x_0, with a number of each a channel.
+
+    Attributes:
+        space: of the images; its `origin` is 0, but for whole numbers of 64 bits that no float is equal to.
+        offset, scale: a number a channel; scale > 0.
+    """
+
+    name: ClassVar[str] = "affine"
+    space: Space
+    offset: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("offset", "scale"):
+            values = tuple(map(float, np.atleast_1d(np.asarray(getattr(self, name), dtype=np.float64))))
+            values = values * self.space.channels if len(values) == 1 else values
+            if len(values) != self.space.channels or not np.all(np.isfinite(values)):
+                raise ValueError(
+                    f"{name} must be a finite number for each of {self.space.channels} channels, got {values}"
+                )
+            object.__setattr__(self, name, values)
+        if min(self.scale) <= 0:
+            raise ValueError(f"scale must be above 0, got {min(self.scale)}")
+        if self.space.dtype == "uint8" and not (
+            1e-30 <= min(self.scale) <= max(self.scale) <= 1e30 and max(map(abs, self.offset)) <= 1e30
+        ):  # they are encoded in float32
+            raise ValueError(
+                "for bytes, scale must lie within 1e-30..1e30 and offset within -1e30..1e30, "
+                f"got {self.scale} and {self.offset}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample in model space."""
+        return self.space.shape
+
+    @cached_property
+    def _columns(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.space.column(self.offset), self.space.column(self.scale)
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """x_0 = (image - origin - offset) / scale, (…, *shape), float32; by float64 but for bytes."""
+        offset, scale = self._columns
+        images = np.asarray(images)
+        if images.dtype == np.uint8:
+            return (images.astype(np.float32) - offset.astype(np.float32)) / scale.astype(np.float32)
+        return ((self.space.from_origin(images) - offset) / scale).astype(np.float32)
+
+    def decode(self, x_0: np.ndarray) -> np.ndarray:
+        """image = origin + offset + scale x_0 in the data's own type; whole numbers are rounded and clipped.
+
+        The ends of the range come back as they are: rounding the sum can miss them.
+        """
+        offset, scale = self._columns
+        x_0 = np.asarray(x_0, dtype=np.float64)
+        images = self.space.at_origin(x_0 * scale + offset)
+        if self.space.bounds is None or self.space.is_whole:
+            return images
+        for bound, end in zip(self.space.bounds, self._ends, strict=True):
+            images = np.where(x_0 == end.astype(np.float32), bound.astype(images.dtype), images)
+        return images.astype(self.space.dtype)
+
+    def numbers_of(self, which: np.ndarray) -> np.ndarray:
+        """A mask (*space.shape) → that of the numbers (*shape) that encode what it marks."""
+        return which
+
+    @cached_property
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The data's bounds in model space, (C, 1, …); there must be some."""
+        offset, scale = self._columns
+        low, high = (_relative(self.space, ends) for ends in (self.space.low, self.space.high))
+        return (self.space.column(low) - offset) / scale, (self.space.column(high) - offset) / scale
+
+    @cached_property
+    def bounds(self) -> tuple[Bound, Bound] | None:
+        """The data's bounds in model space, or None: numbers if all channels agree, else (C, 1, …)."""
+        if self.space.bounds is None:
+            return None
+        low, high = self._ends
+        if np.ptp(low) == 0 and np.ptp(high) == 0:
+            return float(low.flat[0]), float(high.flat[0])
+        return low.astype(np.float32), high.astype(np.float32)
+
+    @property
+    def log2_scale(self) -> float:
+        """The mean of log2(scale) over channels: bits per dimension in data space less those in model's."""
+        return float(np.mean(np.log2(self.scale)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"name": self.name, "offset": list(self.offset), "scale": list(self.scale)}
+
+    @classmethod
+    def fit(cls, space: Space, images: np.ndarray | None = None) -> Codec:
+        """Bounds become -1 and 1; without bounds, each channel gets mean 0 and standard deviation 1.
+
+        Args:
+            space: of the images.
+            images: (N, *shape), needed only where there are no bounds.
+        """
+        if space.low is not None and space.high is not None:
+            ends = [*zip(_relative(space, space.low), _relative(space, space.high), strict=True)]
+            scale = tuple(b / 2 - a / 2 or b - a for a, b in ends)  # no sum overflows
+            return cls(space, tuple(a / 2 + b / 2 for a, b in ends), scale)
+        if images is None or not len(images):
+            raise ValueError("a codec for samples without bounds is fitted to samples: give some")
+        mean, std = _moments(images)
+        return cls(space, tuple(mean), tuple(np.where(std > 0, std, 1.0)))
+
+
+def _relative(space: Space, ends: Sequence[float] | None) -> list[float]:
+    """A bound for each channel, less the space's origin."""
+    assert ends is not None
+    return [float(end - origin) for end, origin in zip(ends, space.origin.ravel().tolist(), strict=True)]
+
+
+def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) of each channel of images (N, C, …), float64, from those of blocks.
+
+    The update is that of Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance". Values
+    are taken relative to the first one, so that a constant channel has a standard deviation of exactly 0.
+    """
+    channels = images.shape[1]
+    size = max(1, NUMBERS_AT_ONCE // math.prod(images.shape[1:]))
+    first = np.asarray(images[0], np.float64).reshape(channels, -1)[:, :1]
+    count, mean, squares = 0, np.zeros(channels), np.zeros(channels)
+    for i in range(0, len(images), size):
+        block = np.moveaxis(np.asarray(images[i : i + size], np.float64), 1, 0).reshape(channels, -1) - first
+        more, shift = block.shape[1], block.mean(1) - mean
+        squares += more * block.var(1) + shift**2 * (count * more / (count + more))
+        count += more
+        mean += shift * (more / count)
+    return first[:, 0] + mean, np.sqrt(squares / count)

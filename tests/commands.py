@@ -65,13 +65,13 @@ def original(place):
     return place
 
 
+BEGUN = {"train resumed": "part", "sample continued": "unfinished"}
+"""What a command goes on with, in `here`."""
+
+
 def begin(name, place):
-    """What a command goes on with: half of what it does, on its way in another folder and then killed."""
-    folders = {"train resumed": "part", "sample continued": "unfinished"}
-    folder = place / "here" / folders.get(name, "")
-    if folder.exists():
-        return
-    calls = []
+    """Half of what a command does, on its way in its folder and then killed."""
+    folder, calls = place / "here" / BEGUN[name], []
     for _ in range(2):
         shutil.rmtree(folder, ignore_errors=True)
         if name == "train resumed":

@@ -31,6 +31,7 @@ class Unbroken(NamedTuple):
 
     code: int
     calls: list[tuple[str, str]]
+    before: dict[str, object]
     contents: dict[str, object]
 
 
@@ -40,24 +41,34 @@ class Bench:
     def __init__(self, start):
         self.start, self.place = start, start.parent / "kills"
         self.states = breaking.states_of(self.place)
-        self.copied, self.unbroken, self.gone_on_with = "", {}, set()
+        self.copied, self.unbroken, self.gone_on_with, self.begun = "", {}, set(), {}
 
-    def fresh(self):
-        return breaking.copied(self.start, self.place)
+    def fresh(self, name):
+        """The folder, and in it what this command goes on with."""
+        breaking.copied(self.start, self.place)
+        if folder := commands.BEGUN.get(name):
+            if name not in self.begun:
+                commands.begin(name, self.place)
+                self.begun[name] = shutil.move(
+                    self.place / "here" / folder, self.place.parent / f"begun {name}"
+                )
+                breaking.copied(self.start, self.place)
+            shutil.copytree(self.begun[name], self.place / "here" / folder)
+        return self.place
 
     def whole(self, name):
         """The command to its end; `states` has what lay there at each call of the last one."""
         if name not in self.unbroken:
-            commands.begin(name, self.start)
             self.unbroken[name] = self.copies(name)
         return self.unbroken[name]
 
     def copies(self, name):
         shutil.rmtree(self.states, ignore_errors=True)
-        code, printed, calls = breaking.run(commands.COMMANDS[name], self.fresh(), how="copies")
+        before = commands.contents(self.fresh(name))
+        code, printed, calls = breaking.run(commands.COMMANDS[name], self.place, how="copies")
         assert code in (0, 1), printed  # diagnose exits with 1 where it finds something
         self.copied = name
-        return Unbroken(code, calls, commands.contents(self.place))
+        return Unbroken(code, calls, before, commands.contents(self.place))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +135,7 @@ def check_killed(name, n, bench):
 def check_failed(name, n, how, bench):
     """Let a command's n-th call fail; look at what is there; give it again."""
     whole = bench.whole(name)
-    code, printed, _ = breaking.run(commands.COMMANDS[name], bench.fresh(), n, how)
+    code, printed, _ = breaking.run(commands.COMMANDS[name], bench.fresh(name), n, how)
     where = f"{name}, {how} at {n}: {whole.calls[n - 1]}\n{printed}"
     after = commands.contents(bench.place)
     check_kept(name, after, where, bench)
@@ -141,7 +152,7 @@ def check_failed(name, n, how, bench):
 
 def check_kept(name, after, where, bench):
     """What was there, and is there in the end, is there; a person's files are as they were."""
-    before = commands.contents(bench.start)
+    before = bench.whole(name).before
     lost = [path for path in visible(before).keys() - after.keys() if path in bench.whole(name).contents]
     assert not lost, f"{where}\n{lost}"
     for path in ("pets/00.png", "fresh/00.png", "array.npz"):

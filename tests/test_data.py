@@ -697,7 +697,7 @@ def test_two_processes_at_once_are_harmless(tmp_path):
 # --- what DATA can be --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(5,), (2, 64), (1, 4, 8, 9), (2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("shape", [(5,), (2, 64), (2, 3, 4, 5, 6)])
 def test_arrays_of_any_rank_are_samples_as_they_are(tmp_path, shape):
     values = np.random.default_rng(0).normal(size=(12, *shape)).astype(np.float32)
     np.save(tmp_path / "d.npy", values)
@@ -778,7 +778,7 @@ def test_digits_beside_something_of_that_name_is_refused_with_both_ways_out(tmp_
     assert isinstance(open_source("digits"), Arrays)
 
 
-@pytest.mark.parametrize("name", ["sheet.xlsx", "sound.wav", "field.nc"])
+@pytest.mark.parametrize("name", ["sheet.xlsx", "sound.wav", "field.grib"])
 def test_what_cannot_be_read_yet_names_what_can(tmp_path, name):
     (tmp_path / name).write_text("1,2,3")
     with pytest.raises(ValueError, match=r"numpy\.save.* alphabar\.prepare\(array\) .* shape \(N, …\)"):
@@ -786,7 +786,8 @@ def test_what_cannot_be_read_yet_names_what_can(tmp_path, name):
 
 
 def test_a_folder_of_arrays_says_how_to_put_them_into_one(tmp_path):
-    np.save(tmp_path / "a.npy", noise(8, 8))
+    (tmp_path / "a").mkdir()
+    np.save(tmp_path / "a/a.npy", noise(8, 8))
     with pytest.raises(ValueError, match=r"no pictures in .*1 × \.npy.*numpy\.stack"):
         prepare(tmp_path)
 
@@ -1263,8 +1264,8 @@ def test_whole_numbers_are_rounded_and_clipped():
     assert fit_codec(Space((1, 1, 2))).decode(-x_0[..., 2:]).tolist() == [[[127, 127]]]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4", "int16", "uint16", "int8"])
-def test_arrays_of_any_type_use_their_own_range_a_channel_and_come_back(tmp_path, dtype):
+@pytest.mark.parametrize("dtype", ["int16", "uint16", "int8"])
+def test_arrays_of_any_whole_type_use_their_own_range_a_channel_and_come_back(tmp_path, dtype):
     values = np.random.default_rng(0).uniform(-100, 120, (6, 8, 8, 2))
     values[..., 1] /= 4
     values = (values if np.dtype(dtype).kind != "u" else abs(values)).astype(dtype)
@@ -1278,10 +1279,7 @@ def test_arrays_of_any_type_use_their_own_range_a_channel_and_come_back(tmp_path
     np.testing.assert_allclose(x_0.max((0, 2, 3)), 1, atol=1e-6)
     back = space.to_layout(codec.decode(x_0))
     assert back.dtype == np.dtype(dtype)
-    if np.dtype(dtype).kind == "f":
-        np.testing.assert_allclose(back, values, rtol=1e-3 if dtype == "float16" else 1e-6, atol=1e-4)
-    else:
-        np.testing.assert_array_equal(back, values)
+    np.testing.assert_array_equal(back, values)
 
 
 @pytest.mark.parametrize("kind", ["given", "npy"])
@@ -1294,9 +1292,10 @@ def test_numbers_far_from_zero_keep_what_differs_between_them(tmp_path, kind):
         dataset = prepare(values if kind == "given" else tmp_path / "d.npy", holdout=0, layout="CHW")
         assert dataset.images.dtype == values.dtype
         np.testing.assert_array_equal(dataset.images, values)
-        assert dataset.space.low[0] <= values.min()
-        assert dataset.space.high[0] >= values.max()
-    codec = fit_codec(prepare(far, layout="CHW").space)
+        if values is whole:
+            assert dataset.space.low[0] <= values.min()
+            assert dataset.space.high[0] >= values.max()
+    codec = fit_codec(prepare(far, layout="CHW").space, far)
     np.testing.assert_allclose(codec.decode(codec.encode(far)), far, rtol=0, atol=1e-6)
 
 
@@ -1317,8 +1316,9 @@ def test_the_least_and_the_greatest_number_of_a_type_come_back(dtype):
 
 def test_each_channel_of_numbers_has_a_range_of_its_own_and_their_scale_does_not_matter():
     rng = np.random.default_rng(0)
-    values = rng.normal(size=(30, 3, 8, 9))
-    scale, offset = np.array([15.0, 2.0, 1e-3])[:, None, None], np.array([290.0, 0.0, -7.0])[:, None, None]
+    values = rng.normal(size=(30, 3, 4, 9, 2, 2))  # of no kind: planes of floats are fields
+    scale = np.array([15.0, 2.0, 1e-3]).reshape(3, 1, 1, 1, 1)
+    offset = np.array([290.0, 0.0, -7.0]).reshape(3, 1, 1, 1, 1)
     plain, scaled = prepare(values), prepare(scale * values + offset)
     x_0 = fit_codec(scaled.space).encode(scaled.images)
     np.testing.assert_allclose(x_0, fit_codec(plain.space).encode(plain.images), atol=1e-5)
@@ -1347,7 +1347,7 @@ def test_the_range_may_be_given_but_must_hold_all_values(tmp_path):
 def test_constant_arrays_do_not_divide_by_zero(tmp_path):
     np.save(tmp_path / "d.npy", np.full((3, 8, 8), 7.0))
     dataset = prepare(tmp_path / "d.npy", holdout=0)
-    codec = fit_codec(dataset.space)
+    codec = fit_codec(dataset.space, dataset.images)
     decoded = codec.decode(codec.encode(dataset.batch(0, 0, 2).images))
     np.testing.assert_array_equal(decoded, np.full((2, 1, 8, 8), 7.0))
 

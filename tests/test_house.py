@@ -56,7 +56,7 @@ LIBRARIES = {  # that each may use
     "settings": {"pydantic"},
     "theory": {"numpy"},
     "nn": {"numpy", "torch"},
-    "data": {"numpy", "PIL", "pydantic", "datasets", "mlxtend", "pyarrow"},
+    "data": {"numpy", "PIL", "pydantic", "datasets", "mlxtend", "pyarrow", "netCDF4", "h5py", "nibabel"},
     "model": {"numpy", "torch"},
     "training": {"numpy", "torch", "pydantic"},
     "sampling": {"numpy", "torch", "pydantic"},

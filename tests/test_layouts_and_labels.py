@@ -83,15 +83,16 @@ def test_axes_that_can_be_read_in_two_ways_are_refused_with_both_everywhere(tmp_
         ((6, 8, 9), "uint8", "HW", "read as gray pictures of 8 × 9"),
         ((6, 8, 9), "bool", "HW", "read as gray pictures of 8 × 9"),
         ((6, 2, 64), "float32", "array", "read as samples of shape (2, 64), as they are"),
-        ((6, 2, 3, 4, 5), "float32", "array", "read as samples of shape (2, 3, 4, 5), as they are"),
+        ((6, 2, 3, 4, 5), "float32", "volume", "read as volumes of 2 channels, 3 × 4 × 5"),
+        ((6, 2, 3, 4, 5, 2), "float32", "array", "read as samples of shape (2, 3, 4, 5, 2), as they are"),
     ],
 )
 def test_axes_that_are_plain_are_said(tmp_path, shape, dtype, layout, seen):
     for data in ways(tmp_path, noise(*shape).astype(dtype)):
         dataset = prepare(data)
         assert noted(dataset, seen)
-        assert (dataset.space.kind == "array") == (layout == "array")
-        if layout != "array":
+        assert (dataset.space.kind in ("array", "volume")) == (layout in ("array", "volume"))
+        if layout not in ("array", "volume"):
             assert dataset.space.layout == layout
 
 

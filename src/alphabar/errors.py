@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral
 from typing import Any, NamedTuple, TypeVar
 
@@ -38,6 +39,22 @@ def unknown(kind: str, got: object, known: Iterable[object]) -> ValueError:
     near = difflib.get_close_matches(str(got), names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ValueError(f"unknown {kind} {got!r}; known: {', '.join(names) or 'none'}{hint}")
+
+
+@contextlib.contextmanager
+def needs(what: str, package: str, extra: str) -> Iterator[None]:
+    """Around an import: a missing package becomes a ValueError that says how to get it.
+
+    >>> with needs("vessels", "nothing_of_this_name", "vessels"):
+    ...     import nothing_of_this_name
+    Traceback (most recent call last):
+        ...
+    ValueError: vessels need the package nothing_of_this_name: pip install 'alphabar[vessels]'
+    """
+    try:
+        yield
+    except ImportError:
+        raise ValueError(f"{what} need the package {package}: pip install 'alphabar[{extra}]'") from None
 
 
 def row_of(table: Mapping[str, Made], name: Any, what: str) -> Made:

@@ -61,6 +61,7 @@ def _show(data: str, out: str | None, json: bool, preparing: dict[str, Any]) -> 
     rows = [
         ("samples", f"{n:,}"),
         ("model sees", f"{space.shown_shape()}, {space.dtype}"),
+        *([("channels", space.shown_names())] if space.names and not space.columns else []),
         *_value_rows(dataset),
         ("training", f"{len(dataset.training):,}"),
         ("held out", f"{held_out:,} ({held_out / n:.0%}, the same ones for every run)"),

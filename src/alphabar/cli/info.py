@@ -39,6 +39,8 @@ def info(run: options.Model, json: options.Json = False) -> None:
         ("file", facts["file"]),
         ("digest", denoiser.digest[:16]),
         ("samples", f"{space.shown_shape()}, {space.dtype}, {space.shown_range()}"),
+        *([("channels", space.shown_names())] if space.names and not space.columns else []),
+        *([("missing", f"{int(space.absent.sum()):,} numbers of each")] if space.absent is not None else []),
         *(_told(name, condition) for name, condition in denoiser.conditions.items()),
         ("network", f"{network['name']}, {facts['parameters']:,} parameters"),
         ("", _words({key: value for key, value in network.items() if key != "name"})),

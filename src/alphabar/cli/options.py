@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 DATA = typer.Argument(
     metavar="DATA",
-    help="A folder or .zip of pictures, an .npy or .npz file, hf:NAME (Hugging Face), or digits (the demo).",
+    help="A folder or .zip of pictures, an .npy or .npz file, FILE.nc:NAME,NAME, hf:NAME (Hugging Face), or "
+    "digits (the demo).",
     show_default=False,
 )
 Data = Annotated[str, DATA]

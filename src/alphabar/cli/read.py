@@ -153,7 +153,7 @@ def _array(path: str) -> np.ndarray | None:
 
 def _checked(path: str, array: np.ndarray, space: Space, shape: tuple[int, ...]) -> np.ndarray:
     """An array in the user's own layout → (C, *sides)."""
-    own = space.kind == "picture" and shape[0] == space.channels
+    own = space.has_layout and shape[0] == space.channels
     wanted = space.to_layout(np.empty(shape, bool)).shape if own else shape
     if array.shape != wanted:
         raise _wrong_shape(path, array, wanted)

@@ -14,7 +14,7 @@ from ..settings import Settings
 
 Channels = Literal["auto", "gray", "rgb", "rgba"]
 Classes = Literal["auto", "folders", "none"]
-Layout = Literal["auto", "HW", "HWC", "CHW", "array"]
+Layout = Literal["auto", "HW", "HWC", "CHW", "volume", "array"]
 Resize = Literal["lanczos", "bicubic", "box", "nearest"]
 Frames = Literal["first", "all"]
 NUM_CHANNELS: dict[str, int | None] = {"auto": None, "gray": 1, "rgb": 3, "rgba": 4}
@@ -111,11 +111,16 @@ class DataConfig(Settings):
     range: Annotated[tuple[float, float] | None, BeforeValidator(_parse_range)] = Field(
         default=None,
         description="lowest and highest possible values",
-        json_schema_extra={"shown": "0 255 for bytes; else min and max, of arrays a channel"},
+        json_schema_extra={
+            "shown": "0 255 for bytes; none for fields; else min and max, of arrays a channel"
+        },
+    )
+    clip: bool = Field(
+        default=False, description="cut values outside the range off at its ends, instead of refusing them"
     )
     layout: Annotated[Layout, _one_of("layout", Layout)] = Field(
         default="auto",
-        description="axis order of each sample of an array; array: not a picture, use as is",
+        description="axis order of each sample of an array; volume: depth, height, width; array: use as is",
     )
     types: Annotated[dict[str, str] | None, BeforeValidator(_parse_types)] = Field(
         default=None,

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..images import displayable, to_bytes
 from .charts import histograms
+from .maps import in_colors
 
 if TYPE_CHECKING:
     from .space import Space
@@ -37,6 +38,12 @@ def _show_picture(images: np.ndarray, space: Space) -> np.ndarray:
     return displayable(images, low, high, alpha="alpha" in space.names)
 
 
+def _show_field(images: np.ndarray, space: Space) -> np.ndarray:
+    """Each channel in colors from its least value to its greatest, side by side; what is missing is gray."""
+    low, high = space.bounds or (None, None)
+    return in_colors(images, low, high, space.names)
+
+
 def _show_array(images: np.ndarray, space: Space) -> np.ndarray:
     """The numbers in gray: rows of the last axis one below another, channel by channel; a vector as one."""
     channels, *sides = space.shape
@@ -46,6 +53,22 @@ def _show_array(images: np.ndarray, space: Space) -> np.ndarray:
         low, high = (bound.reshape(channels, 1, 1) for bound in (low, high))
     shown = to_bytes(images.reshape(len(images), channels, -1, last), low, high)
     return shown.reshape(len(images), 1, -1, last if sides else channels)
+
+
+def _show_volume(images: np.ndarray, space: Space) -> np.ndarray:
+    """The middle slice along each side, one beside the other, channel below channel; missing is gray."""
+    channels, *sides = space.shape
+    low, high = space.bounds or (None, None)
+    if low is None or high is None:
+        axes = (0, *range(2, images.ndim))
+        low, high = np.fmin.reduce(images, axes), np.fmax.reduce(images, axes)
+    planes = [np.take(images, side // 2, axis) for axis, side in enumerate(sides, 2)]
+    low, high = (np.asarray(end, np.float64).reshape(channels, 1, 1) for end in (low, high))
+    shown = [np.where(np.isnan(plane), 128, to_bytes(plane, low, high)) for plane in planes]
+    tall = max(plane.shape[2] for plane in shown)
+    shown = [np.pad(p, ((0, 0), (0, 0), (0, tall - p.shape[2]), (0, 1))) for p in shown]
+    sheet = np.concatenate(shown, 3).astype(np.uint8)
+    return sheet.reshape(len(images), 1, -1, sheet.shape[3])
 
 
 def _show_table(images: np.ndarray, space: Space) -> np.ndarray:
@@ -60,7 +83,10 @@ def _axes(rank: int) -> str:
 
 KINDS = {
     "picture": Kind("pictures", _axes, _show_picture),
+    "field": Kind("fields", _axes, _show_field),
+    "volume": Kind("volumes", _axes, _show_volume),
     "array": Kind("samples", _axes, _show_array),
     "table": Kind("rows", lambda rank: "columns", _show_table, together=True, codec="table"),
 }
-"""Kinds of samples by name: `picture` is (C, H, W), `array` a vector or numbers on a grid, `table` a row."""
+"""Kinds of samples by name: `picture` and `field` are (C, H, W), `volume` is (C, D, H, W), `array` a vector
+or numbers on a grid, `table` a row."""

@@ -27,8 +27,8 @@ def arranged(rows: Rows, layout: str, where: str) -> Samples:
 
     With `layout` auto, (N, H, W, C) and (N, C, H, W) are pictures where just one of the two axes is at most
     4, and so plainly the channels. (N, H, W) are gray pictures if they are square or bytes, (N, C, L) series
-    of at most 4 channels. What can be read in two ways is refused with both (`AmbiguousLayoutError`). Other
-    ranks are taken as they are. True and false are 1 and 0.
+    of at most 4 channels, (N, C, D, H, W) volumes. What can be read in two ways is refused with both
+    (`AmbiguousLayoutError`). Other ranks are taken as they are. True and false are 1 and 0.
     """
     shape = rows.shape
     if rows.dtype.kind not in "buif" or rows.dtype.itemsize > 8:
@@ -39,6 +39,8 @@ def arranged(rows: Rows, layout: str, where: str) -> Samples:
             f"(N, C, H, W) for pictures, got {shape}"
         )
     found = _plain(rows, where) if layout == "auto" else layout
+    if found == "volume":
+        return _volume(rows, where)
     rank = RANKS.get(found, len(shape))
     if len(shape) != rank:
         raise ValueError(f"layout {found} is for arrays of {rank} axes, samples first; {where} has {shape}")
@@ -55,9 +57,26 @@ def arranged(rows: Rows, layout: str, where: str) -> Samples:
     return Samples(rows, found, "picture", [note], limits)
 
 
+def _volume(rows: Rows, where: str) -> Samples:
+    """(N, D, H, W) or (N, C, D, H, W) as volumes of one channel, or several."""
+    shape = rows.shape
+    if len(shape) not in (4, 5):
+        raise ValueError(
+            f"volumes are (N, D, H, W), or (N, C, D, H, W) with several channels; {where} has {shape}"
+        )
+    if len(shape) == 4:
+        rows = rows.map((shape[0], 1, *shape[1:]), lambda block: block[:, None])
+    channels, *sides = rows.shape[1:]
+    plural = "s" if channels > 1 else ""
+    note = f"read as volumes of {channels} channel{plural}, {' × '.join(map(str, sides))}"
+    return Samples(rows, "CHW", "volume", [note])
+
+
 def _words(layout: str, shape: tuple[int, ...]) -> str:
     """How samples of an array of this shape are read in a layout."""
     sides = shape[1:]
+    if layout == "volume":
+        return f"volumes of {' × '.join(map(str, sides))}"
     if layout == "array":
         return f"samples of shape ({', '.join(map(str, sides))}), as they are"
     if layout == "HW":
@@ -74,7 +93,7 @@ def _plain(rows: Rows, where: str) -> str:
         second, last = (side <= FEW_CHANNELS for side in (shape[1], shape[3]))
         if second != last:
             return "CHW" if second else "HWC"
-        raise _ambiguous(where, shape, ("CHW", "HWC", "array"))
+        raise _ambiguous(where, shape, ("CHW", "HWC", "volume", "array"))
     if rank == 3:
         few, long = (side <= FEW_CHANNELS for side in shape[1:])
         if shape[1] == shape[2] or (rows.dtype.itemsize == 1 and few == long):
@@ -82,7 +101,7 @@ def _plain(rows: Rows, where: str) -> str:
         if few and not long:
             return "array"
         raise _ambiguous(where, shape, ("HW", "array"))
-    return "array"
+    return "volume" if rank == 5 else "array"
 
 
 def _ambiguous(where: str, shape: tuple[int, ...], layouts: tuple[str, ...]) -> AmbiguousLayoutError:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..files import naming, write_all, write_array
+from .bounds import Clipped, array_space, missing_notes, unbounded_notes
 from .cache import CLASSES, FACTS, HASHES, IMAGES, Stored, cache_folder, new_entry, read_entry, write_facts
 from .conditions import ClassCondition, Condition
 from .config import DataConfig, data_config
@@ -37,6 +38,7 @@ def prepare(
 
     Args:
         data: a folder or .zip of pictures, an .npy or .npz file (FILE.npz:IMAGES,LABELS for arrays of it),
+            NetCDF or HDF5 (FILE.nc:NAME,NAME), a folder of .npy or NIfTI files,
             `hf:NAME` or `hf:PATH` for a Hugging Face data set, `digits`; or an array or tensor (N, …), a
             list of samples, a map-style `torch.utils.data.Dataset`, or a pair (any of these, labels). Files
             are kept prepared in `cache_folder()`; what is given from Python is copied.
@@ -89,6 +91,8 @@ def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
 
 def _refuse(source: Pictures | Arrays, config: DataConfig) -> None:
     """ValueError for settings that mean nothing for this kind of data."""
+    if config.clip and config.range is None:
+        raise ValueError("clip cuts values off at the ends of a range: give that as well, --range LOW HIGH")
     usual = DataConfig()
     for name, whose in MEANT_FOR.items():
         if name not in source.takes and getattr(config, name) != getattr(usual, name):
@@ -97,7 +101,7 @@ def _refuse(source: Pictures | Arrays, config: DataConfig) -> None:
 
 MEANT_FOR = {
     **dict.fromkeys(("size", "resize", "channels", "frames", "background", "skip_bad"), "pictures"),
-    "layout": "arrays",
+    **dict.fromkeys(("layout", "clip"), "arrays"),
     "range": "pictures and arrays",
     "types": "tables",
 }
@@ -126,10 +130,14 @@ def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | 
         shape = (decoder.total, *decoder.shape)
         return Opened(shape, decoder.dtype, decoder.blocks, decoder.space, source.labels, decoder.notes)
     samples = source.open()
+    rows, notes = samples.rows, list(samples.notes)
+    clipped = Clipped(config.range, rows.dtype) if config.range and config.clip else None
+    if clipped is not None:
+        rows = rows.map(rows.shape, clipped)
 
     def blocks() -> Iterator[tuple[list[int], np.ndarray]]:
-        start, total = 0, samples.rows.shape[0]
-        for block in samples.rows.blocks():
+        start, total = 0, rows.shape[0]
+        for block in rows.blocks():
             yield list(range(start, start + len(block))), block
             start += len(block)
             if progress is not None:
@@ -138,9 +146,9 @@ def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | 
     def space_of(survey: Survey) -> Space:
         if samples.kind == "table":
             return _table_space(samples)
-        return _array_space(samples, survey, config.range)
+        notes.extend([] if clipped is None else clipped.notes())
+        return array_space(samples, survey, config.range)
 
-    rows, notes = samples.rows, list(samples.notes)
     missing = samples.kind == "table"
     return Opened(rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes, missing)
 
@@ -201,15 +209,6 @@ def _table_space(samples: Samples) -> Space:
     )  # fmt: skip
 
 
-def _array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] | None) -> Space:
-    """The space of an array: the range that was asked for, or the type's, or each channel's own."""
-    dtype = samples.rows.dtype
-    known = wanted or samples.limits or ((0.0, 255.0) if dtype == np.uint8 else None)
-    low, high = survey.ends(known)
-    shape, kind, layout = samples.rows.shape[1:], samples.kind, samples.layout
-    return Space(shape, str(dtype), tuple(low), tuple(high), kind=kind, layout=layout)
-
-
 def _far_notes(survey: Survey, space: Space, span: float) -> list[str]:
     """What to say where a few values are so far from all others that these have little of the range."""
     remedy = "clip the few if they are errors"
@@ -217,7 +216,8 @@ def _far_notes(survey: Survey, space: Space, span: float) -> list[str]:
         low, high = survey.central
         note = f"all values but a few lie within {low} to {high}, which fill little of the range: {remedy}"
         return [note] if high - low < LITTLE * span else []
-    spans = [b - a for a, b in zip(space.low or (), space.high or (), strict=True)]
+    low, high = space.low or survey.low.tolist(), space.high or survey.high.tolist()
+    spans = [b - a for a, b in zip(low, high, strict=True)]
     far = [str(i) for i, span in enumerate(spans) if 0 < survey.distance[i] < FAR * span]
     note = "a few values are far from all others, which fill little of the range, in channel"
     return [f"{note} {some(far)}: {remedy}"] if far else []
@@ -228,7 +228,10 @@ def _survey_notes(survey: Survey, space: Space) -> list[str]:
     equal = f"{survey.num_equal} of {survey.num} samples are equal to another one"
     if space.columns:
         return [equal] if survey.num_equal else []
-    notes = []
+    notes = missing_notes(space)
+    if space.low is None:
+        notes += [*unbounded_notes(survey, space), *_far_notes(survey, space, 0)]
+        return [*notes, *([equal] if survey.num_equal else [])]
     colors = slice(3 if "alpha" in space.names else None)
     low, high = survey.low[colors].min().item(), survey.high[colors].max().item()
     least, most = min((space.low or (0,))[colors]), max((space.high or (0,))[colors])

@@ -80,6 +80,8 @@ class Samples(NamedTuple):
         limits: the least and the greatest value that the type can have, if that is known.
         labels: the class of each.
         columns: of a table, by name.
+        names, units: of the channels, none if they have none.
+        grid: as in `Space`.
     """
 
     rows: Rows
@@ -89,6 +91,9 @@ class Samples(NamedTuple):
     limits: tuple[float, float] | None = None
     labels: Labels = Labels()
     columns: Mapping[str, Column] = MappingProxyType({})
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    grid: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass
@@ -103,7 +108,7 @@ class Arrays:
 
     identity: Any
     open: Callable[[], Samples]
-    takes: frozenset[str] = frozenset({"layout", "range"})
+    takes: frozenset[str] = frozenset({"layout", "range", "clip"})
 
 
 def block_size(shape: Sequence[int], dtype: Any = np.uint8) -> int:

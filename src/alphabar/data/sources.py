@@ -12,30 +12,37 @@ from .arrays import digits, npy, npz
 from .config import DataConfig
 from .folders import OWN_LISTS, folder, zipped
 from .given import given, is_pictures
+from .grid_files import FILES as GRIDS
+from .grids import grid_file
 from .hub import hugging_face
 from .pictures import PICTURE_ENDINGS
+from .sample_files import sample_files
 from .source_types import Arrays, Pictures
 from .tables import TABLES, table_file
 
 DIGITS, HUB = "digits", "hf:"
 ACCEPTED = (
-    "a folder or .zip of pictures, an .npy or .npz file, a table (.csv, .tsv, .parquet), hf:NAME for a "
-    "Hugging Face data set, or digits"
+    "a folder or .zip of pictures, an .npy or .npz file, NetCDF or HDF5 (FILE.nc:NAME,NAME), a table (.csv, "
+    ".tsv, .parquet), hf:NAME for a Hugging Face data set, or digits"
 )
 FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {
     ".npy": lambda path, key, config: npy(path, config.layout),
     ".npz": lambda path, key, config: npz(path, key, config.classes, config.layout),
     ".zip": lambda path, key, config: zipped(path, config.classes),
+    **dict.fromkeys(GRIDS, lambda path, key, config: grid_file(path, key, config.layout)),
     **dict.fromkeys(TABLES, lambda path, key, config: table_file(path, config)),
 }
 """Files that can be read, by their ending: (path, name within it, settings) → source."""
 ARRAYS = FILES.keys() - {".zip"}
+NAMED = (".npz", *GRIDS)
+"""Endings of files in which arrays have names."""
 
 
 def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Arrays:
     """The source that DATA names.
 
-    DATA is a folder, a .zip of one, an .npy or .npz file (FILE.npz:IMAGES,LABELS for arrays of it), `hf:NAME`
+    DATA is a folder, a .zip of one, an .npy or .npz file (FILE.npz:IMAGES,LABELS for arrays of it), NetCDF or
+    HDF5 (FILE.nc:NAME,NAME), a folder of .npy or NIfTI, `hf:NAME`
     or `hf:PATH` (with `@SPLIT` if not "train", and `:PICTURES,LABELS` for columns of it), `digits`, or what
     `given` takes.
     """
@@ -54,7 +61,11 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
         return digits(config.classes)
     path, key = _path(text)
     if text and path.is_dir():
-        return folder(path, config.classes)
+        found = sample_files(path, config.layout)
+        if found is None:
+            return folder(path, config.classes)
+        _no_folders(text, config, "files that are a sample each have no classes")
+        return found
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {text} ({ACCEPTED})")
     if not path.is_file():
@@ -72,13 +83,16 @@ def is_array(data: Any) -> bool:
     if not isinstance(data, (str, os.PathLike)):
         return not is_pictures(data)
     text = str(data)
-    return text == DIGITS or (not text.startswith(HUB) and _path(text)[0].suffix.lower() in ARRAYS)
+    if text == DIGITS or text.startswith(HUB):
+        return text == DIGITS
+    path = _path(text)[0]
+    return sample_files(path, "auto") is not None if path.is_dir() else path.suffix.lower() in ARRAYS
 
 
 def _path(text: str) -> tuple[Path, str]:
-    """FILE.npz:NAMES → (FILE.npz, NAMES); any other text is a path."""
+    """FILE.npz:NAMES, or of another of `NAMED`, → (FILE.npz, NAMES); any other text is a path."""
     before, colon, key = text.rpartition(":")
-    if colon and before.lower().endswith(".npz") and not expanded(text).exists():
+    if colon and before.lower().endswith(NAMED) and not expanded(text).exists():
         return expanded(before), key
     return expanded(text), ""
 

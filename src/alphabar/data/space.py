@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from numbers import Integral
 from typing import Any, get_args
@@ -15,6 +15,7 @@ from ..errors import unknown
 from .columns import Column
 from .config import Resize
 from .kinds import KINDS
+from .missing import check_missing, unpacked
 
 EXACT = 2**53
 """Up to here every whole number is a float64."""
@@ -40,6 +41,8 @@ class Space:
         resize: how picture files were resized to this shape, if that is what samples were read from: a
             sample is then written as a picture in its own values.
         columns: what the numbers of a table's row mean, one each.
+        missing: which numbers every sample lacks (NaN), such as an ocean's land, as `packed`; "" if none.
+        grid: of the file that samples came from: its ending, axes and their values, to be written again.
     """
 
     shape: tuple[int, ...]
@@ -53,6 +56,8 @@ class Space:
     background: str | None = None
     resize: str | None = None
     columns: tuple[Column, ...] = ()
+    missing: str = ""
+    grid: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         shape = tuple(int(side) for side in self.shape)
@@ -85,6 +90,8 @@ class Space:
         if kind not in KINDS:
             raise unknown("kind of sample", kind, KINDS)
         object.__setattr__(self, "kind", kind)
+        if self.missing:
+            check_missing(unpacked(self.missing, shape), self.dtype)
         if self.resize is not None and self.resize not in get_args(Resize):
             raise unknown("way to resize", str(self.resize), get_args(Resize))
 
@@ -109,6 +116,21 @@ class Space:
     def channels(self) -> int:
         """C, or D for a vector."""
         return self.shape[0]
+
+    @cached_property
+    def absent(self) -> np.ndarray | None:
+        """(*shape) true where every sample lacks a number; None if none does."""
+        return unpacked(self.missing, self.shape) if self.missing else None
+
+    def is_whole_sample(self, images: np.ndarray) -> bool:
+        """Whether all numbers of samples (…, *shape) are finite, but for those that every sample lacks."""
+        finite = np.isfinite(images)
+        return bool((finite if self.absent is None else finite | self.absent).all())
+
+    @property
+    def has_layout(self) -> bool:
+        """Whether samples are (C, H, W), in the user's own arrays in the order of `layout`."""
+        return self.kind in ("picture", "field")
 
     @property
     def is_whole(self) -> bool:
@@ -160,13 +182,13 @@ class Space:
 
     def to_layout(self, images: np.ndarray) -> np.ndarray:
         """(…, C, H, W) → the layout of the user's own arrays; other kinds as they are."""
-        if self.kind != "picture" or self.layout == "CHW":
+        if not self.has_layout or self.layout == "CHW":
             return images
         return images[..., 0, :, :] if self.layout == "HW" else np.moveaxis(images, -3, -1)
 
     def from_layout(self, images: np.ndarray) -> np.ndarray:
         """The inverse of `to_layout`."""
-        if self.kind != "picture" or self.layout == "CHW":
+        if not self.has_layout or self.layout == "CHW":
             return images
         return images[..., None, :, :] if self.layout == "HW" else np.moveaxis(images, -1, -3)
 
@@ -213,6 +235,11 @@ class Space:
         shown = [f"{name} {span}" for name, span in zip(names, ranges, strict=True)]
         return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
 
+    def shown_names(self) -> str:
+        """`temperature (K), u (m s-1)`, or what no names are: nothing."""
+        units = self.units or ("",) * len(self.names)
+        return ", ".join(f"{n} ({unit})" if unit else n for n, unit in zip(self.names, units, strict=True))
+
     def shown_shape(self) -> str:
         """`3 × 32 × 32 (C × H × W)`."""
         return f"{' × '.join(map(str, self.shape))} ({KINDS[self.kind].axes(len(self.shape))})"
@@ -221,6 +248,22 @@ class Space:
         """As JSON."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         return own | {"columns": [column.to_dict() for column in self.columns]}
+
+
+def shown_between(space: Space, blocks: Iterable[np.ndarray]) -> Space:
+    """The space with what samples reach from and to as bounds to show them by; one range for all of an array.
+
+    Args:
+        space: without bounds.
+        blocks: samples (n, *shape), some or all.
+    """
+    axes = (0, *range(2, len(space.shape) + 1))
+    ends = [(np.fmin.reduce(block, axes), np.fmax.reduce(block, axes)) for block in blocks]
+    low = np.fmin.reduce([least for least, _ in ends]).astype(np.float64)
+    high = np.fmax.reduce([most for _, most in ends]).astype(np.float64)
+    if space.kind == "array":
+        low[:], high[:] = low.min(), high.max()
+    return replace(space, low=tuple(low.tolist()), high=tuple(np.where(high > low, high, low + 1).tolist()))
 
 
 def _span(low: float, high: float) -> str:

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from .dataset import content_hashes
+from .missing import check_missing
 from .space import less
 
 LITTLE = 0.25
@@ -18,17 +19,19 @@ class Survey:
     """Looks at samples block by block.
 
     Args:
-        may_miss: whether numbers may be missing (NaN).
+        may_miss: whether any number may be missing (NaN); else the same ones of all samples, or none.
 
     Attributes:
         num: how many there were.
         low, high: the least and the greatest value of each channel, (C,), in the samples' own type.
+        absent: (*shape) which numbers each sample lacks, unless any may be missing.
         gray: whether there are three channels, and they are equal everywhere.
     """
 
     def __init__(self, may_miss: bool = False) -> None:
         self.may_miss = may_miss
         self.num, self.gray = 0, True
+        self.absent: np.ndarray | None = None
         self.low = self.high = self._typical = self._distance = np.zeros(0)
         self._digest, self._hashes = hashlib.sha256(), []
         self._count = 0
@@ -38,15 +41,10 @@ class Survey:
         """Look at samples (n, *shape), and return them in one piece; ValueError where one isn't finite."""
         block = np.ascontiguousarray(block)
         if block.dtype.kind == "f" and not self.may_miss:
-            finite = np.isfinite(block).reshape(len(block), -1).all(1)
-            if not finite.all():
-                first = self.num + int(np.flatnonzero(~finite)[0])
-                raise ValueError(
-                    f"the data holds values that are not finite (NaN or infinity), first in sample {first}; "
-                    "remove those samples or fill the values in"
-                )
+            self._check_finite(block)
         axes = (0, *range(2, block.ndim))
-        low, high = block.min(axes), block.max(axes)
+        lower, higher = (np.fmin, np.fmax) if self.absent is not None else (np.minimum, np.maximum)
+        low, high = lower.reduce(block, axes), higher.reduce(block, axes)
         if self.num:
             low, high = np.minimum(self.low, low), np.maximum(self.high, high)
         self.low, self.high = low, high
@@ -60,13 +58,34 @@ class Survey:
         self._hashes.append(content_hashes(block))
         return block
 
+    def _check_finite(self, block: np.ndarray) -> None:
+        """ValueError unless all numbers are finite, but for those that are missing (NaN) in every sample."""
+        if not self.num and len(block) and np.isnan(block[0]).any():
+            absent = self.absent = np.isnan(block[0])
+            check_missing(absent, str(block.dtype))
+        expected = np.False_ if self.absent is None else self.absent
+        lost = (np.isnan(block) != expected) | np.isinf(block)
+        bad = np.flatnonzero(lost.reshape(len(block), -1).any(1)).tolist()
+        if not bad:
+            return
+        if self.absent is None or np.isinf(block[bad[0]]).any():
+            raise ValueError(
+                "the data holds values that are not finite (NaN or infinity), first in sample "
+                f"{self.num + bad[0]}; remove those samples or fill the values in"
+            )
+        here, there = int(self.absent.sum()), int(np.isnan(block[bad[0]]).sum())
+        raise ValueError(
+            f"values are missing (NaN) in other places of sample {self.num + bad[0]}, {there} of them, than "
+            f"of sample 0, {here}. They may be missing in the same places of every sample, as over land; "
+            "what is missing in some must be filled in, or those samples removed"
+        )
+
     def _add_distances(self, values: np.ndarray) -> None:
         """Add up how far values (n, C) are from a typical one, a median of the first ones."""
         if not self._count:
-            middle = (len(values) - 1) // 2
-            self._typical, self._distance = np.partition(values, middle, 0)[middle], np.zeros(values.shape[1])
+            self._typical, self._distance = _middle(values), np.zeros(values.shape[1])
         with np.errstate(over="ignore"):
-            self._distance += np.abs(less(values, self._typical)).sum(0)
+            self._distance += np.nansum(np.abs(less(values, self._typical)), 0)
         self._count += len(values)
 
     def ends(
@@ -81,7 +100,7 @@ class Survey:
             if least.min() < known[0] or greatest.max() > known[1]:
                 raise ValueError(
                     f"values reach from {least.min()} to {greatest.max()}, outside the range "
-                    f"{known[0]:g} to {known[1]:g}"
+                    f"{known[0]:g} to {known[1]:g} (arrays: --clip cuts them off there)"
                 )
             return [known[0]] * len(least), [known[1]] * len(least)
         low, high = least.tolist(), greatest.tolist()
@@ -116,3 +135,12 @@ class Survey:
     def num_equal(self) -> int:
         """How many samples are equal to one before."""
         return self.num - len(np.unique(self.hashes))
+
+
+def _middle(values: np.ndarray) -> np.ndarray:
+    """A median (C,) of values (n, C), one of them; NaN counts as greater than all."""
+    middle = (len(values) - 1) // 2
+    found = np.partition(values, middle, 0)[middle]
+    if values.dtype.kind == "f" and np.isnan(found).any():  # most are missing
+        found = np.array([np.median(column[~np.isnan(column)]) for column in values.T])
+    return found

@@ -59,9 +59,15 @@ class Codec:
         return self.space.column(self.offset), self.space.column(self.scale)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """x_0 = (image - origin - offset) / scale, (…, *shape), float32; by float64 but for bytes."""
+        """x_0 = (image - origin - offset) / scale, (…, *shape), float32; by float64 but for bytes.
+
+        What the space lacks is 0, whatever stands there.
+        """
         offset, scale = self._columns
         images = np.asarray(images)
+        if self.space.absent is not None:
+            x_0 = ((images.astype(np.float64) - offset) / scale).astype(np.float32)
+            return np.where(self.space.absent, np.float32(0), x_0)
         if images.dtype == np.uint8:
             return (images.astype(np.float32) - offset.astype(np.float32)) / scale.astype(np.float32)
         return ((self.space.from_origin(images) - offset) / scale).astype(np.float32)
@@ -69,10 +75,13 @@ class Codec:
     def decode(self, x_0: np.ndarray) -> np.ndarray:
         """image = origin + offset + scale x_0 in the data's own type; whole numbers are rounded and clipped.
 
-        The ends of the range come back as they are: rounding the sum can miss them.
+        The ends of the range come back as they are: rounding the sum can miss them. What the space lacks is
+        NaN.
         """
         offset, scale = self._columns
         x_0 = np.asarray(x_0, dtype=np.float64)
+        if self.space.absent is not None:
+            x_0 = np.where(self.space.absent, np.nan, x_0)
         images = self.space.at_origin(x_0 * scale + offset)
         if self.space.bounds is None or self.space.is_whole:
             return images
@@ -83,6 +92,11 @@ class Codec:
     def numbers_of(self, which: np.ndarray) -> np.ndarray:
         """A mask (*space.shape) → that of the numbers (*shape) that encode what it marks."""
         return which
+
+    @cached_property
+    def known(self) -> np.ndarray | None:
+        """(*shape) 1 where x_0 holds a number, 0 where every sample lacks one; None if none is lacking."""
+        return None if self.space.absent is None else (~self.space.absent).astype(np.float32)
 
     @cached_property
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +117,14 @@ class Codec:
 
     @property
     def log2_scale(self) -> float:
-        """The mean of log2(scale) over channels: bits per dimension in data space less those in model's."""
+        """The mean of log2(scale) over channels: bits per dimension in data space less those in model's.
+
+        ValueError where numbers are missing: there is no density of all.
+        """
+        if self.space.missing:
+            raise ValueError(
+                "a likelihood is of all numbers of a sample, and of these some are missing (NaN)"
+            )
         return float(np.mean(np.log2(self.scale)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,15 +160,17 @@ def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     The update is that of Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance". Values
     are taken relative to the first one, so that a constant channel has a standard deviation of exactly 0.
+    NaN doesn't count; each channel has a number in the first image.
     """
     channels = images.shape[1]
     size = max(1, NUMBERS_AT_ONCE // math.prod(images.shape[1:]))
-    first = np.asarray(images[0], np.float64).reshape(channels, -1)[:, :1]
-    count, mean, squares = 0, np.zeros(channels), np.zeros(channels)
+    one = np.asarray(images[0], np.float64).reshape(channels, -1)
+    first = np.take_along_axis(one, np.isfinite(one).argmax(1, keepdims=True), 1)
+    count, mean, squares = np.zeros(channels), np.zeros(channels), np.zeros(channels)
     for i in range(0, len(images), size):
         block = np.moveaxis(np.asarray(images[i : i + size], np.float64), 1, 0).reshape(channels, -1) - first
-        more, shift = block.shape[1], block.mean(1) - mean
-        squares += more * block.var(1) + shift**2 * (count * more / (count + more))
+        more, shift = (~np.isnan(block)).sum(1), np.nanmean(block, 1) - mean
+        squares += more * np.nanvar(block, 1) + shift**2 * (count * more / (count + more))
         count += more
         mean += shift * (more / count)
     return first[:, 0] + mean, np.sqrt(squares / count)

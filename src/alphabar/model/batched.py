@@ -58,9 +58,10 @@ class Batched:
     def square_errors(
         self, x_0: np.ndarray, t: ArrayLike, eps: np.ndarray, values: Mapping[str, Any] | None = None
     ) -> np.ndarray:
-        """Mean (x_0 - x0_hat)^2 of each sample noised to t by eps, float64 (n,)."""
+        """Mean (x_0 - x0_hat)^2 of each sample noised to t by eps, float64 (n,), over the numbers it has."""
         x0_hat = self(q_sample(self.model.schedule, x_0, t, eps), t, values)
-        return np.square(x_0 - x0_hat.astype(np.float64)).reshape(len(x_0), -1).mean(1)
+        errors, known = np.square(x_0 - x0_hat.astype(np.float64)), self.model.codec.known
+        return errors.reshape(len(x_0), -1).mean(1) / (1.0 if known is None else known.mean(dtype=np.float64))
 
 
 def batches(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

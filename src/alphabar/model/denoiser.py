@@ -43,7 +43,11 @@ class Denoiser(nn.Module):
         precision: "float32", or "bfloat16" to run the network in it (`in_precision`).
         call: `call_network`, or a compiled one.
         digest: of the file that the weights were loaded from, if they were.
+        known: (*shape) 0 where every sample lacks a number, else 1; None if none is lacking. There the
+            network sees 0, and nothing is predicted but 0.
     """
+
+    known: Tensor | None
 
     def __init__(
         self,
@@ -69,6 +73,8 @@ class Denoiser(nn.Module):
         self.precision = "float32"
         self.call = call_network
         self.digest = ""
+        known = codec.known
+        self.register_buffer("known", None if known is None else torch.from_numpy(known), persistent=False)
         self._takes_cond = takes_cond(net)
         self._cast: tuple[Any, Denoiser] | None = None
         if self.conditions and not self._takes_cond:
@@ -110,6 +116,7 @@ class Denoiser(nn.Module):
             cond: what each sample is told, as by `told`; nothing unless given.
         """
         row = coefficients(self.prediction, self.schedule, t)
+        x_t = self.where_known(x_t)
         return column(row.c_skip, x_t) * x_t + column(row.c_out, x_t) * self._net(row, x_t, cond)
 
     def predict(self, x_t: Tensor, t: ArrayLike | At, cond: Cond | None = None) -> Tensor:
@@ -118,7 +125,7 @@ class Denoiser(nn.Module):
 
     def _net(self, row: Coefficients, x_t: Tensor, cond: Cond | None) -> Tensor:
         c_noise = x_t.new_tensor(np.broadcast_to(row.c_noise, len(x_t)))
-        x = column(row.c_in, x_t) * x_t
+        x = column(row.c_in, x_t) * self.where_known(x_t)
         weights: dict[str, Tensor] = {}
         cond = dict(cond or {})
         if self.precision != "float32":
@@ -127,7 +134,17 @@ class Denoiser(nn.Module):
             weights = _parameters_as(dtype, self.net)
             x, cond = x.to(dtype), each(lambda tensor: tensor.to(dtype), cond)
         arguments = (x, c_noise, cond) if self._takes_cond else (x, c_noise)
-        return self.call(self.net, weights, arguments).to(x_t.dtype)
+        return self.where_known(self.call(self.net, weights, arguments).to(x_t.dtype))
+
+    def where_known(self, x: Tensor) -> Tensor:
+        """x (B, *shape), with 0 where every sample lacks a number."""
+        return x if self.known is None else x * self.known
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of values (B, *shape) over the numbers that samples have, (B,)."""
+        if self.known is None:
+            return values.flatten(1).mean(1)
+        return self.where_known(values).flatten(1).sum(1) / self.known.sum()
 
     def told(self, values: Mapping[str, Any] | None, n: int) -> dict[str, Tensor]:
         """What n samples are told, as the network takes it, on its device.

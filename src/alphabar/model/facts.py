@@ -17,6 +17,8 @@ SPACE = {
     "layout": str,
     "background": (None, str),
     "resize": (None, str),
+    "missing": str,
+    "grid": {str: Any},
     "columns": [{"kind": str, str: (None, bool, float, str, [str])}],
 }
 """A `Space`, as `to_dict` gives it."""

@@ -56,7 +56,7 @@ def data_of(
         own = data is None or data == source
         config = DataConfig(**about["prepared"]) if own and "prepared" in about else None
         place = source if data is None else data
-        layout = space.layout if space.kind == "picture" else "array"
+        layout = space.layout if space.has_layout else "array"
         found = _prepared(place, config or alike(place, about, space, conditions), layout)
     except FileNotFoundError as error:
         hint = "; give the data that it was trained on by --data DATA" if data is None else ""
@@ -78,6 +78,8 @@ def check_shape(data: Dataset, space: Space) -> Dataset:
             f"the model's samples have the shape {space.shape} and the data's {data.space.shape}: "
             "give the data that it was trained on, or data of the same shape"
         )
+    if data.space.missing != space.missing:
+        raise ValueError("the data lack other numbers (NaN) than the model's samples: give data like its own")
     return data
 
 
@@ -98,6 +100,7 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
             asked["range"] = before["range"]
     elif data != "digits" and space.low and space.high and space.dtype != "uint8":
         asked["range"] = (min(space.low), max(space.high))
+        asked["clip"] = bool(before.get("clip"))
     return DataConfig(**asked)
 
 

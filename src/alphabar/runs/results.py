@@ -14,7 +14,7 @@ import numpy as np
 from .. import rng
 from ..data import KINDS
 from ..data.dataset import Dataset, spread
-from ..data.space import Space
+from ..data.space import Space, shown_between
 from ..evaluation.comparison import FEWEST, Embedded, embed
 from ..evaluation.conditioning import Conditioning, check_conditioning
 from ..evaluation.features import Features, open_features, pixel_features
@@ -120,10 +120,7 @@ class Results(Subject):
         space = self.data.space
         if space.low is not None:
             return space
-        flat = np.moveaxis(self.data.images[spread(self.data.training, 256)], 1, 0)
-        flat = flat.reshape(space.channels, -1).astype(np.float64)
-        low, high = flat.min(1), flat.max(1)
-        return replace(space, low=tuple(low), high=tuple(np.where(high > low, high, low + 1)))
+        return shown_between(space, [self.data.images[spread(self.data.training, 256)]])
 
     @cached_property
     def clean(self) -> np.ndarray:

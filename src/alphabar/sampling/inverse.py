@@ -115,6 +115,11 @@ class Separable:
 
     def in_model_space(self, codec: Codec, y: np.ndarray) -> tuple[Separable, np.ndarray]:
         """A' = A scale / s and y' = (y - A offset) / s, with s the mean scale: A itself if all are equal."""
+        if codec.known is not None:
+            raise ValueError(
+                f"{self.name}: that is of all numbers of a sample, and these lack some (NaN); what can be "
+                "restored from is some of the others (edit inpaint)"
+            )
         scale = np.array(codec.scale)
         s = float(scale.mean())
         offset = np.broadcast_to(codec.space.column(codec.offset), codec.space.shape)
@@ -194,7 +199,7 @@ def misses(operator: Operator, images: np.ndarray, y: np.ndarray) -> np.ndarray:
         miss = np.subtract(images[:, known], y[known], dtype=np.float64)
     else:
         miss = measure(operator, images) - np.asarray(y, np.float64)
-    return np.sqrt(np.square(miss).reshape(len(images), -1).mean(1))
+    return np.sqrt(np.nanmean(np.square(miss).reshape(len(images), -1), 1))  # what samples lack is NaN
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ class Origin:
                     f"{name} must have the model's shape {shape}, got {np.shape(array)} "
                     f"(or {(n, *shape)}, one for each sample)"
                 )
-            if array is not None and not np.all(np.isfinite(array)):
+            finite = denoiser.space.is_whole_sample if name == "x_0" else lambda x: np.isfinite(x).all()
+            if array is not None and not finite(np.asarray(array)):
                 raise ValueError(f"{name} holds values that are not finite")
         if not self.given and start != denoiser.schedule.T:
             raise ValueError(

@@ -7,15 +7,14 @@ import itertools
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..data.conditions import condition_from
-from ..data.space import Space
-from ..data.tables import table_bytes
+from ..data.grid_files import as_read, check_grid
+from ..data.space import Space, shown_between
 from ..files import (
     DamagedFile,
     Lines,
@@ -98,12 +97,12 @@ class SampleWriter:
 
     def __init__(self, folder: str | Path, head: Samples | SampleStream, **more: Any) -> None:
         self.folder, self.space = check_free(folder), head.space
+        check_grid(self.space)
         self.facts = {"alphabar": __version__, **head.facts, **more}
         self.conditions = {k: condition_from(c) for k, c in self.facts.get("conditions", {}).items()}
         self.indices, self.told, self.frame_times = head.indices, head.told, head.frame_times
         self.place = {int(index): i for i, index in enumerate(self.indices)}
-        self.drawn = 0
-        self.results: dict[str, Any] = {}
+        self.drawn, self.results = 0, dict[str, Any]()
         settings = as_json(settings_of(head, more))
         with contextlib.ExitStack() as held:
             try:
@@ -203,8 +202,8 @@ class SampleWriter:
                 self._write_pictures(where, space.shown(images))
         _, first = next(self.blocks(ON_SHEET))
         save_picture(self.folder / "grid.png", sheet(space.shown(first)), self._inside())
-        if self.space.columns:
-            self._write_table()
+        if self.space.columns or self.space.grid:
+            self._write_as_read()
         if self.frame_times:
             self._write_film(space)
         listing = {
@@ -233,9 +232,7 @@ class SampleWriter:
         """The space with the bounds to show samples by: its own, or the range of all that is written."""
         if self.space.bounds is not None or self.space.columns:
             return self.space
-        ranges = np.array([(block.min(), block.max()) for _, block in self.blocks()], np.float64)
-        low, high = np.nanmin(ranges), np.nanmax(ranges)
-        return replace(self.space, low=(low,), high=(high if high > low else low + 1,))
+        return shown_between(self.space, (images for _, images in self.blocks()))
 
     def _inside(self, **more: Any) -> dict[str, Any]:
         """The facts inside of a picture, without the names of all classes."""
@@ -249,10 +246,12 @@ class SampleWriter:
             told = {name: self.conditions[name].title(values[i]) for name, values in self.told.items()}
             save_picture(self.folder / f"{index:06d}.png", image, self._inside(index=index, told=told))
 
-    def _write_table(self) -> None:
-        """All rows as a file of the form that the data had."""
-        ending, content = table_bytes(self.images(), self.space.names, self.space.columns, self.space.layout)
-        write_bytes(self.folder / f"samples{ending}", content)
+    def _write_as_read(self) -> None:
+        """All samples in the form that the data had: a file of all, or one of each."""
+        made = as_read(self.space, self.images())
+        for index, (ending, content) in zip(self.indices, made, strict=False):
+            stem = f"{index:06d}" if self.space.kind == "volume" else "samples"
+            write_bytes(self.folder / f"{stem}{ending}", content)
 
     def _write_film(self, space: Space) -> None:
         """The way from noise to sample of the first ones."""

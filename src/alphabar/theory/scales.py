@@ -41,18 +41,20 @@ USUAL = Scales()
 def scales_of(x_0: np.ndarray) -> Scales:
     """The scales of samples (n, C, *sides) or (n, D) in model space; `USUAL` where all samples are equal.
 
+    What is not known is NaN.
+
     The coarsest is the root of the covariance's largest eigenvalue. The finest is the root mean square of
     differences along all sides, in the channel where it is least: of order 4, (1, -4, 6, -4, 1) / sqrt(70),
-    or less along short sides. They leave independent noise as large as it is, and remove whatever is smooth
-    (as J. Immerkær 1996, "Fast noise variance estimation", does with order 2). Vectors have no sides: theirs
-    is the root of the least eigenvalue that is above rounding errors.
+    or less along short sides; where all numbers are known. They leave independent noise as large as it is,
+    and remove whatever is smooth (as J. Immerkær 1996, "Fast noise variance estimation", does with order 2).
+    Vectors have no sides: theirs is the root of the least eigenvalue that is above rounding errors.
 
     >>> x_0 = np.random.default_rng(0).normal(0, 0.1, (64, 1, 32, 32))
     >>> round(scales_of(x_0).finest, 3)
     0.1
     """
     x_0 = np.asarray(x_0, np.float64)
-    flat = x_0.reshape(len(x_0), -1)
+    flat = np.nan_to_num(x_0.reshape(len(x_0), -1))
     flat = flat - flat.mean(0)
     roots = np.sqrt(
         np.maximum(np.linalg.eigvalsh(flat @ flat.T if len(flat) < flat.shape[1] else flat.T @ flat), 0)
@@ -68,5 +70,6 @@ def _finest(x_0: np.ndarray) -> float:
     for axis in range(2, x_0.ndim):
         order = min(4, x_0.shape[axis] - 1)
         x_0 = np.diff(x_0, n=order, axis=axis) / math.sqrt(math.comb(2 * order, order))
-    of_channels = np.sqrt(np.square(np.moveaxis(x_0, 1, 0)).reshape(x_0.shape[1], -1).mean(1))
+    squares = np.square(np.moveaxis(x_0, 1, 0)).reshape(x_0.shape[1], -1)
+    of_channels = np.sqrt(np.nansum(squares, 1) / np.maximum((~np.isnan(squares)).sum(1), 1))
     return float(of_channels[of_channels > 0].min(initial=np.inf))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from ..data.dataset import Dataset, spread
 from ..model.affine import Codec
 from ..model.codec import fit_codec
@@ -19,5 +21,6 @@ def fitted_to(data: Dataset) -> tuple[Codec, Scales]:
     if data not in _FITTED:
         codec = fit_codec(data.space, data.images)
         n = min(max(NUMBERS // math.prod(data.space.shape), 16), 512)
-        _FITTED[data] = codec, scales_of(codec.encode(data.images[spread(data.training, n)]))
+        x_0 = codec.encode(data.images[spread(data.training, n)])
+        _FITTED[data] = codec, scales_of(x_0 if codec.known is None else np.where(codec.known, x_0, np.nan))
     return _FITTED[data]

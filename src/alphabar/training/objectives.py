@@ -29,14 +29,15 @@ Objective = Callable[[Denoiser, str, Tensor, Cond, Draws], dict[str, Tensor]]
 def denoise(denoiser: Denoiser, loss: str, x_0: Tensor, cond: Cond, draws: Draws) -> dict[str, Tensor]:
     """w(t) · mean (target - net)^2 for each sample, (B,): Algorithm 1 of arXiv 2006.11239.
 
-    The target is the prediction's p x_0 + q eps, and w(t) the loss's weight in the network's space.
+    The target is the prediction's p x_0 + q eps, and w(t) the loss's weight in the network's space. The mean
+    is over the numbers that samples have (`Denoiser.mean`).
     """
     schedule, prediction, eps = denoiser.schedule, denoiser.prediction, draws.eps
     at = schedule.at(draws.t)
     x_t = q_sample(schedule, x_0, at, eps)
     p, q = target_coefficients(prediction, schedule, at)
     target = column(p, x_0) * x_0 + column(q, x_0) * eps
-    error = (target - denoiser.predict(x_t, at, cond)).square().flatten(1).mean(1)
+    error = denoiser.mean((target - denoiser.predict(x_t, at, cond)).square())
     return {"loss": column(loss_weight(loss, schedule, at, prediction), error) * error}
 
 

@@ -1,0 +1,97 @@
+"""The bounds of arrays' values, or none; and what every sample lacks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..images import MODES
+from .kinds import KINDS
+from .missing import packed
+from .source_types import Samples, some
+from .space import Space
+from .survey import Survey
+
+UNIT = ((0.0, 1.0), (-1.0, 1.0))
+"""What the values of pictures in floats reach from and to."""
+UNBOUNDED = ("field", "volume")
+"""Kinds whose values have no bounds unless they are asked for: a few extreme ones would decide these."""
+
+
+class Clipped:
+    """Blocks with values outside of a range cut off at its ends, and how many those were."""
+
+    def __init__(self, ends: tuple[float, float], dtype: np.dtype) -> None:
+        self.ends, self.below, self.above, self.total = ends, 0, 0, 0
+        low, high = ends
+        if dtype.kind in "iu":
+            info = np.iinfo(dtype)
+            low, high = max(math.ceil(low), info.min), min(math.floor(high), info.max)
+            if low > high:
+                raise ValueError(f"no {dtype} lies within the range {ends[0]:g} to {ends[1]:g}")
+        self.low, self.high = low, high
+
+    def __call__(self, block: np.ndarray) -> np.ndarray:
+        self.below += int((block < self.low).sum())
+        self.above += int((block > self.high).sum())
+        self.total += block.size
+        return np.clip(block, self.low, self.high)
+
+    def notes(self) -> list[str]:
+        """How many were cut off."""
+        low, high = self.ends
+        return [
+            f"{self.below:,} values below {low:g} and {self.above:,} above {high:g} were cut off there, "
+            f"{(self.below + self.above) / max(self.total, 1):.2%} of all"
+        ]
+
+
+def array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] | None) -> Space:
+    """The space of an array: the range that was asked for, or the type's, or each channel's own.
+
+    Floats on a plane are a picture if they have a range, asked for or one of `UNIT`, and as many channels as
+    pictures have; else a field, which has bounds only if they are asked for.
+    """
+    dtype, shape, kind = samples.rows.dtype, samples.rows.shape[1:], samples.kind
+    missing = "" if survey.absent is None else packed(survey.absent)
+    known = wanted or samples.limits or ((0.0, 255.0) if dtype == np.uint8 else None)
+    if kind == "picture" and dtype.kind == "f":
+        reach = float(survey.low.min()), float(survey.high.max())
+        known = known or (reach if reach in UNIT and shape[0] in MODES else None)
+        kind = "picture" if known and shape[0] in MODES and not missing else "field"
+    ends: tuple[Any, Any] = (None, None)
+    if known is not None or kind not in UNBOUNDED:
+        ends = survey.ends(known)
+    return Space(
+        shape, str(dtype), *ends, kind=kind, layout=samples.layout, names=samples.names, units=samples.units,
+        missing=missing, grid=dict(samples.grid),
+    )  # fmt: skip
+
+
+def unbounded_notes(survey: Survey, space: Space) -> list[str]:
+    """How samples without bounds are seen, and what each channel reaches from and to."""
+    names = space.names or tuple(f"channel {i}" for i in range(space.channels))
+    units = space.units or ("",) * space.channels
+    found = [
+        f"{name} {low:.4g} to {high:.4g} {unit}".rstrip()
+        for name, low, high, unit in zip(names, survey.low.tolist(), survey.high.tolist(), units, strict=True)
+    ]
+    pictures = ", and shows them as pictures" if space.kind == "field" and space.channels in MODES else ""
+    return [
+        f"each channel of these {KINDS[space.kind].noun} is seen with mean 0 and standard deviation 1, and "
+        f"no values are cut off (--range LOW HIGH sets bounds{pictures})",
+        f"found {some(found, 8)}",
+    ]
+
+
+def missing_notes(space: Space) -> list[str]:
+    """What to say of numbers that every sample lacks."""
+    if space.absent is None:
+        return []
+    count, total = int(space.absent.sum()), space.absent.size
+    return [
+        f"{count:,} of the {total:,} numbers of each sample are missing (NaN), the same ones in all: they "
+        "are left out of the loss, and samples lack them too"
+    ]

@@ -1,0 +1,200 @@
+"""NetCDF and HDF5: their variables, and samples written as they were read."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import needs
+from .sample_files import nibabel, nifti_bytes
+from .space import Space
+from .tables import table_bytes
+
+
+class Variable(NamedTuple):
+    """One array of a file.
+
+    Attributes:
+        shape, dtype: as it is read, missing numbers as NaN.
+        dims: names of its axes, "" where there is none.
+        units, title: as the file has them.
+        read: (start, stop) → samples start … stop - 1.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    dims: tuple[str, ...]
+    units: str
+    title: str
+    read: Callable[[int, int], np.ndarray]
+
+
+Opened = Callable[[Path], AbstractContextManager[dict[str, Variable]]]
+
+
+def _netcdf4() -> Any:
+    with needs("NetCDF files", "netCDF4", "fields"):
+        import netCDF4  # pyright: ignore[reportMissingImports]
+    return netCDF4
+
+
+def _h5py() -> Any:
+    with needs("HDF5 files", "h5py", "fields"):
+        import h5py  # pyright: ignore[reportMissingImports]
+    return h5py
+
+
+@contextlib.contextmanager
+def _netcdf(path: Path) -> Iterator[dict[str, Variable]]:
+    try:
+        file = _netcdf4().Dataset(path)
+    except OSError as error:
+        raise ValueError(f"{path} is damaged or no NetCDF file: {error}") from None
+    with file:
+        yield {name: _of_netcdf(v) for name, v in file.variables.items() if v.dtype != str and v.shape}
+
+
+def _of_netcdf(v: Any) -> Variable:
+    there = set(v.ncattrs())
+    packed = there & {"scale_factor", "add_offset", "_FillValue", "missing_value", "valid_range", "valid_min"}
+    dtype = np.dtype(v.dtype).newbyteorder("=")
+    if packed and dtype.kind in "iu":  # 16 bits are whole in float32
+        dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
+
+    def read(start: int, stop: int) -> np.ndarray:
+        block = v[start:stop]
+        if dtype.kind == "f":
+            return np.ma.filled(np.ma.asarray(block).astype(dtype), np.nan)
+        return np.ma.getdata(block)
+
+    units, title = (str(getattr(v, name, "")) for name in ("units", "long_name"))
+    return Variable(v.shape, dtype, v.dimensions, units, title, read)
+
+
+@contextlib.contextmanager
+def _hdf5(path: Path) -> Iterator[dict[str, Variable]]:
+    h5py = _h5py()
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path} is damaged or no HDF5 file: {error}") from None
+    found: dict[str, Variable] = {}
+
+    def see(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.shape and item.dtype.kind in "buif":
+            found[name] = _of_hdf5(item)
+
+    with file:
+        file.visititems(see)
+        yield found
+
+
+def _of_hdf5(v: Any) -> Variable:
+    def text(name: str) -> str:
+        given = v.attrs.get(name, "")
+        return given.decode() if isinstance(given, bytes) else str(given)
+
+    fill = v.attrs.get("_FillValue") if v.dtype.kind == "f" else None
+
+    def read(start: int, stop: int) -> np.ndarray:
+        block = v[start:stop]
+        return block if fill is None else np.where(block == fill, np.nan, block).astype(v.dtype)
+
+    dims = tuple(dim.label or (Path(dim[0].name).name if len(dim) else "") for dim in v.dims)
+    return Variable(v.shape, v.dtype, dims, text("units"), text("long_name"), read)
+
+
+# --- back ----------------------------------------------------------------------------------------
+
+
+def _variables(space: Space, images: np.ndarray) -> Iterator[tuple[str, str, str, np.ndarray]]:
+    """(name, units, title, (n, H, W)) of each channel."""
+    titles = space.grid.get("titles", {})
+    units = space.units or ("",) * space.channels
+    for i, (name, unit) in enumerate(zip(space.names, units, strict=True)):
+        yield name, unit, str(titles.get(name, "")), images[:, i]
+
+
+def _as_netcdf(space: Space, images: np.ndarray) -> bytes:
+    axes, coordinates = space.grid["axes"], space.grid.get("coordinates", {})
+    file = _netcdf4().Dataset("samples.nc", "w", memory=images.nbytes + 2**16)
+    file.createDimension("sample", len(images))
+    for axis, side in zip(axes, space.shape[1:], strict=True):
+        file.createDimension(axis, side)
+        if axis in coordinates:
+            made = file.createVariable(axis, "f8", (axis,))
+            made[:] = coordinates[axis]["values"]
+            made.units = coordinates[axis]["units"]
+    for name, unit, title, values in _variables(space, images):
+        fill = np.nan if values.dtype.kind == "f" and space.missing else None
+        made = file.createVariable(name, values.dtype, ("sample", *axes), fill_value=fill)
+        made[:] = values
+        made.units, made.long_name = unit, title or name
+    return bytes(file.close())
+
+
+def _as_hdf5(space: Space, images: np.ndarray) -> bytes:
+    h5py = _h5py()
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for name, unit, title, values in _variables(space, images):
+            made = file.create_dataset(name, data=values)
+            for label, said in (("units", unit), ("long_name", title)):
+                if said:
+                    made.attrs[label] = said
+            for dim, axis in zip(made.dims, ("sample", *space.grid["axes"]), strict=True):
+                dim.label = axis
+        for axis, entry in space.grid.get("coordinates", {}).items():
+            if axis not in file:
+                file.create_dataset(axis, data=entry["values"]).attrs["units"] = entry["units"]
+    return content.getvalue()
+
+
+class Format(NamedTuple):
+    """A row of `FILES`: how a file is opened, and samples written as one."""
+
+    open: Opened
+    write: Callable[[Space, np.ndarray], bytes]
+    package: Callable[[], Any]
+    ending: str
+
+
+NETCDF, HDF5 = Format(_netcdf, _as_netcdf, _netcdf4, ".nc"), Format(_hdf5, _as_hdf5, _h5py, ".h5")
+FILES = {".nc": NETCDF, ".nc4": NETCDF, ".h5": HDF5, ".hdf5": HDF5, ".hdf": HDF5}
+"""By the endings of files."""
+
+
+def check_grid(space: Space) -> None:
+    """ValueError unless samples of a space can be written in the form that the data had."""
+    grid = space.grid
+    if not grid:
+        return
+    if grid.get("file") == ".nii.gz" and np.shape(grid.get("affine", ())) == (4, 4) and len(space.shape) == 4:
+        nibabel()
+        return
+    axes, coordinates = grid.get("axes"), grid.get("coordinates", {})
+    sides = dict(zip(axes, space.shape[1:], strict=False)) if isinstance(axes, list) else {}
+    fits = len(sides) == len(space.shape) - 1 and len(space.names) == space.channels
+    for axis, entry in coordinates.items() if isinstance(coordinates, dict) else [("", {})]:
+        fits = fits and isinstance(entry, dict) and len(entry.get("values", ())) == sides.get(axis)
+    if not fits or grid.get("file") not in FILES:
+        raise ValueError(f"samples of shape {space.shape} are not on the grid that their space describes")
+    FILES[grid["file"]].package()
+
+
+def as_read(space: Space, images: np.ndarray) -> Iterator[tuple[str, bytes]]:
+    """(ending, content) of files of samples (n, *shape) in the form that the data had: of all, or of each."""
+    if space.columns:
+        yield table_bytes(images, space.names, space.columns, space.layout)
+    elif space.grid.get("file") == ".nii.gz":
+        for volume in images:
+            yield ".nii.gz", nifti_bytes(volume, space.grid["affine"])
+    elif space.grid:
+        form = FILES[space.grid["file"]]
+        yield form.ending, form.write(space, images)

@@ -46,6 +46,7 @@ THOROUGH = {  # files, and single tests, that `make test` leaves out and `make c
     "test_more_steps_than_T_are_well_defined",
     "test_pictures_to_compare_with_get_the_samples_size",
     "test_previews_of_work_that_was_lost_go",
+    "test_series_are_scored_diagnosed_and_reported",
     "test_size_of_a_page_of_larger_pictures",
     "test_the_command_that_fitting_proposes_uses_what_was_fitted",
     "test_the_data_options_that_info_shows_prepare_the_same_data",
@@ -108,6 +109,7 @@ SLOW = {  # what `make quick` leaves out as well
         "test_journeys_arrays",
         "test_memorization",
         "test_slots",
+        "test_series",
     ),
 }
 

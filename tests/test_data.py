@@ -702,8 +702,8 @@ def test_arrays_of_any_rank_are_samples_as_they_are(tmp_path, shape):
     values = np.random.default_rng(0).normal(size=(12, *shape)).astype(np.float32)
     np.save(tmp_path / "d.npy", values)
     np.savez(tmp_path / "d.npz", samples=values)
-    layout = {"layout": "array"} if len(shape) == 2 else {}  # in a file (N, H, W) are gray pictures
-    given = prepare(values)
+    layout = {"layout": "array"} if len(shape) == 2 else {}  # else (N, C, L) are series
+    given = prepare(values, **layout)
     for dataset in (given, prepare(tmp_path / "d.npy", **layout), prepare(tmp_path / "d.npz", **layout)):
         assert (dataset.space.kind, dataset.space.shape) == ("array", shape)
         np.testing.assert_array_equal(dataset.images, values)

@@ -64,7 +64,7 @@ def test_axes_that_can_be_read_in_two_ways_are_refused_with_both_everywhere(tmp_
     for data in ways(tmp_path, noise(*shape).astype(dtype)):
         with pytest.raises(ValueError, match=rf"can be read in several ways: .*--layout.*{'.*'.join(named)}"):
             prepare(data)
-        for layout in {3: ("HW", "array"), 4: ("CHW", "HWC", "array")}[len(shape)]:
+        for layout in {3: ("HW", "CL", "LC", "array"), 4: ("CHW", "HWC", "array")}[len(shape)]:
             dataset = prepare(data, layout=layout)
             seen = dataset.space.to_layout(np.asarray(dataset.images))
             np.testing.assert_array_equal(seen, noise(*shape).astype(dtype))
@@ -82,7 +82,8 @@ def test_axes_that_can_be_read_in_two_ways_are_refused_with_both_everywhere(tmp_
         ((6, 9, 9), "float32", "HW", "read as gray pictures of 9 × 9"),
         ((6, 8, 9), "uint8", "HW", "read as gray pictures of 8 × 9"),
         ((6, 8, 9), "bool", "HW", "read as gray pictures of 8 × 9"),
-        ((6, 2, 64), "float32", "array", "read as samples of shape (2, 64), as they are"),
+        ((6, 2, 64), "float32", "CL", "read as series of 2 channels and 64 times"),
+        ((6, 64), "float32", "array", "read as samples of shape (64), as they are"),
         ((6, 2, 3, 4, 5), "float32", "volume", "read as volumes of 2 channels, 3 × 4 × 5"),
         ((6, 2, 3, 4, 5, 2), "float32", "array", "read as samples of shape (2, 3, 4, 5, 2), as they are"),
     ],

@@ -197,7 +197,7 @@ def test_frames_are_tables():
 
 def test_options_of_other_data_are_refused(tmp_path):
     path = write(tmp_path / "a.csv", [["x"], ["1"], ["2"]])
-    with pytest.raises(ValueError, match="layout is for arrays"):
+    with pytest.raises(ValueError, match="of a table, --layout L"):
         prepare(path, layout="HW")
     with pytest.raises(ValueError, match="types is for tables"):
         prepare(np.zeros((4, 8, 8), np.uint8), types={"x": "number"})

@@ -1,4 +1,4 @@
-"""Pictures and arrays that a person gives, read as samples of a model's space."""
+"""Pictures, sounds and arrays that a person gives, read as samples of a model's space."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..data.space import Space
 
 HALVES = ("left", "right", "top", "bottom")
+SOUNDS = {".wav", ".flac"}
 COLORFUL = 40  # levels between the channels of a pixel
 
 
@@ -21,6 +22,8 @@ def read_sample(path: str, space: Space) -> np.ndarray:
     array = _array(path)
     if array is not None:
         return _checked(path, array, space, space.shape)
+    if Path(path).suffix.lower() in SOUNDS:
+        return _sound(path, space)
     channels, *sides = space.shape
     image = _picture(path, space, tuple(sides), channels)
     found = _size(path)
@@ -61,7 +64,8 @@ def read_mask(mask: str, space: Space, picture: str) -> np.ndarray:
     """True where the sample is known: (1, *sides), or of the sample's shape if each channel has its own.
 
     Args:
-        mask: left, right, top or bottom, the half to fill. Or a picture: what is white, or transparent if
+        mask: left, right, top or bottom, the half to fill. Or START:END of a series, in seconds if its rate
+            is known, else in numbers; either may be left out. Or a picture: what is white, or transparent if
             anything is, is filled; one of the picture's own size is resized as the picture is. Or an .npy
             file: what is above the middle of 0..1, or of 0..255, is filled; it has the sides of a sample, or
             the shape of a whole one.
@@ -71,6 +75,8 @@ def read_mask(mask: str, space: Space, picture: str) -> np.ndarray:
     sides = space.shape[1:]
     if mask in HALVES:
         return _half(mask, sides)
+    if space.kind == "series" and ":" in mask and not Path(mask).is_file():
+        return _stretch(mask, space)
     if not Path(mask).is_file():
         raise FileNotFoundError(f"no such file: {mask} (a mask is a picture, .npy, or {', '.join(HALVES)})")
     array = _array(mask)
@@ -93,6 +99,24 @@ def _half(name: str, sides: tuple[int, ...]) -> np.ndarray:
     fill = np.arange(sides[axis]) < middle
     fill = fill if name in ("left", "top") else ~fill
     return np.broadcast_to(~(fill if axis == -1 else fill[:, None]), sides)[None].copy()
+
+
+def _stretch(mask: str, space: Space) -> np.ndarray:
+    """START:END of a series is filled."""
+    length, rate = space.shape[1], space.timeline.rate
+    start, _, end = mask.partition(":")
+    try:
+        first, last = (round(float(text) * (rate or 1)) if text else None for text in (start, end))
+    except (ValueError, OverflowError):
+        raise ValueError(f"a stretch of a series is START:END, two numbers, got {mask!r}") from None
+    first, last = first or 0, length if last is None else last
+    if not 0 <= first < last <= length or (first, last) == (0, length):
+        raise ValueError(
+            f"the mask {mask} must be a part of {space.timeline.lasting(length)}, START:END in "
+            f"{'seconds' if rate else 'numbers'}"
+        )
+    place = np.arange(length)
+    return ~((place >= first) & (place < last))[None]
 
 
 def _above_half(array: np.ndarray) -> np.ndarray:
@@ -151,15 +175,24 @@ def _array(path: str) -> np.ndarray | None:
     return array
 
 
+def _sound(path: str, space: Space) -> np.ndarray:
+    """The beginning of a sound file."""
+    from ..data.sound import read_sound
+    from .console import say
+
+    series, length = read_sound(path, space)
+    if length > space.shape[1]:
+        say(f"{path} is longer than a sample: of it the first {space.timeline.lasting(space.shape[1])} count")
+    return series
+
+
 def _checked(path: str, array: np.ndarray, space: Space, shape: tuple[int, ...]) -> np.ndarray:
     """An array in the user's own layout → (C, *sides)."""
-    own = space.has_layout and shape[0] == space.channels
+    own = shape[0] == space.channels
     wanted = space.to_layout(np.empty(shape, bool)).shape if own else shape
     if array.shape != wanted:
         raise _wrong_shape(path, array, wanted)
-    if wanted == shape and space.layout == "CHW":
-        return array
-    return array if not own else array[None] if space.layout == "HW" else np.moveaxis(array, -1, 0)
+    return space.from_layout(array) if own else array
 
 
 def _wrong_shape(path: str, array: np.ndarray, wanted: tuple[int, ...]) -> ValueError:
@@ -179,6 +212,7 @@ def _sides(space: Space, path: str) -> tuple[int, int]:
     if len(space.shape) != 3:
         raise ValueError(
             f"{path} is a picture, and this model's samples are {space.shown_shape()}: give an .npy file"
+            + " or a .wav" * bool(space.timeline.depth)
         )
     return space.shape[1], space.shape[2]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..model import Denoiser
     from ..sampling.inverse import Operator
 
-Picture = Annotated[str, typer.Argument(metavar="PICTURE", help="A picture, or a sample as .npy.")]
+Picture = Annotated[str, typer.Argument(metavar="PICTURE", help="A picture or sound, or a sample as .npy.")]
 NUMBER = 8  # samples, unless --number says
 
 
@@ -58,7 +58,8 @@ def inpaint(
         str,
         typer.Argument(
             metavar="MASK",
-            help="What to fill in: white in a picture, 1 in an .npy; or left, right, top, bottom: that half.",
+            help="What to fill in: white in a picture, 1 in an .npy; or left, right, top, bottom: that half; "
+            "or START:END of a series, in seconds.",
         ),
     ],
     *,

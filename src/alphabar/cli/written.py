@@ -73,7 +73,8 @@ def _save_sheet(path: Path, images: np.ndarray, space: Space, columns: int) -> N
     if images.shape[1:] != space.shape:
         low: Any = None if space.low is None else min(space.low)
         high: Any = None if space.high is None else max(space.high)
-        space = Space(images.shape[1:], space.dtype, low, high)
+        kind = "series" if space.kind == "series" else ""
+        space = Space(images.shape[1:], space.dtype, low, high, kind)
     sheet = tiled(space.shown(images), min(len(images), columns))
     save_picture(path, enlarged(sheet, 256 if len(images) == 1 else 512))
 

@@ -16,7 +16,7 @@ from .survey import Survey
 
 UNIT = ((0.0, 1.0), (-1.0, 1.0))
 """What the values of pictures in floats reach from and to."""
-UNBOUNDED = ("field", "volume")
+UNBOUNDED = ("field", "volume", "series")
 """Kinds whose values have no bounds unless they are asked for: a few extreme ones would decide these."""
 
 
@@ -62,11 +62,11 @@ def array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] | 
         known = known or (reach if reach in UNIT and shape[0] in MODES else None)
         kind = "picture" if known and shape[0] in MODES and not missing else "field"
     ends: tuple[Any, Any] = (None, None)
-    if known is not None or kind not in UNBOUNDED:
+    if known is not None or kind not in UNBOUNDED or dtype.kind != "f":
         ends = survey.ends(known)
     return Space(
         shape, str(dtype), *ends, kind=kind, layout=samples.layout, names=samples.names, units=samples.units,
-        missing=missing, grid=dict(samples.grid),
+        missing=missing, grid=dict(samples.grid), timeline=samples.timeline,
     )  # fmt: skip
 
 

@@ -14,6 +14,12 @@ WIDTH, HEIGHT, MARGIN, TITLE = 220, 130, 10, 16
 MOST = 48  # columns that are drawn
 BINS, BARS = 24, 12
 INK, BAR = (40, 40, 40), (80, 120, 180)
+PLOT_WIDTH, PLOT_HEIGHT, EDGE = 160, 90, 3
+FINER = 3  # a plot is drawn this much larger first
+OVERLAID = 4  # channels, up to which all of them are drawn over one another; more have a lane each
+MOST_LANES = 30
+PAPER = (246, 246, 248)
+COLORS = ((31, 90, 160), (214, 96, 30), (44, 140, 70), (150, 70, 160), (190, 40, 60), (90, 90, 90))
 
 
 def histograms(rows: np.ndarray, names: Sequence[str], columns: Sequence[Column]) -> np.ndarray:
@@ -63,3 +69,47 @@ def _counts(column: Column, known: np.ndarray) -> tuple[np.ndarray, str, str]:
 
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def curves(images: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+    """Series (n, C, L) → a plot each, (n, 3, 90, 160) of uint8, with a line a channel.
+
+    Args:
+        images: the series.
+        bounds: what is at the foot and at the top, (C, 1) each; what each channel reaches from and to unless
+            given.
+    """
+    low, high = bounds or (images.min((0, 2))[:, None], images.max((0, 2))[:, None])
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    unit = (images - low) / np.where(high > low, high - low, 1)
+    unit = np.where(high > low, np.clip(np.nan_to_num(unit), 0, 1), 0.5)[:, :MOST_LANES]
+    lanes = 1 if unit.shape[1] <= OVERLAID else unit.shape[1]
+    if lanes > 1:
+        unit = (unit * 0.9 + 0.05 + np.arange(lanes)[::-1, None]) / lanes  # the first one on top
+    return np.stack([_plot(lines) for lines in unit])
+
+
+def _plot(lines: np.ndarray) -> np.ndarray:
+    """Lines (C, L) between 0 and 1 as a picture (3, H, W)."""
+    from PIL import Image, ImageDraw
+
+    size = PLOT_WIDTH * FINER, PLOT_HEIGHT * FINER
+    width, height = size[0] - 2 * EDGE * FINER - 1, size[1] - 2 * EDGE * FINER - 1
+    image = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(image)
+    for i in reversed(range(len(lines))):
+        x, y = _vertices(lines[i], width)
+        points = np.stack([EDGE * FINER + x, EDGE * FINER + (1 - y) * height], 1)
+        draw.line(points.ravel().tolist(), fill=COLORS[i % len(COLORS)], width=FINER, joint="curve")
+    return np.moveaxis(np.asarray(image.reduce(FINER)), -1, 0)
+
+
+def _vertices(line: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """x (n,) in pixels and y (n,): of a long line, the least and the greatest value at every pixel."""
+    if len(line) == 1:
+        line = line.repeat(2)
+    if len(line) <= 2 * width:
+        return np.linspace(0, width, len(line)), line
+    starts = np.arange(width) * len(line) // width
+    ends = [np.minimum.reduceat(line, starts), np.maximum.reduceat(line, starts)]
+    return np.arange(width).repeat(2), np.stack(ends, 1).ravel()

@@ -14,7 +14,7 @@ from ..settings import Settings
 
 Channels = Literal["auto", "gray", "rgb", "rgba"]
 Classes = Literal["auto", "folders", "none"]
-Layout = Literal["auto", "HW", "HWC", "CHW", "volume", "array"]
+Layout = Literal["auto", "HW", "HWC", "CHW", "L", "CL", "LC", "volume", "array"]
 Resize = Literal["lanczos", "bicubic", "box", "nearest"]
 Frames = Literal["first", "all"]
 NUM_CHANNELS: dict[str, int | None] = {"auto": None, "gray": 1, "rgb": 3, "rgba": 4}
@@ -29,6 +29,19 @@ def _one_of(what: str, choices: Any) -> BeforeValidator:
         if match is None:
             raise unknown(what, given, names)
         return match
+
+    return BeforeValidator(check)
+
+
+def _above_zero(name: str, unit: str) -> BeforeValidator:
+    def check(given: Any) -> Any:
+        try:
+            fine = given is None or 0 < float(given) < float("inf")
+        except (TypeError, ValueError):
+            fine = False
+        if not fine:
+            raise ValueError(f"{name} must be a number of {unit} above 0, got {given!r}")
+        return given
 
     return BeforeValidator(check)
 
@@ -120,7 +133,29 @@ class DataConfig(Settings):
     )
     layout: Annotated[Layout, _one_of("layout", Layout)] = Field(
         default="auto",
-        description="axis order of each sample of an array; volume: depth, height, width; array: use as is",
+        description="axis order of each sample: of a picture, or of a series (L: times; of a table, whose "
+        "columns are times); volume: depth, height, width; array: use as is",
+    )
+    series: str | None = Field(
+        default=None,
+        description="the column of a table that tells its series apart, of several rows each; other numbers "
+        "are channels",
+        json_schema_extra={"metavar": "COLUMN"},
+    )
+    rate: Annotated[float | None, _above_zero("rate", "numbers a second")] = Field(
+        default=None,
+        description="numbers a second of series whose file doesn't say it",
+        json_schema_extra={"metavar": "HZ"},
+    )
+    window: Annotated[float | None, _above_zero("window", "seconds")] = Field(
+        default=None,
+        description="cut sound or series into samples of this length, in seconds",
+        json_schema_extra={"metavar": "SECONDS", "shown": "whole series; of sound at most 16,384 numbers"},
+    )
+    hop: Annotated[float | None, _above_zero("hop", "seconds")] = Field(
+        default=None,
+        description="from the start of one window to that of the next, in seconds",
+        json_schema_extra={"metavar": "SECONDS", "shown": "the window"},
     )
     types: Annotated[dict[str, str] | None, BeforeValidator(_parse_types)] = Field(
         default=None,

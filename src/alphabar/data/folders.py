@@ -8,7 +8,7 @@ import os
 import zipfile
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
 from tempfile import SpooledTemporaryFile
@@ -30,17 +30,28 @@ LARGEST_IN_MEMORY = 2**23
 ARRAY_ENDINGS = {".npy", ".npz"}
 
 
-def folder(path: Path, classes: str) -> Pictures:
-    """All pictures below a folder, by their endings in any letter case; hidden ones are left out."""
+def listed(path: Path) -> tuple[list[str], list[str]]:
+    """(the files below a folder, but for what Alphabar wrote; notes)."""
     names, notes = _walk(path)
     names, own = _without_own(names, lambda name: _head(path / name))
-    names, notes = _only_pictures(str(path.resolve()), names, notes + own)
-    identity: dict[str, Any] = {}
+    return names, notes + own
+
+
+def stamps(path: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """The size and time of each file."""
+    found = {}
     for name in names:
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile: it will be named as unreadable
             stat = (path / name).stat()
-            identity[name] = (stat.st_size, stat.st_mtime_ns)
-    return _pictures([str(path.resolve()), identity], names, lambda name: opened(path / name), classes, notes)
+            found[name] = (stat.st_size, stat.st_mtime_ns)
+    return found
+
+
+def folder(path: Path, names: list[str], notes: list[str], classes: str) -> Pictures:
+    """The pictures among `names` below a folder, by their endings in any letter case, without hidden ones."""
+    names, notes = files_of(str(path.resolve()), names, notes)
+    identity = [str(path.resolve()), stamps(path, names)]
+    return _pictures(identity, names, lambda name: opened(path / name), classes, notes)
 
 
 def zipped(path: Path, classes: str) -> Pictures:
@@ -84,7 +95,7 @@ def zipped(path: Path, classes: str) -> Pictures:
     counts = Counter(name.removeprefix(root) for name, _ in found)
     if twice := [name for name in names if counts[name] > 1]:
         own.append(f"of entries of one name the last is read: {some(twice)}")
-    names, notes = _only_pictures(str(path), names, own)
+    names, notes = files_of(str(path), names, own)
     return _pictures(stamp(path), names, open_entry, classes, notes)
 
 
@@ -107,7 +118,7 @@ def _pictures(
         names,
         lambda i: read(names[i]),
         identity,
-        lambda numbers: _labels([names[i] for i in numbers], classes),
+        lambda numbers: folder_labels([names[i] for i in numbers], classes),
         notes,
     )
 
@@ -165,12 +176,18 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def _only_pictures(where: str, names: list[str], before: list[str]) -> tuple[list[str], list[str]]:
-    """The names of pictures, and notes on the others after those `before`; ValueError if there is none."""
+def files_of(
+    where: str,
+    names: list[str],
+    before: list[str],
+    endings: Collection[str] = PICTURE_ENDINGS,
+    noun: str = "picture",
+) -> tuple[list[str], list[str]]:
+    """The names of files of a kind, and notes on the others after those `before`; ValueError if none is."""
     hidden = Counter(part for name in names if (part := _hidden(name)))
     names = [name for name in names if not _hidden(name)]
-    pictures = [name for name in names if _ending(name) in PICTURE_ENDINGS]
-    rest = [name for name in names if _ending(name) not in PICTURE_ENDINGS]
+    pictures = [name for name in names if _ending(name) in endings]
+    rest = [name for name in names if _ending(name) not in endings]
     others = Counter(_ending(name) or "no ending" for name in rest)
     listing = ", ".join(f"{n} × {ending}" for ending, n in others.most_common(4))
     if not pictures:
@@ -179,9 +196,8 @@ def _only_pictures(where: str, names: list[str], before: list[str]) -> tuple[lis
         )
         hint = "; arrays go into one file: numpy.save('data.npy', numpy.stack(arrays))"
         raise ValueError(
-            f"no pictures in {where} (found {'; '.join([found, *before])}); "
-            f"pictures end in {', '.join(sorted(PICTURE_ENDINGS))}"
-            + (hint if ARRAY_ENDINGS & set(others) else "")
+            f"no {noun}s in {where} (found {'; '.join([found, *before])}); "
+            f"{noun}s end in {', '.join(sorted(endings))}" + (hint if ARRAY_ENDINGS & set(others) else "")
         )
     notes = list(before)
     if others:
@@ -195,7 +211,7 @@ def _only_pictures(where: str, names: list[str], before: list[str]) -> tuple[lis
             unread.setdefault(top, Counter())[_ending(name) or "no ending"] += 1
     for top, kinds in unread.items():
         listing = ", ".join(f"{n} × {ending}" for ending, n in kinds.most_common(4))
-        notes.append(f"{top} holds no picture that can be read ({listing}) and is left out as a whole")
+        notes.append(f"{top} holds no {noun} that can be read ({listing}) and is left out as a whole")
     if hidden:
         n, parts = hidden.total(), some(sorted(hidden))
         notes.append(f"{n} hidden file{'s' if n > 1 else ''} left out ({parts})")
@@ -214,7 +230,7 @@ def _ending(name: str) -> str:
 # --- classes -----------------------------------------------------------------------------------
 
 
-def _labels(names: Sequence[str], classes: str) -> Labels:
+def folder_labels(names: Sequence[str], classes: str) -> Labels:
     """Sub-folders as classes, if asked to or if they plainly are.
 
     Folders that split the data (train, test, …) are no classes, and neither are folders around all others.

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..errors import needs
 from .sample_files import nibabel, nifti_bytes
-from .space import Space
-from .tables import table_bytes
+
+if TYPE_CHECKING:
+    from .space import Space
 
 
 class Variable(NamedTuple):
@@ -188,13 +189,13 @@ def check_grid(space: Space) -> None:
     FILES[grid["file"]].package()
 
 
-def as_read(space: Space, images: np.ndarray) -> Iterator[tuple[str, bytes]]:
-    """(ending, content) of files of samples (n, *shape) in the form that the data had: of all, or of each."""
-    if space.columns:
-        yield table_bytes(images, space.names, space.columns, space.layout)
-    elif space.grid.get("file") == ".nii.gz":
-        for volume in images:
-            yield ".nii.gz", nifti_bytes(volume, space.grid["affine"])
+def grid_files(
+    images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], titles: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
+    """A file of all, or one of each, in the form that the data had; none if they were plain arrays."""
+    if space.grid.get("file") == ".nii.gz":
+        for index, volume in zip(indices, images(), strict=True):
+            yield f"{index:06d}.nii.gz", nifti_bytes(volume, space.grid["affine"])
     elif space.grid:
         form = FILES[space.grid["file"]]
-        yield form.ending, form.write(space, images)
+        yield f"samples{form.ending}", form.write(space, images())

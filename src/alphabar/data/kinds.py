@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..images import displayable, to_bytes
-from .charts import histograms
+from .charts import curves, histograms
+from .grid_files import grid_files
 from .maps import in_colors
+from .series_files import series_files
+from .tables import table_bytes
 
 if TYPE_CHECKING:
     from .space import Space
+
+
+Files = Callable[
+    [Callable[[], np.ndarray], "Space", Sequence[int], Sequence[str]], Iterator[tuple[str, bytes]]
+]
 
 
 class Kind(NamedTuple):
@@ -24,6 +33,9 @@ class Kind(NamedTuple):
         show: (samples (n, *shape), space) → pictures (n, C', H, W) of uint8.
         together: whether it shows all of them in one picture (n = 1).
         codec: the one that suits them.
+        files: (samples, space, their numbers, their classes if they have any) → (name, content) of the files
+            that they are written in beside samples.npy; None if there are none but pictures.
+        standardized: whether each channel gets mean 0 and standard deviation 1, whatever its bounds.
     """
 
     noun: str
@@ -31,6 +43,13 @@ class Kind(NamedTuple):
     show: Callable[[np.ndarray, Space], np.ndarray]
     together: bool = False
     codec: str = "affine"
+    files: Files | None = None
+    standardized: bool = False
+
+    @property
+    def one(self) -> str:
+        """What a single one is called."""
+        return self.noun if self.noun == "series" else self.noun.removesuffix("s")
 
 
 def _show_picture(images: np.ndarray, space: Space) -> np.ndarray:
@@ -76,17 +95,53 @@ def _show_table(images: np.ndarray, space: Space) -> np.ndarray:
     return histograms(images, space.names, space.columns)[None]
 
 
+def _show_series(images: np.ndarray, space: Space) -> np.ndarray:
+    """A plot each, a line a channel, between the bounds of each channel; of sound as loud as the loudest."""
+    if space.timeline.depth:
+        loudest = np.full((space.channels, 1), max(float(np.abs(images.astype(np.float64)).max()), 1e-30))
+        return curves(images, (-loudest, loudest))
+    return curves(images, space.bounds)
+
+
+def _table_files(
+    images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], titles: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
+    """One of all rows."""
+    ending, content = table_bytes(images(), space.names, space.columns, space.layout)
+    yield f"samples{ending}", content
+
+
 def _axes(rank: int) -> str:
     """The names of an array's axes: `D`, `C × L`, `C × H × W`, `C × D × H × W`."""
     return {1: "D", 2: "C × L", 3: "C × H × W", 4: "C × D × H × W"}.get(rank, f"{rank} axes")
 
 
 KINDS = {
-    "picture": Kind("pictures", _axes, _show_picture),
-    "field": Kind("fields", _axes, _show_field),
-    "volume": Kind("volumes", _axes, _show_volume),
-    "array": Kind("samples", _axes, _show_array),
-    "table": Kind("rows", lambda rank: "columns", _show_table, together=True, codec="table"),
+    "picture": Kind("pictures", _axes, _show_picture, files=grid_files),
+    "field": Kind("fields", _axes, _show_field, files=grid_files),
+    "volume": Kind("volumes", _axes, _show_volume, files=grid_files),
+    "array": Kind("samples", _axes, _show_array, files=grid_files),
+    "series": Kind("series", _axes, _show_series, files=series_files, standardized=True),
+    "table": Kind(
+        "rows", lambda rank: "columns", _show_table, together=True, codec="table", files=_table_files
+    ),
 }
-"""Kinds of samples by name: `picture` and `field` are (C, H, W), `volume` is (C, D, H, W), `array` a vector
-or numbers on a grid, `table` a row."""
+"""Kinds of samples by name: `picture` and `field` are (C, H, W), `volume` is (C, D, H, W), `series` (C, L),
+`array` a vector or numbers on a grid, `table` a row."""
+
+
+def shown_space(space: Space, blocks: Iterable[np.ndarray]) -> Space:
+    """The space with the bounds to show samples by: its own, or what blocks (n, *shape) reach from and to.
+
+    Of pictures and arrays that is one range, of others a channel's own each.
+    """
+    if space.bounds is not None or space.columns:
+        return space
+    axes = (0, *range(2, len(space.shape) + 1))
+    ends = [(np.fmin.reduce(block, axes), np.fmax.reduce(block, axes)) for block in blocks]
+    low = np.fmin.reduce([least for least, _ in ends]).astype(np.float64)
+    high = np.fmax.reduce([most for _, most in ends]).astype(np.float64)
+    if space.kind in ("picture", "array"):
+        low[:], high[:] = low.min(), high.max()
+    room = np.where(high > low, 0, np.maximum(0.5, 1e-3 * np.abs(low)))
+    return replace(space, low=tuple((low - room).tolist()), high=tuple((high + room).tolist()))

@@ -10,7 +10,8 @@ from .source_types import Rows, Samples
 
 FEW_CHANNELS = 4
 """An axis of at most this length is plainly the channels, beside one that is longer."""
-RANKS = {"HW": 3, "HWC": 4, "CHW": 4}
+RANKS = {"HW": 3, "HWC": 4, "CHW": 4, "L": 2, "CL": 3, "LC": 3}
+SERIES = "L", "CL", "LC"
 
 
 class AmbiguousLayoutError(ValueError):
@@ -27,8 +28,8 @@ def arranged(rows: Rows, layout: str, where: str) -> Samples:
 
     With `layout` auto, (N, H, W, C) and (N, C, H, W) are pictures where just one of the two axes is at most
     4, and so plainly the channels. (N, H, W) are gray pictures if they are square or bytes, (N, C, L) series
-    of at most 4 channels, (N, C, D, H, W) volumes. What can be read in two ways is refused with both
-    (`AmbiguousLayoutError`). Other ranks are taken as they are. True and false are 1 and 0.
+    of at most 4 channels, (N, C, D, H, W) volumes. What can be read in several ways is refused with all of
+    them (`AmbiguousLayoutError`). Other ranks are taken as they are. True and false are 1 and 0.
     """
     shape = rows.shape
     if rows.dtype.kind not in "buif" or rows.dtype.itemsize > 8:
@@ -54,7 +55,11 @@ def arranged(rows: Rows, layout: str, where: str) -> Samples:
         rows = rows.map((n, 1, *sides), lambda block: block[:, None])
     elif found == "HWC":
         rows = rows.map((n, sides[2], *sides[:2]), lambda block: np.moveaxis(block, 3, 1))
-    return Samples(rows, found, "picture", [note], limits)
+    elif found == "L":
+        rows = rows.map((n, 1, *sides), lambda block: block[:, None])
+    elif found == "LC":
+        rows = rows.map((n, *sides[::-1]), lambda block: np.moveaxis(block, 2, 1))
+    return Samples(rows, found, "series" if found in SERIES else "picture", [note], limits)
 
 
 def _volume(rows: Rows, where: str) -> Samples:
@@ -81,6 +86,9 @@ def _words(layout: str, shape: tuple[int, ...]) -> str:
         return f"samples of shape ({', '.join(map(str, sides))}), as they are"
     if layout == "HW":
         return f"gray pictures of {sides[0]} × {sides[1]} (height × width)"
+    if layout in SERIES:
+        c, length = (1, *sides) if layout == "L" else sides if layout == "CL" else sides[::-1]
+        return f"series of {c} channel{'s' if c > 1 else ''} and {length} times"
     c, h, w = (sides[2], *sides[:2]) if layout == "HWC" else sides
     axis = "last" if layout == "HWC" else "second"
     return f"{c} channel{'s' if c > 1 else ''} of {h} × {w} (height × width), the {axis} axis"
@@ -99,8 +107,8 @@ def _plain(rows: Rows, where: str) -> str:
         if shape[1] == shape[2] or (rows.dtype.itemsize == 1 and few == long):
             return "HW"
         if few and not long:
-            return "array"
-        raise _ambiguous(where, shape, ("HW", "array"))
+            return "CL"
+        raise _ambiguous(where, shape, ("HW", "CL", "LC", "array"))
     return "volume" if rank == 5 else "array"
 
 

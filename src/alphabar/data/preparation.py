@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from .source_types import Arrays, Labels, Pictures, Samples, some
 from .sources import open_source
 from .space import Space
 from .survey import LITTLE, Survey
+from .windows import timed
 
 VERSION = 3
 FAR = 0.005
@@ -101,9 +102,12 @@ def _refuse(source: Pictures | Arrays, config: DataConfig) -> None:
 
 MEANT_FOR = {
     **dict.fromkeys(("size", "resize", "channels", "frames", "background", "skip_bad"), "pictures"),
-    **dict.fromkeys(("layout", "clip"), "arrays"),
+    "clip": "arrays",
     "range": "pictures and arrays",
     "types": "tables",
+    "series": "tables",
+    **dict.fromkeys(("layout", "rate"), "arrays and tables"),
+    **dict.fromkeys(("window", "hop"), "sound and series"),
 }
 """Settings that mean something for some data alone."""
 
@@ -122,6 +126,7 @@ class Opened:
     labels: Callable[[list[int]], Labels]
     notes: list[str]
     may_miss: bool = False
+    origins: np.ndarray | None = None
 
 
 def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | None) -> Opened:
@@ -129,7 +134,7 @@ def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | 
         decoder = Decoder(source, config, progress)
         shape = (decoder.total, *decoder.shape)
         return Opened(shape, decoder.dtype, decoder.blocks, decoder.space, source.labels, decoder.notes)
-    samples = source.open()
+    samples = timed(source.open(), config)
     rows, notes = samples.rows, list(samples.notes)
     clipped = Clipped(config.range, rows.dtype) if config.range and config.clip else None
     if clipped is not None:
@@ -150,7 +155,10 @@ def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | 
         return array_space(samples, survey, config.range)
 
     missing = samples.kind == "table"
-    return Opened(rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes, missing)
+    return Opened(
+        rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes, missing,
+        samples.origins,
+    )  # fmt: skip
 
 
 def _record(opened: Opened, path: Path | None) -> Stored:
@@ -178,7 +186,11 @@ def _record(opened: Opened, path: Path | None) -> Stored:
     numbers = None if labels.numbers is None else np.ascontiguousarray(labels.numbers, dtype=np.int64)
     digest.update(b"" if numbers is None else numbers.tobytes())
     images = memory[: survey.num]
-    return Stored(images, space, labels.names, numbers, survey.hashes, digest.hexdigest(), notes)
+    hashes = survey.hashes
+    if opened.origins is not None:  # those of one series are held out together
+        _, first, series = np.unique(opened.origins, return_index=True, return_inverse=True)
+        hashes = hashes[first][series]
+    return Stored(images, space, labels.names, numbers, hashes, digest.hexdigest(), notes)
 
 
 def _write(folder: Path, stored: Stored, source: str) -> None:
@@ -223,11 +235,33 @@ def _far_notes(survey: Survey, space: Space, span: float) -> list[str]:
     return [f"{note} {some(far)}: {remedy}"] if far else []
 
 
+def _series_notes(survey: Survey, space: Space) -> list[str]:
+    """What each channel's values reach from and to, how they are seen, and which are the same everywhere."""
+    low, high = survey.ends(None)
+    found = replace(space, low=tuple(low), high=tuple(high))
+    clipped = (
+        "nothing is clipped" if space.bounds is None else f"samples are clipped to {space.shown_range()}"
+    )
+    notes = [
+        f"values: {found.shown_range()}",
+        f"each channel is seen with mean 0 and standard deviation 1; {clipped}",
+    ]
+    same = [
+        f"{space.channel(i)} is always {survey.low[i]:g}"
+        for i in np.flatnonzero(survey.low == survey.high).tolist()
+    ]
+    if same:
+        notes.append(f"{some(same)}, and so in samples")
+    return notes if space.dtype == "uint8" else [*notes, *_far_notes(survey, found, 0.0)]
+
+
 def _survey_notes(survey: Survey, space: Space) -> list[str]:
     """What the values say: their range, whether they fill it, equal samples, gray ones in color."""
     equal = f"{survey.num_equal} of {survey.num} samples are equal to another one"
     if space.columns:
         return [equal] if survey.num_equal else []
+    if space.kind == "series":
+        return [*_series_notes(survey, space), *[equal] * bool(survey.num_equal)]
     notes = missing_notes(space)
     if space.low is None:
         notes += [*unbounded_notes(survey, space), *_far_notes(survey, space, 0)]

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from .columns import Column
+from .timeline import NO_TIMELINE, Timeline
 
 BLOCK = 256
 BLOCK_BYTES = 2**26
@@ -82,6 +83,8 @@ class Samples(NamedTuple):
         columns: of a table, by name.
         names, units: of the channels, none if they have none.
         grid: as in `Space`.
+        timeline: of series.
+        origins: which series each window (N,) was cut from, where those of one are held out together.
     """
 
     rows: Rows
@@ -94,6 +97,8 @@ class Samples(NamedTuple):
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     grid: Mapping[str, Any] = MappingProxyType({})
+    timeline: Timeline = NO_TIMELINE
+    origins: np.ndarray | None = None
 
 
 @dataclass
@@ -108,7 +113,7 @@ class Arrays:
 
     identity: Any
     open: Callable[[], Samples]
-    takes: frozenset[str] = frozenset({"layout", "range", "clip"})
+    takes: frozenset[str] = frozenset({"layout", "range", "clip", "rate", "window", "hop"})
 
 
 def block_size(shape: Sequence[int], dtype: Any = np.uint8) -> int:

@@ -1,4 +1,4 @@
-"""What DATA names: a folder or .zip of pictures, arrays, a Hugging Face data set, or the digits."""
+"""What DATA names: a folder of pictures or sound, arrays, a table, a Hugging Face data set, or the digits."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import Any
 from ..files import expanded
 from .arrays import digits, npy, npz
 from .config import DataConfig
-from .folders import OWN_LISTS, folder, zipped
+from .folders import OWN_LISTS, folder, listed, zipped
 from .given import given, is_pictures
 from .grid_files import FILES as GRIDS
 from .grids import grid_file
 from .hub import hugging_face
 from .pictures import PICTURE_ENDINGS
+from .recordings import is_sound, recordings
 from .sample_files import sample_files
 from .source_types import Arrays, Pictures
 from .tables import TABLES, table_file
 
 DIGITS, HUB = "digits", "hf:"
 ACCEPTED = (
-    "a folder or .zip of pictures, an .npy or .npz file, NetCDF or HDF5 (FILE.nc:NAME,NAME), a table (.csv, "
-    ".tsv, .parquet), hf:NAME for a Hugging Face data set, or digits"
+    "a folder or .zip of pictures, a folder of sound (.wav, .flac), an .npy or .npz file, NetCDF or HDF5 "
+    "(FILE.nc:NAME,NAME), a table (.csv, .tsv, .parquet), hf:NAME for a Hugging Face data set, or digits"
 )
 FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {
     ".npy": lambda path, key, config: npy(path, config.layout),
@@ -62,10 +63,13 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
     path, key = _path(text)
     if text and path.is_dir():
         found = sample_files(path, config.layout)
-        if found is None:
-            return folder(path, config.classes)
-        _no_folders(text, config, "files that are a sample each have no classes")
-        return found
+        if found is not None:
+            _no_folders(text, config, "files that are a sample each have no classes")
+            return found
+        names, notes = listed(path)
+        if is_sound(names):
+            return recordings(path, names, notes, config)
+        return folder(path, names, notes, config.classes)
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {text} ({ACCEPTED})")
     if not path.is_file():

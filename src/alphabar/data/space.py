@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from numbers import Integral
 from typing import Any, get_args
@@ -16,9 +16,13 @@ from .columns import Column
 from .config import Resize
 from .kinds import KINDS
 from .missing import check_missing, unpacked
+from .timeline import NO_TIMELINE, Timeline
 
 EXACT = 2**53
 """Up to here every whole number is a float64."""
+
+CHANNELS = {"HW": -3, "HWC": -3, "L": -2, "LC": -2}
+"""The axis of a sample that these layouts lack, or have last."""
 
 MOST_AXES, MOST_NUMBERS = 8, 2**30
 """What one sample may have: far more than can be trained on."""
@@ -36,13 +40,14 @@ class Space:
         kind: a row of `KINDS`: how samples are shown, and which network suits them. Unless given,
             `picture` for (C, H, W), else `array`.
         names, units: of the channels, none if they have none.
-        layout: of a picture in the user's own arrays: `HW`, `HWC` or `CHW`.
+        layout: of a picture in the user's own arrays, `HW`, `HWC` or `CHW`; of a series, `CL`, `LC` or `L`.
         background: what transparent pixels were laid over, if any were.
         resize: how picture files were resized to this shape, if that is what samples were read from: a
             sample is then written as a picture in its own values.
         columns: what the numbers of a table's row mean, one each.
         missing: which numbers every sample lacks (NaN), such as an ocean's land, as `packed`; "" if none.
         grid: of the file that samples came from: its ending, axes and their values, to be written again.
+        timeline: of a series, its rate and the form of its file.
     """
 
     shape: tuple[int, ...]
@@ -58,6 +63,7 @@ class Space:
     columns: tuple[Column, ...] = ()
     missing: str = ""
     grid: dict[str, Any] = field(default_factory=dict, hash=False)
+    timeline: Timeline = NO_TIMELINE
 
     def __post_init__(self) -> None:
         shape = tuple(int(side) for side in self.shape)
@@ -86,6 +92,8 @@ class Space:
             raise ValueError(
                 f"a table needs a column for each of {self.channels} numbers, got {len(columns)}"
             )
+        if not isinstance(self.timeline, Timeline):
+            object.__setattr__(self, "timeline", Timeline(**self.timeline))
         kind = self.kind or ("picture" if len(shape) == 3 else "array")
         if kind not in KINDS:
             raise unknown("kind of sample", kind, KINDS)
@@ -130,7 +138,7 @@ class Space:
     @property
     def has_layout(self) -> bool:
         """Whether samples are (C, H, W), in the user's own arrays in the order of `layout`."""
-        return self.kind in ("picture", "field")
+        return self.kind in ("picture", "field", "series")
 
     @property
     def is_whole(self) -> bool:
@@ -181,16 +189,18 @@ class Space:
         return np.where(below, low, np.where(above, high, found.astype(dtype))).astype(dtype)
 
     def to_layout(self, images: np.ndarray) -> np.ndarray:
-        """(…, C, H, W) → the layout of the user's own arrays; other kinds as they are."""
-        if not self.has_layout or self.layout == "CHW":
+        """(…, C, H, W) or (…, C, L) → the layout of the user's own arrays; other kinds as they are."""
+        axis = CHANNELS.get(self.layout) if self.has_layout else None
+        if axis is None:
             return images
-        return images[..., 0, :, :] if self.layout == "HW" else np.moveaxis(images, -3, -1)
+        return images.squeeze(axis) if self.layout in ("HW", "L") else np.moveaxis(images, axis, -1)
 
     def from_layout(self, images: np.ndarray) -> np.ndarray:
         """The inverse of `to_layout`."""
-        if not self.has_layout or self.layout == "CHW":
+        axis = CHANNELS.get(self.layout) if self.has_layout else None
+        if axis is None:
             return images
-        return images[..., None, :, :] if self.layout == "HW" else np.moveaxis(images, -1, -3)
+        return np.expand_dims(images, axis) if self.layout in ("HW", "L") else np.moveaxis(images, -1, axis)
 
     def as_dtype(self, values: np.ndarray) -> np.ndarray:
         """Numbers in the samples' own type; for whole ones they are rounded and cut off at its ends."""
@@ -231,14 +241,17 @@ class Space:
         ranges = [_span(low, high) for low, high in zip(self.low, self.high, strict=True)]
         if len(set(ranges)) == 1:
             return ranges[0]
-        names = self.names or tuple(f"channel {i}" for i in range(self.channels))
-        shown = [f"{name} {span}" for name, span in zip(names, ranges, strict=True)]
+        shown = [f"{self.channel(i)} {span}" for i, span in enumerate(ranges)]
         return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
 
     def shown_names(self) -> str:
         """`temperature (K), u (m s-1)`, or what no names are: nothing."""
         units = self.units or ("",) * len(self.names)
         return ", ".join(f"{n} ({unit})" if unit else n for n, unit in zip(self.names, units, strict=True))
+
+    def channel(self, i: int) -> str:
+        """What a channel is called."""
+        return self.names[i] if self.names else f"channel {i}"
 
     def shown_shape(self) -> str:
         """`3 × 32 × 32 (C × H × W)`."""
@@ -247,23 +260,8 @@ class Space:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
-        return own | {"columns": [column.to_dict() for column in self.columns]}
-
-
-def shown_between(space: Space, blocks: Iterable[np.ndarray]) -> Space:
-    """The space with what samples reach from and to as bounds to show them by; one range for all of an array.
-
-    Args:
-        space: without bounds.
-        blocks: samples (n, *shape), some or all.
-    """
-    axes = (0, *range(2, len(space.shape) + 1))
-    ends = [(np.fmin.reduce(block, axes), np.fmax.reduce(block, axes)) for block in blocks]
-    low = np.fmin.reduce([least for least, _ in ends]).astype(np.float64)
-    high = np.fmax.reduce([most for _, most in ends]).astype(np.float64)
-    if space.kind == "array":
-        low[:], high[:] = low.min(), high.max()
-    return replace(space, low=tuple(low.tolist()), high=tuple(np.where(high > low, high, low + 1).tolist()))
+        columns = [column.to_dict() for column in self.columns]
+        return own | {"columns": columns, "timeline": self.timeline.to_dict()}
 
 
 def _span(low: float, high: float) -> str:

@@ -69,9 +69,10 @@ class Survey:
         if not bad:
             return
         if self.absent is None or np.isinf(block[bad[0]]).any():
+            place = ", ".join(map(str, np.argwhere(lost[bad[0]])[0].tolist()))
             raise ValueError(
                 "the data holds values that are not finite (NaN or infinity), first in sample "
-                f"{self.num + bad[0]}; remove those samples or fill the values in"
+                f"{self.num + bad[0]} at ({place}); remove those samples or fill the values in"
             )
         here, there = int(self.absent.sum()), int(np.isnan(block[bad[0]]).sum())
         raise ValueError(

@@ -14,6 +14,7 @@ import numpy as np
 from .arrow import Cells, found_texts, parquet_bytes, parquet_table, pyarrow, typed_columns
 from .columns import Column, Found, read_column
 from .config import DataConfig
+from .series_tables import Table, long, wide
 from .source_types import Arrays, Labels, Rows, Samples, some, stamp
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -48,7 +49,7 @@ def frame(data: Any, config: DataConfig) -> Arrays:
     return Arrays(["given"], opened, takes=TAKES)
 
 
-TAKES = frozenset({"types"})
+TAKES = frozenset({"types", "layout", "series", "rate", "window", "hop"})
 
 
 def is_frame(data: Any) -> bool:
@@ -58,6 +59,12 @@ def is_frame(data: Any) -> bool:
 
 def _samples(columns: dict[str, Cells], config: DataConfig, where: str, layout: str) -> Samples:
     """Rows (N, D) of all columns that are used, with a note of each."""
+    if config.layout not in ("auto", "L") or (config.layout == "L" and config.series):
+        raise ValueError(
+            f"of a table, --layout L says that its columns are times, one row a series, and --series COLUMN "
+            f"which tells series of several rows apart; got layout {config.layout}"
+            + (f" and series {config.series}" if config.series else "")
+        )
     asked = dict(config.types or {})
     if strangers := asked.keys() - columns.keys():
         raise ValueError(
@@ -72,7 +79,7 @@ def _samples(columns: dict[str, Cells], config: DataConfig, where: str, layout: 
             left_out.append(name)
             continue
         try:
-            read = _read(cells, wanted, layout == ";")
+            read = _id(cells) if name == config.series else _read(cells, wanted, layout == ";")
         except ValueError as error:
             raise ValueError(f"column {name} of {where}: {error}") from None
         if read is None:
@@ -91,6 +98,9 @@ def _samples(columns: dict[str, Cells], config: DataConfig, where: str, layout: 
     if not made or not len(values[0]):
         raise ValueError(f"nothing is left of {where}: it has no rows, or no column that can be used")
     matrix = np.stack(values, 1)
+    if config.series is not None or config.layout == "L":
+        table = Table(made, matrix, notes, where, layout)
+        return wide(table, config) if config.series is None else long(table, config)
     notes = [_summary(made, matrix), *notes, *_odd(made, matrix)]
     return Samples(Rows.of(matrix), layout, "table", notes, None, Labels(), columns=made)
 
@@ -108,6 +118,16 @@ def _read(cells: Cells, wanted: str, comma: bool) -> tuple[Column, np.ndarray, s
     codes[~np.isnan(numbers)] = places
     names = tuple(f"{value:.0f}" for value in known.tolist())
     return Column("category", names, missing=column.missing, type=column.type), codes, ""
+
+
+def _id(cells: Cells) -> tuple[Column, np.ndarray, str]:
+    """A column that tells series apart, whatever it holds."""
+    if not isinstance(cells, Found):
+        return *cells, ""
+    column = Column("category", tuple(text for text in cells.texts if text))
+    place = {text: i for i, text in enumerate(column.names)}
+    codes = np.array([place[text] if text else math.nan for text in [*cells.texts, None]])
+    return column, codes[cells.places], ""
 
 
 def _summary(columns: dict[str, Column], matrix: np.ndarray) -> str:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..data.kinds import KINDS
 from ..data.space import Space
 
 Bound = float | np.ndarray
@@ -23,12 +24,14 @@ class Codec:
     Attributes:
         space: of the images; its `origin` is 0, but for whole numbers of 64 bits that no float is equal to.
         offset, scale: a number a channel; scale > 0.
+        constant: channels that have one value alone, `offset`, whatever x_0 is; by their numbers.
     """
 
     name: ClassVar[str] = "affine"
     space: Space
     offset: tuple[float, ...]
     scale: tuple[float, ...]
+    constant: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("offset", "scale"):
@@ -39,6 +42,9 @@ class Codec:
                     f"{name} must be a finite number for each of {self.space.channels} channels, got {values}"
                 )
             object.__setattr__(self, name, values)
+        if not set(self.constant) <= set(range(self.space.channels)):
+            raise ValueError(f"constant channels are among 0..{self.space.channels - 1}, got {self.constant}")
+        object.__setattr__(self, "constant", tuple(self.constant))
         if min(self.scale) <= 0:
             raise ValueError(f"scale must be above 0, got {min(self.scale)}")
         if self.space.dtype == "uint8" and not (
@@ -79,7 +85,8 @@ class Codec:
         NaN.
         """
         offset, scale = self._columns
-        x_0 = np.asarray(x_0, dtype=np.float64)
+        x_0 = np.array(x_0, dtype=np.float64)
+        x_0[..., list(self.constant), *[slice(None)] * (len(self.space.shape) - 1)] = 0
         if self.space.absent is not None:
             x_0 = np.where(self.space.absent, np.nan, x_0)
         images = self.space.at_origin(x_0 * scale + offset)
@@ -129,24 +136,26 @@ class Codec:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {"name": self.name, "offset": list(self.offset), "scale": list(self.scale)}
+        own = {"name": self.name, "offset": list(self.offset), "scale": list(self.scale)}
+        return own | ({"constant": list(self.constant)} if self.constant else {})
 
     @classmethod
     def fit(cls, space: Space, images: np.ndarray | None = None) -> Codec:
-        """Bounds become -1 and 1; without bounds, each channel gets mean 0 and standard deviation 1.
+        """Bounds become -1 and 1; without, or for a standardized kind, channels get mean 0 and deviation 1.
 
         Args:
             space: of the images.
             images: (N, *shape), needed only where there are no bounds.
         """
-        if space.low is not None and space.high is not None:
+        if space.low is not None and space.high is not None and not KINDS[space.kind].standardized:
             ends = [*zip(_relative(space, space.low), _relative(space, space.high), strict=True)]
             scale = tuple(b / 2 - a / 2 or b - a for a, b in ends)  # no sum overflows
             return cls(space, tuple(a / 2 + b / 2 for a, b in ends), scale)
         if images is None or not len(images):
             raise ValueError("a codec for samples without bounds is fitted to samples: give some")
-        mean, std = _moments(images)
-        return cls(space, tuple(mean), tuple(np.where(std > 0, std, 1.0)))
+        mean, std = _moments(images, space)
+        constant = np.flatnonzero(std == 0).tolist() if KINDS[space.kind].standardized else ()
+        return cls(space, tuple(mean), tuple(np.where(std > 0, std, 1.0)), tuple(constant))
 
 
 def _relative(space: Space, ends: Sequence[float] | None) -> list[float]:
@@ -155,8 +164,8 @@ def _relative(space: Space, ends: Sequence[float] | None) -> list[float]:
     return [float(end - origin) for end, origin in zip(ends, space.origin.ravel().tolist(), strict=True)]
 
 
-def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, standard deviation) of each channel of images (N, C, …), float64, from those of blocks.
+def _moments(images: np.ndarray, space: Space) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) a channel of images (N, C, …) less the origin, from those of blocks.
 
     The update is that of Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance". Values
     are taken relative to the first one, so that a constant channel has a standard deviation of exactly 0.
@@ -164,11 +173,12 @@ def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     channels = images.shape[1]
     size = max(1, NUMBERS_AT_ONCE // math.prod(images.shape[1:]))
-    one = np.asarray(images[0], np.float64).reshape(channels, -1)
+    one = space.from_origin(images[0]).reshape(channels, -1)
     first = np.take_along_axis(one, np.isfinite(one).argmax(1, keepdims=True), 1)
     count, mean, squares = np.zeros(channels), np.zeros(channels), np.zeros(channels)
     for i in range(0, len(images), size):
-        block = np.moveaxis(np.asarray(images[i : i + size], np.float64), 1, 0).reshape(channels, -1) - first
+        block = space.from_origin(images[i : i + size])
+        block = np.moveaxis(block, 1, 0).reshape(channels, -1) - first
         more, shift = (~np.isnan(block)).sum(1), np.nanmean(block, 1) - mean
         squares += more * np.nanvar(block, 1) + shift**2 * (count * more / (count + more))
         count += more

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..files import COUNT
 
+COLUMN = {"kind": str, str: (None, bool, float, str, [str])}
 SPACE = {
     "shape": [range(1, 2**31)],
     "dtype": str,
@@ -19,7 +20,8 @@ SPACE = {
     "resize": (None, str),
     "missing": str,
     "grid": {str: Any},
-    "columns": [{"kind": str, str: (None, bool, float, str, [str])}],
+    "columns": [COLUMN],
+    "timeline": {"order?": [str], "times?": [float], "columns?": [COLUMN], str: (float, str)},
 }
 """A `Space`, as `to_dict` gives it."""
 

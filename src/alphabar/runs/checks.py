@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ..data.kinds import KINDS
 from .findings import Diagnosis, Finding
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def broken_data(results: Results) -> Finding | None:
 def value_range(results: Results) -> Finding | None:
     """Values that fill little of the range that the model scales from, or leave it."""
     codec, clean = results.denoiser.codec, results.clean
-    if codec.bounds is None:
+    if codec.bounds is None or KINDS[codec.space.kind].standardized:
         spread = float(clean.std())
         if 0.1 < spread < 10:
             return None

@@ -56,7 +56,7 @@ def data_of(
         own = data is None or data == source
         config = DataConfig(**about["prepared"]) if own and "prepared" in about else None
         place = source if data is None else data
-        layout = space.layout if space.has_layout else "array"
+        layout = "array" if space.kind == "array" else space.layout
         found = _prepared(place, config or alike(place, about, space, conditions), layout)
     except FileNotFoundError as error:
         hint = "; give the data that it was trained on by --data DATA" if data is None else ""
@@ -86,6 +86,8 @@ def check_shape(data: Dataset, space: Space) -> Dataset:
 def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping[str, Any]) -> DataConfig:
     """The settings of `prepare` that give data like a model's samples."""
     before = about.get("prepared", {})
+    if space.kind == "series":
+        return _as_series(before, space, conditions)
     asked: dict[str, Any] = {}
     for name in ("holdout", "layout" if is_array(data) else "frames"):
         if name in before:
@@ -101,6 +103,17 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
     elif data != "digits" and space.low and space.high and space.dtype != "uint8":
         asked["range"] = (min(space.low), max(space.high))
         asked["clip"] = bool(before.get("clip"))
+    return DataConfig(**asked)
+
+
+def _as_series(before: Mapping[str, Any], space: Space, conditions: Mapping[str, Any]) -> DataConfig:
+    """Those that give series like a model's samples: read as they were, and cut to the same length."""
+    names = ("holdout", "layout", "series", "types", "rate", "window", "hop", "range")
+    asked: dict[str, Any] = {name: before[name] for name in names if name in before}
+    if space.timeline.depth:
+        asked.setdefault("window", space.shape[1] / (space.timeline.rate or 1))
+    if not conditions:
+        asked["classes"] = "none"
     return DataConfig(**asked)
 
 

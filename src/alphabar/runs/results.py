@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import rng
-from ..data import KINDS
 from ..data.dataset import Dataset, spread
-from ..data.space import Space, shown_between
+from ..data.kinds import KINDS, shown_space
+from ..data.space import Space
 from ..evaluation.comparison import FEWEST, Embedded, embed
 from ..evaluation.conditioning import Conditioning, check_conditioning
 from ..evaluation.features import Features, open_features, pixel_features
@@ -105,6 +105,11 @@ class Results(Subject):
         return KINDS[self.data.space.kind].noun
 
     @property
+    def one(self) -> str:
+        """What one of them is called: "picture"."""
+        return KINDS[self.data.space.kind].one
+
+    @property
     def own(self) -> bool:
         """Whether the model was trained on these data, as far as is known."""
         return not self.has_model or trained_on(self.denoiser, self.data)
@@ -117,10 +122,7 @@ class Results(Subject):
     @cached_property
     def space(self) -> Space:
         """The data's space, with bounds to show samples between if it has none."""
-        space = self.data.space
-        if space.low is not None:
-            return space
-        return shown_between(space, [self.data.images[spread(self.data.training, 256)]])
+        return shown_space(self.data.space, [self.data.images[spread(self.data.training, 256)]])
 
     @cached_property
     def clean(self) -> np.ndarray:

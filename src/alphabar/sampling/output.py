@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..data.conditions import condition_from
-from ..data.grid_files import as_read, check_grid
-from ..data.space import Space, shown_between
+from ..data.grid_files import check_grid
+from ..data.kinds import KINDS, shown_space
+from ..data.space import Space
 from ..files import (
     DamagedFile,
     Lines,
@@ -196,14 +197,13 @@ class SampleWriter:
         """Write what is made of all of them, and remove the mark; return the files."""
         if len(self.missing):
             raise ValueError(f"{len(self.missing)} of {len(self.indices)} samples are still missing")
-        space = self._shown_space()
+        space = shown_space(self.space, (images for _, images in self.blocks()))
         if self.space.bounds is None:
             for where, images in self.blocks():
                 self._write_pictures(where, space.shown(images))
         _, first = next(self.blocks(ON_SHEET))
         save_picture(self.folder / "grid.png", sheet(space.shown(first)), self._inside())
-        if self.space.columns or self.space.grid:
-            self._write_as_read()
+        self._write_own()
         if self.frame_times:
             self._write_film(space)
         listing = {
@@ -228,12 +228,6 @@ class SampleWriter:
         """(n, *shape) in data space, all that is written."""
         return np.concatenate([images for _, images in self.blocks()])
 
-    def _shown_space(self) -> Space:
-        """The space with the bounds to show samples by: its own, or the range of all that is written."""
-        if self.space.bounds is not None or self.space.columns:
-            return self.space
-        return shown_between(self.space, (images for _, images in self.blocks()))
-
     def _inside(self, **more: Any) -> dict[str, Any]:
         """The facts inside of a picture, without the names of all classes."""
         return {name: value for name, value in self.facts.items() if name != "conditions"} | more
@@ -246,12 +240,13 @@ class SampleWriter:
             told = {name: self.conditions[name].title(values[i]) for name, values in self.told.items()}
             save_picture(self.folder / f"{index:06d}.png", image, self._inside(index=index, told=told))
 
-    def _write_as_read(self) -> None:
-        """All samples in the form that the data had: a file of all, or one of each."""
-        made = as_read(self.space, self.images())
-        for index, (ending, content) in zip(self.indices, made, strict=False):
-            stem = f"{index:06d}" if self.space.kind == "volume" else "samples"
-            write_bytes(self.folder / f"{stem}{ending}", content)
+    def _write_own(self) -> None:
+        """All samples in files of the form that the data had."""
+        if files := KINDS[self.space.kind].files:
+            values = self.told.get("class") or []
+            titles = [self.conditions["class"].title(value) for value in values]
+            for name, content in files(self.images, self.space, self.indices.tolist(), titles):
+                write_bytes(self.folder / name, content)
 
     def _write_film(self, space: Space) -> None:
         """The way from noise to sample of the first ones."""

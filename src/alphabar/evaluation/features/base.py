@@ -22,8 +22,8 @@ Say = Callable[[str], None]
 
 BLOCK = 250
 SOME = 2000
-SIDE = 32  # our own features see samples shrunk by whole factors, to less than twice this a side
-SHRUNK = f"model space, shrunk to less than {2 * SIDE} a side"
+SIDE, LONGEST = 32, 1024
+"""Our own features see samples shrunk by whole factors, to less than twice this a side; series the second."""
 
 
 def silent(message: str) -> None:
@@ -79,7 +79,7 @@ def pixel_features(data: Dataset) -> Features:
     return Features(
         "pixels" if data.space.kind == "picture" else "values",
         "pixels",
-        f"{SHRUNK}, flattened",
+        f"{shrunk_words(data.space)}, flattened",
         lambda images: shrunk(torch.from_numpy(codec.encode(images))).flatten(1).numpy(),
         kept=False,
     )
@@ -91,13 +91,22 @@ def codec_of(data: Dataset) -> Codec:
 
 
 def shrunk(x_0: Tensor) -> Tensor:
-    """(n, C, *sides) with less than 64 a side, by means over blocks; small ones and (n, D) are unchanged."""
+    """(n, C, *sides) with few places a side, by means over blocks; small ones and (n, D) are unchanged."""
     for axis in range(2, x_0.ndim):
-        factor = max(1, x_0.shape[axis] // SIDE)
+        factor = max(1, x_0.shape[axis] // _side(x_0.ndim - 2))
         if factor > 1:
             whole = x_0.shape[axis] // factor
             x_0 = x_0.narrow(axis, 0, whole * factor).unflatten(axis, (whole, factor)).mean(axis + 1)
     return x_0
+
+
+def shrunk_words(space: Space) -> str:
+    """What `shrunk` does, in words."""
+    return f"model space, shrunk to less than {2 * _side(len(space.shape) - 1)} a side"
+
+
+def _side(sides: int) -> int:
+    return LONGEST if sides == 1 else SIDE
 
 
 def sides(space: Space) -> int:

@@ -17,7 +17,7 @@ from ...data.preparation import cache_folder
 from ...files import DamagedFile, load_tensors, save_tensors
 from ...model import Codec
 from ...model.generators import seeded
-from .base import SHRUNK, Features, Say, codec_of, digest, shrunk, sides, silent, standardized
+from .base import Features, Say, codec_of, digest, shrunk, shrunk_words, sides, silent, standardized
 
 WIDTH = 64
 IMAGES_SEEN = 150_000
@@ -109,7 +109,7 @@ def learned_features(
     some = "" if len(of) == about["samples"] else f"{about['samples']:,} of "
     among = f"{some}{len(of):,} {kind} samples"
     name = f"learned on the data (by its {by}, of {among})"
-    return standardized(Features(name, digest(net), SHRUNK, embed, about), data)
+    return standardized(Features(name, digest(net), shrunk_words(data.space), embed, about), data)
 
 
 class Source:

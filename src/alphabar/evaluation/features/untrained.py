@@ -12,7 +12,7 @@ from torch import nn
 from ... import rng
 from ...data import Dataset
 from ..keys import WEIGHTS
-from .base import SHRUNK, Features, codec_of, digest, shrunk, sides, standardized
+from .base import Features, codec_of, digest, shrunk, shrunk_words, sides, standardized
 
 WIDTHS = (32, 64, 64)
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -42,7 +42,9 @@ def untrained_features(data: Dataset) -> Features:
         return net(torch.from_numpy(codec.encode(images))).numpy()
 
     chosen = embed if dimensions else embed_vectors
-    return standardized(Features("an untrained network's", digest(net), SHRUNK, chosen), data)
+    return standardized(
+        Features("an untrained network's", digest(net), shrunk_words(data.space), chosen), data
+    )
 
 
 def _layer(dimensions: int, a: int, b: int, stride: int) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear:

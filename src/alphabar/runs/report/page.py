@@ -171,7 +171,7 @@ class Page:
     def originals(self) -> list[tuple[Picture, str]]:
         """Some training samples, with the values of their conditions."""
         chosen = spread(self.dataset.training, 2 * self.columns)
-        small = self.shown(self.dataset.images[chosen], [f"{self.noun[:-1]} {i}" for i in chosen])
+        small = self.shown(self.dataset.images[chosen], [f"{self.results.one} {i}" for i in chosen])
         return list(zip(small, self._captions(self.dataset.values, chosen), strict=True))
 
     # --- the data -------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ class Page:
             self.results.samples.images[[i for i, _ in chosen]], [f"sample {i}" for i, _ in chosen]
         )
         numbers = self.dataset.training[[j for _, j in chosen]]
-        theirs = self.shown(self.dataset.images[numbers], [f"{self.noun[:-1]} {i}" for i in numbers])
+        theirs = self.shown(self.dataset.images[numbers], [f"{self.results.one} {i}" for i in numbers])
         return [
             (a, b, f"{closest.closeness[i]:.2f}") for a, b, (i, _) in zip(ours, theirs, chosen, strict=True)
         ]

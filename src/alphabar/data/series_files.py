@@ -1,0 +1,28 @@
+"""Series as files of the form that the data had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .series_tables import as_table
+from .sound import sound_bytes
+from .tables import table_bytes
+
+if TYPE_CHECKING:
+    from .space import Space
+
+
+def series_files(
+    images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], titles: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
+    """(name, content): a WAV each of sound, one table of what was a table; of arrays none."""
+    if space.timeline.depth:
+        for index, series in zip(indices, images(), strict=True):
+            yield f"{index:06d}.wav", sound_bytes(series, space.timeline)
+    if space.timeline.order:
+        rows, names, columns = as_table(images(), space.names, space.timeline, indices, titles)
+        ending, content = table_bytes(rows, names, columns, space.layout)
+        yield f"samples{ending}", content

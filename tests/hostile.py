@@ -13,6 +13,7 @@ import random
 import socket
 import stat
 import struct
+import tarfile
 import warnings
 import zipfile
 import zlib
@@ -255,7 +256,7 @@ add("npy whose name isn't text", READ, only(
 ))  # fmt: skip
 add("npy that is a folder", EITHER, only(lambda place: (place / "a.npy").mkdir(), "a.npy"))
 add("npz that is a folder", EITHER, only(lambda place: (place / "a.npz").mkdir(), "a.npz:x"))
-for ending in (".npy", ".npz", ".zip", ""):
+for ending in (".npy", ".npz", ".zip", ".tar", ""):
     add(f"FIFO as {ending}", REFUSED, only(lambda place, e=ending: os.mkfifo(place / f"a{e}"), f"a{ending}"))
     for device in ("zero", "null", "full", "tty"):
         add(f"{device} as {ending}", REFUSED, only(link(f"a{ending}", f"/dev/{device}"), f"a{ending}"))
@@ -368,6 +369,93 @@ add("zip whose picture unpacks to 60 MB", EITHER,
 add("zip whose list of ours unpacks to 60 MB", READ,
     one("a.zip", lambda: packed([("a/run.json", bytes(60_000_000)), *PAIR])))  # fmt: skip
 
+# --- .tar of pictures, and labels beside pictures ------------------------------------------------
+
+
+def tarred(entries, form=tarfile.PAX_FORMAT):
+    """A .tar of (name, bytes, or a change of the entry's header)."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=form) as archive:
+        for name, what in entries:
+            info, raw = tarfile.TarInfo(name), what if isinstance(what, bytes) else b""
+            info.size = len(raw)
+            if not isinstance(what, bytes):
+                vars_of = dict(what)
+                for key, value in vars_of.items():
+                    setattr(info, key, value)
+            archive.addfile(info, io.BytesIO(raw))
+    return file.getvalue()
+
+
+def resized(raw, field, at=124):
+    """The first header of a .tar has another field, and a sound checksum."""
+    head = bytearray(raw[:512])
+    head[at : at + len(field)] = field
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) + raw[512:]
+
+
+TARRED = tarred(PAIR)
+for at in (0, 3, 100, 511, 512, 600, 1024, 2048, 2100):
+    add(f"tar cut at {at}", REFUSED, one("a.tar", TARRED[:at]))
+for name, entries, outcome in (
+    ("of nothing", [], REFUSED), ("of absolute names", [("/etc/0.png", PAIR[0][1]), *PAIR], READ),
+    ("of names that lead out", [("../../0.png", PAIR[0][1]), ("..", b""), *PAIR], READ),
+    ("of one name twice", [*PAIR, ("a/0.png", picture(seed=5))], READ), ("of a folder that is a picture", [("0.png", {"type": tarfile.DIRTYPE}), *PAIR], READ),
+    ("of links out", [("c.png", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}), ("d.png", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}), *PAIR], READ),
+    ("of a link to itself", [("c.png", {"type": tarfile.SYMTYPE, "linkname": "c.png"}), *PAIR], READ),
+    ("of a device and a FIFO", [("c.png", {"type": tarfile.CHRTYPE, "devmajor": 1}), ("d.png", {"type": tarfile.FIFOTYPE}), *PAIR], READ),
+    ("of names that harm", [(f"{ESCAPES}\n\t0.png", PAIR[0][1]), (f"{ESCAPES}\n.png", {"type": tarfile.SYMTYPE}), *PAIR], READ),
+    ("of a tar", [("a.tar", TARRED)], REFUSED), ("of 3,000 entries of no picture", [(f"{i}.txt", b"") for i in range(3000)], REFUSED),
+    ("of a list that claims to be ours", [("a/run.json", b'{"alphabar": 1}'), *PAIR], READ), ("of long names", [("n" * 9000 + "/0.png", PAIR[0][1]), *PAIR], READ),
+    ("of labels that harm", [*PAIR, ("a/0.cls", f"{ESCAPES}\nfingerprint  0".encode()), ("b/1.cls", b"\xff")], REFUSED),
+    ("of labels to harm", [*PAIR, ("a/0.cls", f"{ESCAPES}\nfingerprint  0".encode()), ("b/1.cls", b"x" * 9000)], READ),
+    ("of a deep label", [*PAIR, ("a/0.json", b"[" * 100_000), ("b/1.json", b"{}")], REFUSED), ("of a large label", [*PAIR, ("a/0.json", b"1" * 2_000_000), ("b/1.json", b"{}")], REFUSED),
+):  # fmt: skip
+    add(f"tar {name}", outcome, one("a.tar", lambda entries=entries: tarred(entries)))
+for name, raw in {
+    "whose entry claims 8 GB": resized(TARRED, b"77777777777\0"), "whose entry claims 2^62 bytes": resized(TARRED, b"\x80\0\0\0" + struct.pack(">Q", 2**62)),
+    "whose entry claims less than nothing": resized(TARRED, b"\xff" * 10 + b"\xfe\0"), "whose entry claims a long name of 8 GB":
+    resized(resized(TARRED, b"L", 156), b"77777777777\0"), "whose entry claims 8 GB of facts": resized(resized(TARRED, b"x", 156), b"77777777777\0"),
+    "of a wrong checksum": TARRED[:10] + b"x" + TARRED[11:], "of a wrong second checksum": TARRED[:1034] + b"x" + TARRED[1035:],
+    "of sparse files": resized(TARRED, b"S", 156), "of an unknown kind": resized(TARRED, b"Z", 156), "of zeros": bytes(10_240), "of text": b"x" * 10_240,
+    "that is a zip": ZIPPED, "by gzip": b"\x1f\x8b" + bytes(600),
+}.items():  # fmt: skip
+    add(f"tar {name}", EITHER if "kind" in name or "sparse" in name else REFUSED, one("a.tar", raw))
+add("tar with more behind it", READ, one("a.tar", TARRED + b"x" * 999))
+add(
+    "tar of a picture of 60 MB",
+    EITHER,
+    one("a.tar", lambda: tarred([("0.png", PAIR[0][1] + bytes(60_000_000)), *PAIR])),
+)
+add("tar twice behind each other", READ, one("a.tar", TARRED + TARRED))
+add(
+    "tars in a folder, one of them damaged",
+    REFUSED,
+    folder({"0.tar": TARRED, "1.tar": TARRED[:600]}, beside={}),
+)
+add("tars in a folder", READ, folder({"0.tar": TARRED, "1.tar": TARRED}, beside={}))
+for name, raw, outcome in (
+    ("of no bytes", b"", REFUSED), ("to harm", f"file,label\nsound0.png,{ESCAPES}\nsound1.png,\"a\nfingerprint  0\"".encode(), READ),
+    ("of one long line", b"x," * 2_000_000, REFUSED), ("of an open quote", b'"' + b"x\n" * 200_000, REFUSED), ("of NUL", b"file,label\nsound0.png,\0\nsound1.png,b", EITHER),
+    ("of 200,000 strangers", b"file,label\nsound0.png,a\nsound1.png,b\n" + b"".join(b"%d.png,c\n" % i for i in range(200_000)), READ),
+    ("of names that lead out", b"file,label\n../../sound0.png,a\n/etc/sound1.png,b", READ),
+):  # fmt: skip
+    add(f"labels in a file {name}", outcome, folder({"l.csv": raw}, "--labels", "it/l.csv"))
+for name, raw, outcome in (
+    ("nested deep", b"[" * 100_000, REFUSED), ("twice", b'{"sound0.png": "a", "sound0.png": "b", "sound1.png": "b"}', REFUSED),
+    ("of huge numbers", b'{"sound0.png": 1' + b"0" * 3000 + b', "sound1.png": 2}', EITHER), ("of NaN", b'{"sound0.png": NaN, "sound1.png": 2}', REFUSED),
+):  # fmt: skip
+    add(f"labels in JSON {name}", outcome, folder({"l.json": raw}, "--labels", "it/l.json"))
+add(
+    "metadata that harm",
+    READ,
+    folder({"metadata.jsonl": f'{{"file_name": "{ESCAPES[:1]}", "label": 3}}'.encode()}),
+)
+for device in ("zero", "null", "tty"):
+    add(f"labels in {device}", REFUSED, with_special(link("l.csv", f"/dev/{device}"), "--labels", "it/l.csv"))
+
 # --- pictures ----------------------------------------------------------------------------------
 
 BAD = {
@@ -458,7 +546,7 @@ for text in ("", ".", "~nobody-there/x", "a\0b", "x" * 5000, "hf:", "hf:/gone", 
 # --- sound files with some bytes changed -------------------------------------------------------
 
 RAW = {
-    "a.npy": SOUND, "a.npz": LABELED, "b.npz": packed([("x.npy", SOUND)], compressed=False), "a.zip": ZIPPED,
+    "a.npy": SOUND, "a.npz": LABELED, "b.npz": packed([("x.npy", SOUND)], compressed=False), "a.zip": ZIPPED, "a.tar": TARRED,
     **{f"x.{form.lower()}": picture(form, size=(20, 12)) for form in ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF")},
     "moving.gif": animated("GIF", 3), "moving.tiff": animated("TIFF", 3), "cmyk.jpg": picture("JPEG", "CMYK"),
     "palette.png": picture("PNG", "P", transparency=bytes(range(256))),
@@ -483,7 +571,7 @@ def damaged(raw, seed):
 for file, whole in RAW.items():
     for seed in range(DRAWS):
         raw = damaged(whole, f"{file} {seed}")
-        is_picture = not file.endswith((".npy", ".npz", ".zip"))
+        is_picture = not file.endswith((".npy", ".npz", ".zip", ".tar"))
         add(f"{file} changed by {seed}", EITHER,
             folder({file: raw}, "--frames", "all") if is_picture else one(file, raw))  # fmt: skip
 

@@ -54,7 +54,7 @@ def flip_byte(path, place=0.5):
 def test_no_such_data(here, refused, command):
     assert "an argument has an empty value" in refused(command, "")
     message = refused(command, "nowhere")
-    assert "no such file or folder: nowhere (a folder or .zip of pictures" in message
+    assert "no such file or folder: nowhere (a folder, .zip or .tar of pictures" in message
 
 
 def test_empty_folder_and_folder_without_pictures(here, refused):

@@ -515,7 +515,7 @@ def test_transparency_is_laid_over_the_background_or_kept(tmp_path):
     array[:4] = (10, 20, 30, 255)  # opaque above, fully transparent below
     array[6:] = (0, 0, 0, 128)  # and half so at the bottom
     save(tmp_path / "a.png", array)
-    over_white = prepare(tmp_path)
+    over_white = prepare(tmp_path, channels="rgb")
     assert over_white.images[0, :, 0, 0].tolist() == [10, 20, 30]
     assert over_white.images[0, :, 5, 0].tolist() == [255, 255, 255]
     assert abs(int(over_white.images[0, 0, 7, 0]) - 127) <= 1
@@ -530,7 +530,7 @@ def test_transparency_is_laid_over_the_background_or_kept(tmp_path):
 
 def test_transparent_gray_and_palette_pictures(tmp_path):
     Image.new("LA", (8, 8), (0, 0)).save(tmp_path / "a.png")
-    assert np.unique(prepare(tmp_path).images).tolist() == [255]
+    assert np.unique(prepare(tmp_path, channels="gray").images).tolist() == [255]
     (tmp_path / "p").mkdir()
     Image.new("P", (8, 8), 0).save(tmp_path / "p" / "a.png", transparency=0)
     assert np.unique(prepare(tmp_path / "p", background="#00ff00").images[:, 1]).tolist() == [255]
@@ -1004,11 +1004,11 @@ def test_only_our_own_formats_are_opened_whatever_the_name(tmp_path, monkeypatch
 
 
 def test_a_zip_entry_too_large_for_a_picture_is_not_unpacked(tmp_path, monkeypatch):
-    from alphabar.data import folders
+    from alphabar.data import archives
 
     path = write_zip(tmp_path / "x.zip", {"a.png": noise(8, 8), "b.png": noise(64, 64)})
-    monkeypatch.setattr(folders, "LARGEST_ENTRY", 1000)
-    with pytest.raises(ValueError, match=r"b\.png \(unpacks to .* too much for one picture"):
+    monkeypatch.setattr(archives, "LARGEST_ENTRY", 1000)
+    with pytest.raises(ValueError, match=r"b\.png \(unpacks to .* too much for one file"):
         prepare(path)
 
 

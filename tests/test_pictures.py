@@ -501,17 +501,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def test_large_entries_of_a_zip_are_unpacked_to_the_disk(tmp_path, monkeypatch):
-    from alphabar.data import folders
+    from alphabar.data import archives
 
     sizes = []
 
-    class Counting(folders.SpooledTemporaryFile):
+    class Counting(archives.SpooledTemporaryFile):
         def rollover(self):
             sizes.append(self.tell())
             return super().rollover()
 
-    monkeypatch.setattr(folders, "SpooledTemporaryFile", Counting)
-    monkeypatch.setattr(folders, "LARGEST_IN_MEMORY", 5000)
+    monkeypatch.setattr(archives, "SpooledTemporaryFile", Counting)
+    monkeypatch.setattr(archives, "LARGEST_IN_MEMORY", 5000)
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for side in (8, 64):
             buffer = io.BytesIO()
@@ -556,3 +556,77 @@ def test_the_forward_process_shows_sixteen_bits_from_black_to_white(tmp_path):
     save(tmp_path / "a.png", np.linspace(0, 4095, 64).reshape(8, 8).astype(np.uint16))
     (t, image), *_ = forward_strip(Schedule.linear(100), tmp_path / "a.png", 8, 0)
     assert (t, image.dtype, image.min(), image.max()) == (0, np.uint8, 0, 255)
+
+
+# --- alpha ---------------------------------------------------------------------------------------
+
+
+def emoji(folder, n=4, side=16, seed=0, garbage=True):
+    """Discs of one color on nothing, under which lies garbage."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    alpha = np.clip((0.4 * side - np.hypot(x, y)) * 255, 0, 255)
+    for i in range(n):
+        array = noise(side, side, 4, seed=seed + i) if garbage else np.zeros((side, side, 4), np.uint8)
+        array[alpha > 0, :3] = noise(3, seed=seed + i)
+        array[..., 3] = alpha
+        save(folder / f"{i}.png", array)
+
+
+def test_alpha_is_kept_where_most_pictures_have_transparent_pixels(tmp_path):
+    emoji(tmp_path / "e", 3)
+    save(tmp_path / "e" / "x.png", noise(16, 16, 3))
+    data = prepare(tmp_path / "e")
+    assert data.space.names == ("red", "green", "blue", "alpha")
+    assert "alpha is kept as a fourth channel: 3 of 3 pictures looked at" in notes(data)
+    assert prepare(tmp_path / "e", channels="rgb").space.background == "white"
+    assert prepare(tmp_path / "e", background="red").space.background == "red"
+    for i in range(3):  # that only could have some
+        save(
+            tmp_path / "opaque" / f"{i}.png", np.dstack([noise(16, 16, 3), np.full((16, 16), 255, np.uint8)])
+        )
+    assert prepare(tmp_path / "opaque").space.channels == 3
+    emoji(tmp_path / "few", 2)
+    for i in range(2):
+        save(tmp_path / "few" / f"x{i}.png", noise(16, 16, 3))
+    assert prepare(tmp_path / "few").space.channels == 3
+    with pytest.raises(ValueError, match="channels rgba keeps them transparent: give one"):
+        prepare(tmp_path / "e", background="red", channels="rgba")
+
+
+@pytest.mark.parametrize("resize", pictures.RESIZE)
+@pytest.mark.parametrize("side", [8, 12, 16, 40])
+def test_nothing_bleeds_from_transparent_pixels(tmp_path, side, resize):
+    emoji(tmp_path / "garbage", 2)
+    emoji(tmp_path / "black", 2, garbage=False)
+    bad, good = (prepare(tmp_path / name, size=side, resize=resize) for name in ("garbage", "black"))
+    np.testing.assert_array_equal(bad.images[:], good.images[:])
+    for i, image in enumerate(good.images):
+        solid = image[:3, image[3] > 60]
+        assert np.abs(solid.T.astype(int) - noise(3, seed=i)).max() <= 2
+        assert not image[:3, image[3] == 0].any()
+
+
+def test_the_model_sees_colors_times_alpha_and_pictures_come_back(tmp_path):
+    for i in range(3):
+        save(tmp_path / f"{i}.png", noise(8, 8, 4, seed=i))
+    data = prepare(tmp_path)
+    codec = fit_codec(data.space)
+    assert codec.name == "premultiplied"
+    images = np.asarray(data.images)
+    x_0 = codec.encode(images)
+    np.testing.assert_allclose(x_0[:, :3], 2 * (images[:, :3] / 255) * (images[:, 3:] / 255) - 1, atol=1e-6)
+    np.testing.assert_array_equal(codec.decode(x_0), images)
+    decoded = codec.decode(np.random.default_rng(0).normal(size=(4, *data.space.shape)).astype(np.float32))
+    assert not decoded[:, :3][np.broadcast_to(decoded[:, 3:] == 0, (4, 3, 8, 8))].any()
+    with pytest.raises(ValueError, match="colors under alpha 0"):
+        _ = codec.log2_scale
+
+
+def test_samples_with_alpha_are_written_as_such(tmp_path):
+    emoji(tmp_path / "e", 3)
+    data = prepare(tmp_path / "e")
+    drawn = Samples(np.asarray(data.images), np.arange(3), {}, {}, data.space)
+    write_samples(tmp_path / "s", drawn)
+    with Image.open(tmp_path / "s" / "000001.png") as image:
+        assert image.mode == "RGBA"
+        np.testing.assert_array_equal(np.moveaxis(np.asarray(image), -1, 0), data.images[1])

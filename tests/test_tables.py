@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from alphabar import load, prepare, sample, train
 from alphabar.data.columns import Column, Found, read_column
 from alphabar.data.space import Space
-from alphabar.data.tables import table_bytes
+from alphabar.data.table_files import table_bytes
 from alphabar.evaluation.columns import column_pairs, column_shapes, gaussian_copula, trees
 from alphabar.model.codec import codec_from, fit_codec
 from alphabar.model.table_codec import TableCodec

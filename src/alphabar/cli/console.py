@@ -60,11 +60,11 @@ def say(message: object) -> None:
 
 
 def table(rows: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, on standard output."""
+    """Print names and values, on standard output, a line each."""
     rows = list(rows)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        show(f"{name:<{width}}  {value}")
+        show(f"{name:<{width}}  {value}".replace("\n", " "))
 
 
 def columns(rows: Iterable[Iterable[object]]) -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 DATA = typer.Argument(
     metavar="DATA",
-    help="A folder or .zip of pictures, a folder of sound, an .npy or .npz file, a table, FILE.nc:NAME,NAME, "
-    "hf:NAME (Hugging Face), or digits (the demo).",
+    help="A folder, .zip or .tar of pictures, a folder of sound, an .npy or .npz file, a table, "
+    "FILE.nc:NAME,NAME, hf:NAME (Hugging Face), or digits (the demo).",
     show_default=False,
 )
 Data = Annotated[str, DATA]

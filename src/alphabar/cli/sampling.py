@@ -67,7 +67,8 @@ def sample_flags(without: Iterable[str] = ("start",), from_noise: bool = True) -
     kinds = listed(CONDITIONS)
     told = {
         "class_name": Flag(
-            "class_name", "--class", str, "Class to draw, by name or number; none: unconditional.",
+            "class_name", "--class", str,
+            "Class to draw, by name or number; each: all as often; none: unconditional.",
             DRAWN, metavar="NAME",
         ),
         "cond": Flag(

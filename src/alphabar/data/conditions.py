@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import check_whole, made_from, unknown
 
-NOT_TOLD = "none"
+NOT_TOLD, EACH = "none", "each"
 Values = Mapping[str, Any]
 """What several samples are told: name → one value a sample, None where it is not told."""
 
@@ -56,9 +56,17 @@ class Condition:
         """The same where all are told. ValueError for what is no value."""
         raise NotImplementedError
 
+    def is_each(self, given: Any) -> bool:
+        """Whether this asks for every value as often as any other."""
+        return isinstance(given, str) and given == EACH
+
     def draw(self, u: np.ndarray) -> np.ndarray:
         """Values as often as in the training data, from numbers u uniform in [0, 1), (n,)."""
         raise NotImplementedError
+
+    def each(self, indices: np.ndarray) -> list[Any]:
+        """Every value as often as any other, from the numbers of samples; ValueError where they can't be."""
+        raise ValueError(f"{EACH} is for classes, and this is told a {self.kind}: give a value")
 
     def parse(self, given: Any) -> Any:
         """A value from what a person typed; None for `none`. ValueError says what is known."""
@@ -164,6 +172,15 @@ class ClassCondition(Condition):
         counts = np.asarray(self.counts or [1] * len(self.names), dtype=np.float64)
         share = np.cumsum(counts / counts.sum())
         return np.minimum(np.searchsorted(share, u, side="right"), len(self.names) - 1).astype(np.int64)
+
+    def each(self, indices: np.ndarray) -> list[Any]:
+        """Sample i is of class i modulo their number; a class without a training sample is left out."""
+        known = np.flatnonzero(np.asarray(self.counts or [1] * len(self.names)))
+        return known[indices % len(known)].tolist()
+
+    def is_each(self, given: Any) -> bool:
+        """Whether every class is asked for, and not one of that name."""
+        return isinstance(given, str) and given == EACH and EACH not in self.names
 
     def parse(self, given: Any) -> int | None:
         """A class by its name, in any of Unicode's forms; or by its number, where names are no numbers."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from PIL import ImageColor
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ..errors import unknown
 from ..settings import Settings
@@ -107,19 +107,31 @@ class DataConfig(Settings):
         description="how pictures are resized; nearest keeps the colors and edges of pixel art",
     )
     channels: Annotated[Channels, _one_of("choice of channels", Channels)] = Field(
-        default="auto", description="channels of pictures; auto is gray if every picture is, else color"
+        default="auto",
+        description="channels of pictures; auto: gray if every picture is, else rgb, and rgba if most "
+        "have transparent pixels",
     )
     classes: Annotated[Classes, _one_of("way to find classes", Classes)] = Field(
         default="auto",
         description="where classes come from; auto: sub-folder names, if they look like classes",
     )
+    labels: Annotated[str | None, BeforeValidator(lambda given: given and str(given))] = Field(
+        default=None,
+        description="file of picture names and their classes (.csv, .tsv, .json, .jsonl), or .ENDING for a "
+        "file beside each picture; of a table, the column that is the class",
+        json_schema_extra={
+            "metavar": "FILE|COLUMN",
+            "shown": "metadata.jsonl and the like, if they are there",
+        },
+    )
+    skip_unlabeled: bool = Field(default=False, description="skip samples that have no label")
     frames: Annotated[Frames, _one_of("choice of frames", Frames)] = Field(
         default="first", description="of files with several frames (TIFF, GIF, WebP), which are samples"
     )
-    background: str = Field(
-        default="white",
-        description="color behind transparent pixels",
-        json_schema_extra={"metavar": "COLOR"},
+    background: str | None = Field(
+        default=None,
+        description="lay transparent pixels over this color",
+        json_schema_extra={"metavar": "COLOR", "shown": "white, where alpha is not kept"},
     )
     range: Annotated[tuple[float, float] | None, BeforeValidator(_parse_range)] = Field(
         default=None,
@@ -171,8 +183,19 @@ class DataConfig(Settings):
 
     @field_validator("background")
     @classmethod
-    def _background(cls, background: str) -> str:
-        return check_background(background)
+    def _background(cls, background: str | None) -> str | None:
+        return None if background is None else check_background(background)
+
+    @model_validator(mode="after")
+    def _together(self) -> DataConfig:
+        if self.labels is not None and self.classes != "auto":
+            raise ValueError(f"labels and classes {self.classes} are two answers to one question: give one")
+        if self.background is not None and self.channels == "rgba":
+            raise ValueError(
+                f"background {self.background} is what transparent pixels are laid over, and channels rgba "
+                "keeps them transparent: give one"
+            )
+        return self
 
     @field_validator("holdout")
     @classmethod

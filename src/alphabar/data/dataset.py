@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from .conditions import Condition
 from .space import Space
 
 BLOCK = 1024
+ORDERS = 2048  # of classes, that are kept
 
 
 class Batch(NamedTuple):
@@ -69,6 +70,7 @@ class Dataset:
                 raise ValueError(f"{name}: {len(values)} values for {len(self.images)} samples")
         self.held_out, self.training = self._split()
         self._order = lru_cache(2)(self._draw_order)
+        self._class_order = lru_cache(ORDERS)(self._draw_class_order)
 
     def __repr__(self) -> str:
         told = f", told {', '.join(self.conditions)}" if self.conditions else ""
@@ -108,11 +110,45 @@ class Dataset:
             chosen[here] = self._order(seed, int(epoch))[within[here]]
         return chosen
 
-    def batch(self, seed: int, k: int, size: int, flip: bool = False) -> Batch:
-        """Batch k of a run with this seed; `flip` mirrors each picture with probability 1/2."""
+    @cached_property
+    def by_class(self) -> list[np.ndarray]:
+        """The training samples of each class that has any; ValueError without classes."""
+        if "class" not in self.values:
+            raise ValueError("balanced is for data with classes, and these have none: leave it out")
+        labels = self.values["class"][self.training]
+        return [self.training[labels == label] for label in np.unique(labels)]
+
+    def balanced_indices(self, seed: int, k: int, size: int) -> np.ndarray:
+        """The same with each class as often: a round of as many as there are classes has a sample of each.
+
+        The order of classes in a round, and of samples in an epoch of their class, is a permutation drawn for
+        each, so every sample of a class is seen once before any is seen again.
+        """
+        groups = self.by_class
+        rounds, within = np.divmod(np.arange(k * size, (k + 1) * size), len(groups))
+        classes = np.empty(size, np.int64)
+        for r in np.unique(rounds):
+            here, order = rounds == r, rng.stream(seed, "order", int(r), len(groups) + 1)
+            classes[here] = order.permutation(len(groups))[within[here]]
+        chosen = np.empty(size, np.int64)
+        for c in np.unique(classes):
+            epochs, places = np.divmod(rounds[classes == c], len(groups[c]))
+            orders = {epoch: self._class_order(seed, int(c), int(epoch)) for epoch in np.unique(epochs)}
+            chosen[classes == c] = [orders[e][p] for e, p in zip(epochs, places, strict=True)]
+        return chosen
+
+    def _draw_class_order(self, seed: int, c: int, epoch: int) -> np.ndarray:
+        group = self.by_class[c]
+        return group[rng.stream(seed, "order", epoch, c + 1).permutation(len(group))]
+
+    def batch(self, seed: int, k: int, size: int, flip: bool = False, balanced: bool = False) -> Batch:
+        """Batch k of a run with this seed; `flip` mirrors each picture with probability 1/2.
+
+        With `balanced`, each class is as often in it as any other.
+        """
         if flip:
             self.space.check_flip()
-        batch = self.take(self.indices(seed, k, size))
+        batch = self.take((self.balanced_indices if balanced else self.indices)(seed, k, size))
         if flip:
             mirrored = rng.uniform(seed, "flip", np.arange(size), k) < 0.5
             batch.images[mirrored] = batch.images[mirrored][..., ::-1]

@@ -13,13 +13,16 @@ import numpy as np
 from PIL import Image
 
 from .config import NUM_CHANNELS, DataConfig
+from .dataset import spread
 from .headers import GRAY_MODES, Header, choose_size, found_notes, header_of, pixel_art_note
-from .pictures import picture_array, reason
+from .pictures import is_transparent, picture_array, reason
 from .source_types import BLOCK, Pictures, block_size, files, some
 from .space import Space
 from .survey import LITTLE, Survey
 
 FRAMES_AT_ONCE = 32
+LOOKED_AT = 64  # pictures, for transparent pixels
+WHITE = "white"
 Progress = Callable[[int, int], None]
 
 
@@ -57,12 +60,11 @@ class Decoder:
         if note := pixel_art_note(list(named.values()), self.size, self.config.resize):
             self.notes.append(note)
         every = headers.values()
-        gray = {header.mode for header in every} <= GRAY_MODES
-        self.channels = NUM_CHANNELS[self.config.channels] or (1 if gray else 3)
+        self.channels = NUM_CHANNELS[self.config.channels] or self._channels(headers)
         self.dtype = np.dtype(np.uint16 if any(header.deep for header in every) else np.uint8)
         self.background = None
         if self.channels != 4 and any(header.alpha for header in every):
-            self.background = self.config.background
+            self.background = self.config.background or WHITE
             self.notes.append(
                 f"transparent pixels are laid over {self.background} (--channels rgba keeps them)"
             )
@@ -70,6 +72,20 @@ class Decoder:
         first = self.config.frames == "first"
         self.frames = {i: header.frames[:1] if first else header.frames for i, header in headers.items()}
         self.total = sum(map(len, self.frames.values())) + len(self.bad)
+
+    def _channels(self, headers: dict[int, Header]) -> int:
+        """4 if transparency is plainly meant: if most pictures may have it, and of some most do."""
+        may = np.array([i for i, header in headers.items() if header.alpha], np.int64)
+        if self.config.background is None and 2 * len(may) > len(headers):
+            parts = [Part(int(i), (0,)) for i in spread(may, LOOKED_AT)]
+            found = [clear for _, clear in self._each(parts, lambda image, _: is_transparent(image))]
+            if 2 * sum(found) > len(found):
+                self.notes.append(
+                    f"alpha is kept as a fourth channel: {sum(found)} of {len(found)} pictures looked at "
+                    f"have transparent pixels (--channels rgb lays them over {WHITE})"
+                )
+                return 4
+        return 1 if {header.mode for header in headers.values()} <= GRAY_MODES else 3
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -122,7 +138,7 @@ class Decoder:
 
     def _decode(self, image: Image.Image, part: Part) -> list[np.ndarray]:
         """Frames as samples; those that cannot be read are noted and passed over."""
-        background, arrays = self.background or self.config.background, []
+        background, arrays = self.background or WHITE, []
         for frame in part.frames:
             try:
                 if frame or len(part.frames) > 1:

@@ -1,126 +1,109 @@
-"""Folders and zips of pictures: which files are samples, which are not and why, and what are classes."""
+"""Folders of pictures, and what they have in common with archives: which files are samples, and which not."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import zipfile
-import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
-from shutil import copyfileobj
-from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
 from PIL import Image
 
+from .classes import classes_named, folder_classes
+from .config import DataConfig
 from .pictures import PICTURE_ENDINGS, opened
-from .source_types import Labels, Pictures, files, some, stamp
+from .side_labels import find_labels
+from .source_types import Labels, Pictures, files, some
 
 OWN_LISTS = {"run.json", "samples.json"}
 """Files by which a folder that Alphabar wrote is known; with the entry "alphabar" inside."""
 ASIDE = {"__MACOSX", "@eaDir"}
 """Folders of copies that other systems make of pictures."""
-SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
-LARGEST_ENTRY = 2**29
-LARGEST_IN_MEMORY = 2**23
 ARRAY_ENDINGS = {".npy", ".npz"}
+HEAD = 4096
+
+
+@dataclass
+class Files:
+    """What is in a folder or an archive.
+
+    Attributes:
+        where: it is, in words.
+        names: of all files, sorted.
+        open: a picture, as `Pictures` does.
+        read: the first bytes of a file, or all.
+        stamp: as JSON, another one whenever these files may have changed.
+        notes: what was left out.
+    """
+
+    where: str
+    names: list[str]
+    open: Callable[[str], AbstractContextManager[Image.Image]]
+    read: Callable[..., bytes]
+    stamp: Callable[[list[str]], Any]
+    notes: list[str] = field(default_factory=list)
+
+
+def pictures_of(found: Files, config: DataConfig) -> Pictures:
+    """The pictures among files, with their classes."""
+    found.names, own = _without_own(found.names, lambda name: _head(found, name))
+    seen = [name for name in found.names if is_picture(name)]
+    side = find_labels(found, seen, config)
+    rest = [name for name in found.names if name not in side.used]
+    names, notes = files_of(found.where, rest, [*found.notes, *own])
+    names = side.labeled(names, config)
+
+    def labels(numbers: Any) -> Labels:
+        if side.told is None:
+            return folder_classes([names[i] for i in numbers], config.classes)
+        return classes_named([side.told.labels[names[i]] for i in numbers], side.where)
+
+    notes += [*side.notes, *(side.told.notes if side.told else ())]
+    identity = [found.stamp([*names, *sorted(side.used)]), side.identity]
+    takes = Pictures.takes | {"labels", "skip_unlabeled"}
+    return Pictures(names, lambda i: found.open(names[i]), identity, labels, notes, takes)
 
 
 def listed(path: Path) -> tuple[list[str], list[str]]:
     """(the files below a folder, but for what Alphabar wrote; notes)."""
+
+    def head(name: str) -> bytes:
+        with contextlib.suppress(OSError), open(path / name, "rb") as file:
+            return file.read(HEAD)
+        return b""
+
     names, notes = _walk(path)
-    names, own = _without_own(names, lambda name: _head(path / name))
+    names, own = _without_own(names, head)
     return names, notes + own
 
 
-def stamps(path: Path, names: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """The size and time of each file."""
-    found = {}
+def stamps(path: Path, names: Sequence[str]) -> list[Any]:
+    """As JSON: the folder, and the size and time of each file."""
+    found: dict[str, Any] = {}
     for name in names:
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile: it will be named as unreadable
             stat = (path / name).stat()
             found[name] = (stat.st_size, stat.st_mtime_ns)
-    return found
+    return [str(path.resolve()), found]
 
 
-def folder(path: Path, names: list[str], notes: list[str], classes: str) -> Pictures:
+def folder(path: Path, names: list[str], notes: list[str], config: DataConfig) -> Pictures:
     """The pictures among `names` below a folder, by their endings in any letter case, without hidden ones."""
-    names, notes = files_of(str(path.resolve()), names, notes)
-    identity = [str(path.resolve()), stamps(path, names)]
-    return _pictures(identity, names, lambda name: opened(path / name), classes, notes)
 
+    def read(name: str, most: int | None = None) -> bytes:
+        with open(path / name, "rb") as file:
+            return file.read(-1 if most is None else most)
 
-def zipped(path: Path, classes: str) -> Pictures:
-    """All pictures within a .zip; a single folder that holds all of them doesn't count as one."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is damaged or no .zip: {error}") from None
-    found = [(_entry_name(info), info) for info in archive.infolist() if not info.filename.endswith("/")]
-    entries = {name: info for name, info in found if PurePosixPath(name).parts}
-    pictures = [name for name in entries if not _hidden(name) and _ending(name) in PICTURE_ENDINGS]
-    tops = {PurePosixPath(name).parts[0] for name in pictures if "/" in name}
-    inside = all(name.count("/") > (classes == "folders") for name in pictures)
-    root = f"{tops.pop()}/" if len(tops) == 1 and inside else ""
-    entries = {name.removeprefix(root): info for name, info in entries.items()}
+    def open_one(name: str) -> AbstractContextManager[Image.Image]:
+        return opened(path / name)
 
-    @contextlib.contextmanager
-    def unpacked(name: str, most: int | None = None) -> Iterator[BinaryIO]:
-        """An entry, whole unless `most` bytes are enough; a large one on the disk, and not in memory."""
-        with SpooledTemporaryFile(LARGEST_IN_MEMORY) as copy:
-            try:
-                with archive.open(entries[name]) as file:  # whose end has the checksum
-                    copyfileobj(file if most is None else io.BytesIO(file.read(most)), copy)
-            except (RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-                raise ValueError(f"cannot be unpacked: {error}") from None  # encrypted, unknown, damaged
-            copy.seek(0)
-            yield copy  # pyright: ignore[reportReturnType]
-
-    @contextlib.contextmanager
-    def open_entry(name: str) -> Iterator[Image.Image]:
-        if entries[name].file_size > LARGEST_ENTRY:
-            raise ValueError(f"unpacks to {entries[name].file_size / 1e9:.1f} GB, too much for one picture")
-        with unpacked(name) as file, opened(file) as image:
-            yield image
-
-    def head(name: str) -> bytes:
-        with unpacked(name, 4096) as file:
-            return file.read()
-
-    names, own = _without_own(sorted(entries), head)
-    counts = Counter(name.removeprefix(root) for name, _ in found)
-    if twice := [name for name in names if counts[name] > 1]:
-        own.append(f"of entries of one name the last is read: {some(twice)}")
-    names, notes = files_of(str(path), names, own)
-    return _pictures(stamp(path), names, open_entry, classes, notes)
-
-
-def _entry_name(info: zipfile.ZipInfo) -> str:
-    """Its name; Info-ZIP on Unix writes UTF-8 without saying so, which `zipfile` takes for code page 437."""
-    if not info.flag_bits & 0x800 and info.create_system == 3:
-        with contextlib.suppress(UnicodeError):
-            return info.filename.encode("cp437").decode("utf-8")
-    return info.filename
-
-
-def _pictures(
-    identity: Any,
-    names: list[str],
-    read: Callable[[str], contextlib.AbstractContextManager[Image.Image]],
-    classes: str,
-    notes: list[str],
-) -> Pictures:
-    return Pictures(
-        names,
-        lambda i: read(names[i]),
-        identity,
-        lambda numbers: folder_labels([names[i] for i in numbers], classes),
-        notes,
-    )
+    where = str(path.resolve())
+    return pictures_of(Files(where, names, open_one, read, partial(stamps, path), notes), config)
 
 
 # --- which files -------------------------------------------------------------------------------
@@ -168,12 +151,16 @@ def _without_own(names: list[str], head: Callable[[str], bytes]) -> tuple[list[s
     return kept, notes if own else []
 
 
-def _head(path: Path) -> bytes:
+def _head(found: Files, name: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(4096)
-    except OSError:
+        return found.read(name, HEAD)
+    except (OSError, ValueError):
         return b""
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is one by its name."""
+    return not _hidden(name) and _ending(name) in PICTURE_ENDINGS
 
 
 def files_of(
@@ -225,62 +212,3 @@ def _hidden(name: str) -> str:
 
 def _ending(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
-
-
-# --- classes -----------------------------------------------------------------------------------
-
-
-def folder_labels(names: Sequence[str], classes: str) -> Labels:
-    """Sub-folders as classes, if asked to or if they plainly are.
-
-    Folders that split the data (train, test, …) are no classes, and neither are folders around all others.
-    """
-    inner = _within_one(names)
-    around = names[0].removesuffix(inner[0])
-    splits = _splits(inner)
-    if splits:
-        inner = _within_one([name.partition("/")[2] for name in inner])
-    tops = [PurePosixPath(name).parts[0] if "/" in name else "" for name in inner]
-    if classes == "folders" and "" in tops:
-        loose = names[tops.index("")]
-        what = f"folders in {', '.join(splits)}" if splits else "sub-folders"
-        raise ValueError(f"classes are the {what}, but {loose} lies in none of them")
-    counts, notes = Counter(tops), []
-    if len(splits) > 1:
-        notes = [f"{', '.join(splits)} are taken together; for one alone give DATA/{around}{splits[0]}"]
-    if classes == "folders" or (classes == "auto" and _plainly_classes(inner, counts)):
-        found = {name: i for i, name in enumerate(sorted(counts))}
-        return Labels(np.array([found[top] for top in tops], dtype=np.int64), tuple(found), tuple(notes))
-    if classes == "auto" and any(tops):
-        notes.append(
-            "sub-folders are not taken as classes (if all sub-folders are classes: --classes folders)"
-        )
-    return Labels(None, (), tuple(notes))
-
-
-def _within_one(names: Sequence[str]) -> Sequence[str]:
-    """Names without folders around all other folders."""
-    while all(name.count("/") > 1 for name in names) and len({name.partition("/")[0] for name in names}) == 1:
-        names = [name.partition("/")[2] for name in names]
-    return names
-
-
-def _splits(names: Sequence[str]) -> list[str]:
-    """The folders that split the data, that of training first, if everything lies in such ones."""
-    tops = {name.partition("/")[0] if "/" in name else "" for name in names}
-    if not all(top.lower() in SPLITS for top in tops):
-        return []
-    return sorted(tops, key=lambda top: (not top.lower().startswith("train"), top))
-
-
-def _plainly_classes(names: Sequence[str], counts: Counter[str]) -> bool:
-    """Every picture exactly one sub-folder deep, and two pictures or more in each of two or more.
-
-    Folders that split the data (train, test, …) are no classes.
-    """
-    return (
-        all(name.count("/") == 1 for name in names)
-        and len(counts) >= 2
-        and min(counts.values()) >= 2
-        and not {top.lower() for top in counts} & SPLITS
-    )

@@ -13,7 +13,7 @@ from .charts import curves, histograms
 from .grid_files import grid_files
 from .maps import in_colors
 from .series_files import series_files
-from .tables import table_bytes
+from .table_files import table_bytes, whole_rows
 
 if TYPE_CHECKING:
     from .space import Space
@@ -106,8 +106,10 @@ def _show_series(images: np.ndarray, space: Space) -> np.ndarray:
 def _table_files(
     images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], titles: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """One of all rows."""
-    ending, content = table_bytes(images(), space.names, space.columns, space.layout)
+    """One of all rows, with the label in its place."""
+    known = space.label.column.names if space.label else ()
+    told = [known.index(title) if title in known else None for title in titles]
+    ending, content = table_bytes(*whole_rows(images(), space, told or None), space.layout)
     yield f"samples{ending}", content
 
 

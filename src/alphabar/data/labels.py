@@ -70,13 +70,17 @@ def labels_of(blocks: Iterable[np.ndarray], n: int, where: str) -> Labels:
     texts = tuple(
         v.decode(errors="backslashreplace") if isinstance(v, bytes) else str(v) for v in names.tolist()
     )
-    notes = []
-    if len(texts) > 2 and len(texts) > CAPTIONS * n:
-        notes.append(
-            f"{len(texts)} classes for {n} samples: what differs from sample to sample is no class "
-            "(--classes none goes on without)"
-        )
-    return Labels(numbers.astype(np.int64), texts, tuple(notes))
+    return Labels(numbers.astype(np.int64), texts, many_classes(len(texts), n))
+
+
+def many_classes(classes: int, n: int) -> tuple[str, ...]:
+    """What to say of so many classes of n samples."""
+    if classes <= 2 or classes <= CAPTIONS * n:
+        return ()
+    return (
+        f"{classes} classes for {n} samples: what differs from sample to sample is no class "
+        "(--classes none goes on without)",
+    )
 
 
 def _numbers(block: np.ndarray, where: str) -> tuple[np.ndarray, int]:

@@ -66,6 +66,17 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I")
 
 
+def is_transparent(image: Image.Image) -> bool:
+    """Whether any pixel is; False for what cannot be read."""
+    try:
+        with LARGE if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+            bands = image.getbands()
+            alpha = image.getchannel("A") if "A" in bands else image.convert("RGBA").getchannel("A")
+            return bool(np.asarray(alpha).min() < 255)
+    except Exception:  # decoders raise many kinds; it is said where the picture is read
+        return False
+
+
 def decoder_arguments(image: Image.Image) -> Any:
     """What Pillow tells the decoder of a file that isn't decoded yet; () for other pictures."""
     tile = getattr(image, "tile", None)
@@ -114,8 +125,7 @@ def picture_array(
         if averages:
             factor = max(1, min(image.height // (GAP * size[0]), image.width // (GAP * size[1])))
         image = convert(image) if factor == 1 else _reduced(image, factor, convert)
-    low, high = np.array(image.getextrema()).reshape(-1, 2).T
-    array = np.clip(np.array(fit(image, size, method)).reshape(*size, -1), low, high)
+    array = _resized_seen(image, size, method) if image.mode == "RGBA" else _resized(image, size, method)
     array = np.rint(_in_type(array, deep, np.dtype(dtype))).astype(dtype)
     if deep:
         opaque = [np.full_like(array, np.iinfo(dtype).max)] * (channels == 4)
@@ -123,6 +133,33 @@ def picture_array(
     if channels == 4:
         array[array[..., 3] == 0] = 0
     return np.ascontiguousarray(np.moveaxis(array, -1, 0))
+
+
+def _resized(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
+    """(H, W, C), within the range of the picture's own values."""
+    low, high = np.array(image.getextrema()).reshape(-1, 2).T
+    return np.clip(np.array(fit(image, size, method)).reshape(*size, -1), low, high)
+
+
+def _resized_seen(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
+    """(H, W, 4) by the mean of what is seen: colors · alpha in floats, so that nothing bleeds from alpha 0.
+
+    Pillow does it in 8 bits, which are coarse where alpha is low; and colors are within the range of those
+    that are seen.
+    """
+    if method == Image.Resampling.NEAREST or fit_scale(image, size) == 1:
+        return np.array(fit(image, size, method))
+    whole = np.asarray(image, np.float32)
+    colors, alpha = whole[..., :3], whole[..., 3:]
+    seen = colors[alpha[..., 0] > 0]
+    if not len(seen):
+        return np.zeros((*size, 4), np.float32)
+    bands = np.moveaxis(np.concatenate([colors * (alpha / 255), alpha], 2), 2, 0)
+    *dimmed, opacity = (np.asarray(fit(Image.fromarray(band), size, method)) for band in bands)
+    opacity = np.clip(opacity, 0, 255)
+    shares = np.maximum(opacity, 1e-3)[..., None] / 255
+    found = np.clip(np.stack(dimmed, 2) / shares, seen.min(0), seen.max(0))
+    return np.concatenate([found, opacity[..., None]], 2)
 
 
 def _in_type(array: np.ndarray, deep: bool, dtype: np.dtype) -> np.ndarray:
@@ -181,13 +218,18 @@ def _reduced(image: Image.Image, factor: int, convert: Callable[[Image.Image], I
     return whole
 
 
+def fit_scale(image: Image.Image, size: tuple[int, int]) -> float:
+    """How many pixels of a picture make one of size (H, W), where its shorter side is fitted."""
+    return min(image.height / size[0], image.width / size[1])
+
+
 def fit(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
     """The largest part of proportions `size` = (H, W) at the center, resized to it.
 
     Where the shorter side fits already, whole pixels are cut out, and none is resampled.
     """
     height, width = size
-    scale = min(image.height / height, image.width / width)
+    scale = fit_scale(image, size)
     left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
     if scale == 1 or method == Image.Resampling.NEAREST:
         left, top = int(left), int(top)

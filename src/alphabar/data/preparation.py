@@ -38,8 +38,8 @@ def prepare(
     """Read DATA once and return it at the training size.
 
     Args:
-        data: a folder or .zip of pictures, an .npy or .npz file (FILE.npz:IMAGES,LABELS for arrays of it),
-            NetCDF or HDF5 (FILE.nc:NAME,NAME), a folder of .npy or NIfTI files,
+        data: a folder, .zip or .tar of pictures, an .npy or .npz file (FILE.npz:IMAGES,LABELS for arrays of
+            it), a table, NetCDF or HDF5 (FILE.nc:NAME,NAME), a folder of sound, of .npy or of NIfTI files,
             `hf:NAME` or `hf:PATH` for a Hugging Face data set, `digits`; or an array or tensor (N, …), a
             list of samples, a map-style `torch.utils.data.Dataset`, or a pair (any of these, labels). Files
             are kept prepared in `cache_folder()`; what is given from Python is copied.
@@ -108,6 +108,7 @@ MEANT_FOR = {
     "series": "tables",
     **dict.fromkeys(("layout", "rate"), "arrays and tables"),
     **dict.fromkeys(("window", "hop"), "sound and series"),
+    **dict.fromkeys(("labels", "skip_unlabeled"), "files of pictures, and tables"),
 }
 """Settings that mean something for some data alone."""
 
@@ -218,6 +219,7 @@ def _table_space(samples: Samples) -> Space:
     return Space(
         (columns,), "float64", None, None, kind="table", layout=samples.layout,
         names=tuple(samples.columns), columns=tuple(samples.columns.values()),
+        label=samples.label,
     )  # fmt: skip
 
 

@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from .classes import folder_classes
 from .config import DataConfig
-from .folders import files_of, folder_labels, stamps
+from .folders import files_of, stamps
 from .pictures import PICTURE_ENDINGS
 from .sound import SOUND_ENDINGS, Sound, header, read_part
 from .source_types import Arrays, Rows, Samples, some
@@ -30,7 +31,7 @@ def is_sound(names: Sequence[str]) -> bool:
 def recordings(path: Path, names: Sequence[str], notes: Sequence[str], config: DataConfig) -> Arrays:
     """The sound files among `names`, below a folder."""
     names, notes = files_of(str(path.resolve()), list(names), list(notes), SOUND_ENDINGS, "sound file")
-    identity = [str(path.resolve()), stamps(path, names)]
+    identity = stamps(path, names)
     takes = frozenset({"window", "hop", "skip_bad"})
     return Arrays(identity, lambda: _samples(path, names, notes, config), takes)
 
@@ -66,7 +67,7 @@ def _samples(path: Path, names: list[str], notes: list[str], config: DataConfig)
                 yield windows.cut(read_part(path / name, start * windows.hop, length))
 
     rows = Rows((sum(counts), channels, windows.size), np.dtype(first.dtype), blocks)
-    labels = folder_labels(names, config.classes)
+    labels = folder_classes(names, config.classes)
     depth = f"{channels} channel{'s' * (channels > 1)} of {first.depth}"
     return Samples(
         rows, "sound", "series", [*notes, *said, depth, *cut], first.limits, repeated(labels, counts),

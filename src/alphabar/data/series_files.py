@@ -9,7 +9,7 @@ import numpy as np
 
 from .series_tables import as_table
 from .sound import sound_bytes
-from .tables import table_bytes
+from .table_files import table_bytes
 
 if TYPE_CHECKING:
     from .space import Space

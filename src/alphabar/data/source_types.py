@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from .columns import Column
+from .columns import Column, LabelColumn
 from .timeline import NO_TIMELINE, Timeline
 
 BLOCK = 256
@@ -85,6 +85,7 @@ class Samples(NamedTuple):
         grid: as in `Space`.
         timeline: of series.
         origins: which series each window (N,) was cut from, where those of one are held out together.
+        label: of a table, the column that the labels are from.
     """
 
     rows: Rows
@@ -99,6 +100,7 @@ class Samples(NamedTuple):
     grid: Mapping[str, Any] = MappingProxyType({})
     timeline: Timeline = NO_TIMELINE
     origins: np.ndarray | None = None
+    label: LabelColumn | None = None
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What DATA names: a folder of pictures or sound, arrays, a table, a Hugging Face data set, or the digits."""
+"""What DATA names: folders and archives of pictures or sound, arrays, tables, data sets, the digits."""
 
 from __future__ import annotations
 
@@ -8,33 +8,39 @@ from pathlib import Path
 from typing import Any
 
 from ..files import expanded
+from .archives import shards, tarred, zipped
 from .arrays import digits, npy, npz
 from .config import DataConfig
-from .folders import OWN_LISTS, folder, listed, zipped
+from .folders import OWN_LISTS, folder, is_picture, listed
 from .given import given, is_pictures
 from .grid_files import FILES as GRIDS
 from .grids import grid_file
 from .hub import hugging_face
+from .parquet_pictures import parquet_pictures, picture_columns
 from .pictures import PICTURE_ENDINGS
 from .recordings import is_sound, recordings
 from .sample_files import sample_files
-from .source_types import Arrays, Pictures
+from .source_types import Arrays, Pictures, some
 from .tables import TABLES, table_file
 
+PARQUET = ".parquet"
 DIGITS, HUB = "digits", "hf:"
 ACCEPTED = (
-    "a folder or .zip of pictures, a folder of sound (.wav, .flac), an .npy or .npz file, NetCDF or HDF5 "
-    "(FILE.nc:NAME,NAME), a table (.csv, .tsv, .parquet), hf:NAME for a Hugging Face data set, or digits"
+    "a folder, .zip or .tar of pictures, a folder of sound (.wav, .flac), an .npy or .npz file, NetCDF or "
+    "HDF5 (FILE.nc:NAME,NAME), a table (.csv, .tsv, .parquet), hf:NAME for a Hugging Face data set, or digits"
 )
 FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {
     ".npy": lambda path, key, config: npy(path, config.layout),
     ".npz": lambda path, key, config: npz(path, key, config.classes, config.layout),
-    ".zip": lambda path, key, config: zipped(path, config.classes),
+    ".zip": lambda path, key, config: zipped(path, config),
+    ".tar": lambda path, key, config: tarred(path, config),
     **dict.fromkeys(GRIDS, lambda path, key, config: grid_file(path, key, config.layout)),
     **dict.fromkeys(TABLES, lambda path, key, config: table_file(path, config)),
+    PARQUET: lambda path, key, config: _parquet([path], config),
 }
 """Files that can be read, by their ending: (path, name within it, settings) → source."""
-ARRAYS = FILES.keys() - {".zip"}
+ARCHIVES = {".zip", ".tar"}
+ARRAYS = FILES.keys() - ARCHIVES
 NAMED = (".npz", *GRIDS)
 """Endings of files in which arrays have names."""
 
@@ -62,14 +68,7 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
         return digits(config.classes)
     path, key = _path(text)
     if text and path.is_dir():
-        found = sample_files(path, config.layout)
-        if found is not None:
-            _no_folders(text, config, "files that are a sample each have no classes")
-            return found
-        names, notes = listed(path)
-        if is_sound(names):
-            return recordings(path, names, notes, config)
-        return folder(path, names, notes, config.classes)
+        return _folder(path, config)
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {text} ({ACCEPTED})")
     if not path.is_file():
@@ -77,9 +76,37 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
     ending = path.suffix.lower()
     if ending not in FILES:
         raise ValueError(f"{text} is neither a folder nor one of {', '.join(sorted(FILES))}; {_hint(ending)}")
-    if ending != ".zip":
+    if ending not in ARCHIVES:
         _no_folders(text, config, "labels are found in an .npz, by name")
     return FILES[ending](path, key, config)
+
+
+def _folder(path: Path, config: DataConfig) -> Pictures | Arrays:
+    """A folder of pictures, of .tar or Parquet files of them, of sound, or of arrays, a sample each."""
+    if (each := sample_files(path, config.layout)) is not None:
+        _no_folders(str(path), config, "files that are a sample each have no classes")
+        return each
+    found = sorted(name for name in os.listdir(path) if not name.startswith("."))
+    tars = [name for name in found if name.lower().endswith(".tar") and (path / name).is_file()]
+    tables = [name for name in found if name.lower().endswith(PARQUET) and (path / name).is_file()]
+    if any(is_picture(name) or (path / name).is_dir() for name in found) or not (tars or tables):
+        names, notes = listed(path)
+        read = recordings if is_sound(names) else folder
+        return read(path, names, notes, config)
+    if tars and tables:
+        raise ValueError(
+            f"{path} holds {some(tars)} and {some(tables)}: give one of them, or a folder of one kind"
+        )
+    return shards(path, tars, config) if tars else _parquet([path / name for name in tables], config)
+
+
+def _parquet(paths: list[Path], config: DataConfig) -> Pictures | Arrays:
+    """Pictures, if a column holds some; else a table."""
+    if picture_columns(paths[0]):
+        return parquet_pictures(paths, config)
+    if len(paths) > 1:
+        raise ValueError(f"tables are read one by one: give one of {some([str(path) for path in paths])}")
+    return table_file(paths[0], config)
 
 
 def is_array(data: Any) -> bool:
@@ -89,8 +116,11 @@ def is_array(data: Any) -> bool:
     text = str(data)
     if text == DIGITS or text.startswith(HUB):
         return text == DIGITS
-    path = _path(text)[0]
-    return sample_files(path, "auto") is not None if path.is_dir() else path.suffix.lower() in ARRAYS
+    path, _ = _path(text)
+    if path.is_dir():
+        return sample_files(path, "auto") is not None
+    ending = path.suffix.lower()
+    return ending in ARRAYS and not (ending == PARQUET and path.is_file() and picture_columns(path))
 
 
 def _path(text: str) -> tuple[Path, str]:

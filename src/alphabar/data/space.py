@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 
 from ..errors import unknown
-from .columns import Column
+from .columns import Column, LabelColumn
 from .config import Resize
 from .kinds import KINDS
 from .missing import check_missing, unpacked
@@ -48,6 +48,7 @@ class Space:
         missing: which numbers every sample lacks (NaN), such as an ocean's land, as `packed`; "" if none.
         grid: of the file that samples came from: its ending, axes and their values, to be written again.
         timeline: of a series, its rate and the form of its file.
+        label: of a table, the column beside them that is told as the class.
     """
 
     shape: tuple[int, ...]
@@ -64,6 +65,7 @@ class Space:
     missing: str = ""
     grid: dict[str, Any] = field(default_factory=dict, hash=False)
     timeline: Timeline = NO_TIMELINE
+    label: LabelColumn | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(int(side) for side in self.shape)
@@ -89,11 +91,14 @@ class Space:
         columns = tuple(c if isinstance(c, Column) else Column(**c) for c in self.columns)
         object.__setattr__(self, "columns", columns)
         if len(columns) != (self.channels if self.kind == "table" else 0):
-            raise ValueError(
-                f"a table needs a column for each of {self.channels} numbers, got {len(columns)}"
-            )
+            raise ValueError(f"a table has a column for each of {self.channels} numbers, got {len(columns)}")
         if not isinstance(self.timeline, Timeline):
             object.__setattr__(self, "timeline", Timeline(**self.timeline))
+        label: Any = self.label
+        if isinstance(label, dict):
+            object.__setattr__(self, "label", LabelColumn(**label))
+        if label is not None and self.kind != "table":
+            raise ValueError("only a table has a column that is the label")
         kind = self.kind or ("picture" if len(shape) == 3 else "array")
         if kind not in KINDS:
             raise unknown("kind of sample", kind, KINDS)
@@ -193,6 +198,7 @@ class Space:
         axis = CHANNELS.get(self.layout) if self.has_layout else None
         if axis is None:
             return images
+        images = np.asarray(images)
         return images.squeeze(axis) if self.layout in ("HW", "L") else np.moveaxis(images, axis, -1)
 
     def from_layout(self, images: np.ndarray) -> np.ndarray:
@@ -260,6 +266,7 @@ class Space:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
+        own["label"] = None if self.label is None else self.label.to_dict()
         columns = [column.to_dict() for column in self.columns]
         return own | {"columns": columns, "timeline": self.timeline.to_dict()}
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrow import Cells, found_texts, parquet_bytes, parquet_table, pyarrow, typed_columns
-from .columns import Column, Found, read_column
+from .arrow import Cells, found_texts, parquet_table, pyarrow, typed_columns
+from .columns import MOST_CATEGORIES, Column, Found, LabelColumn, read_column
 from .config import DataConfig
 from .series_tables import Table, long, wide
 from .source_types import Arrays, Labels, Rows, Samples, some, stamp
+
+if TYPE_CHECKING:
+    pass
 
 DELIMITERS = (",", "\t", ";", "|")
 PARQUET = "parquet"
@@ -49,7 +52,7 @@ def frame(data: Any, config: DataConfig) -> Arrays:
     return Arrays(["given"], opened, takes=TAKES)
 
 
-TAKES = frozenset({"types", "layout", "series", "rate", "window", "hop"})
+TAKES = frozenset({"types", "labels", "skip_unlabeled", "layout", "series", "rate", "window", "hop"})
 
 
 def is_frame(data: Any) -> bool:
@@ -59,22 +62,16 @@ def is_frame(data: Any) -> bool:
 
 def _samples(columns: dict[str, Cells], config: DataConfig, where: str, layout: str) -> Samples:
     """Rows (N, D) of all columns that are used, with a note of each."""
-    if config.layout not in ("auto", "L") or (config.layout == "L" and config.series):
-        raise ValueError(
-            f"of a table, --layout L says that its columns are times, one row a series, and --series COLUMN "
-            f"which tells series of several rows apart; got layout {config.layout}"
-            + (f" and series {config.series}" if config.series else "")
-        )
-    asked = dict(config.types or {})
-    if strangers := asked.keys() - columns.keys():
-        raise ValueError(
-            f"there is no column {some(sorted(strangers))} in {where}; it has {some(list(columns), 20)}"
-        )
+    asked = _asked(columns, config, where)
+    labels = _label_cells(columns, config, where)
     made: dict[str, Column] = {}
     values: list[np.ndarray] = []
-    notes, left_out = [], []
+    notes, left_out, place = [], [], 0
     for name, cells in columns.items():
         wanted = asked.get(name, "")
+        if name == config.labels:
+            place = len(made)
+            continue
         if wanted == "skip":
             left_out.append(name)
             continue
@@ -101,8 +98,82 @@ def _samples(columns: dict[str, Cells], config: DataConfig, where: str, layout: 
     if config.series is not None or config.layout == "L":
         table = Table(made, matrix, notes, where, layout)
         return wide(table, config) if config.series is None else long(table, config)
+    told, label = Labels(), None
+    if labels is not None and config.labels is not None:
+        column, codes = labels
+        matrix, told = _labeled(matrix, column, codes, config)
+        label = LabelColumn(config.labels, place, column)
     notes = [_summary(made, matrix), *notes, *_odd(made, matrix)]
-    return Samples(Rows.of(matrix), layout, "table", notes, None, Labels(), columns=made)
+    return Samples(Rows.of(matrix), layout, "table", notes, None, told, columns=made, label=label)
+
+
+def _asked(columns: dict[str, Cells], config: DataConfig, where: str) -> dict[str, str]:
+    """The types that are asked for; ValueError for settings that don't go together, and unknown columns."""
+    if config.layout not in ("auto", "L") or (config.layout == "L" and config.series):
+        raise ValueError(
+            f"of a table, --layout L says that its columns are times, one row a series, and --series COLUMN "
+            f"which tells series of several rows apart; got layout {config.layout}"
+            + (f" and series {config.series}" if config.series else "")
+        )
+    asked = dict(config.types or {})
+    if strangers := asked.keys() - columns.keys():
+        raise ValueError(
+            f"there is no column {some(sorted(strangers))} in {where}; it has {some(list(columns), 20)}"
+        )
+    if config.labels is not None and (config.series is not None or config.layout == "L"):
+        raise ValueError("a table of series has its classes in its text column: leave labels out")
+    return asked
+
+
+def _label_cells(
+    columns: dict[str, Cells], config: DataConfig, where: str
+) -> tuple[Column, np.ndarray] | None:
+    """The column that is the class, and its categories by number; None if none is asked for."""
+    name = config.labels
+    if name is None:
+        if config.skip_unlabeled:
+            raise ValueError("skip_unlabeled leaves out rows without a label: say which column it is, labels")
+        return None
+    if name not in columns:
+        raise ValueError(f"there is no column {name} in {where}; it has {some(list(columns), 20)}")
+    if (wanted := (config.types or {}).get(name, "category")) != "category":
+        raise ValueError(f"column {name} is the label, which is a category, and types says {wanted}")
+    try:
+        read = _read(columns[name], "category", False)
+    except ValueError as error:
+        raise ValueError(f"column {name} of {where}: {error}") from None
+    if read is None:
+        raise ValueError(
+            f"column {name} of {where} has more than {MOST_CATEGORIES} different texts: no label"
+        )
+    column, codes, _ = read
+    if all(text.removeprefix("-").isdecimal() and str(int(text)) == text for text in column.names):
+        order = sorted(range(len(column.names)), key=lambda i: int(column.names[i]))
+        column = replace(column, names=tuple(column.names[i] for i in order))
+        codes = np.append(np.argsort(order).astype(np.float64), math.nan)[
+            np.where(np.isnan(codes), len(order), codes).astype(np.int64)
+        ]
+    return column, codes
+
+
+def _labeled(
+    matrix: np.ndarray, column: Column, codes: np.ndarray, config: DataConfig
+) -> tuple[np.ndarray, Labels]:
+    """The rows that have a label, with it; ValueError where others may not be left out."""
+    known = ~np.isnan(codes)
+    note = f"{config.labels} is the class that the model is told, and no column of a sample"
+    if known.all():
+        return matrix, Labels(codes.astype(np.int64), column.names, (note,))
+    n = int((~known).sum())
+    if not config.skip_unlabeled:
+        raise ValueError(
+            f"{n} of {len(codes)} rows have no {config.labels}, which is the label: fill it in, or go on "
+            "without these rows (--skip-unlabeled, skip_unlabeled=True)"
+        )
+    if not known.any():
+        raise ValueError(f"no row has a label in {config.labels}")
+    left_out = f"left out without a label: {n} of {len(codes)} rows"
+    return matrix[known], Labels(codes[known].astype(np.int64), column.names, (note, left_out))
 
 
 def _read(cells: Cells, wanted: str, comma: bool) -> tuple[Column, np.ndarray, str] | None:
@@ -173,7 +244,7 @@ def _texts(path: Path) -> tuple[str, dict[str, Cells], list[str]]:
             head = [line for _, line in zip(range(LOOKED_AT), file, strict=False)]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not in UTF-8 ({error.reason}): save it as CSV UTF-8") from None
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(head)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else delimiter_of(head)
     first = next(csv.reader(head, delimiter=delimiter), [])
     names, notes = [name.strip() for name in first], []
     headed = not any(_is_number(name) for name in names)
@@ -197,7 +268,7 @@ def _texts(path: Path) -> tuple[str, dict[str, Cells], list[str]]:
     return delimiter, {name: found_texts(table.column(name)) for name in names}, notes
 
 
-def _delimiter(head: list[str]) -> str:
+def delimiter_of(head: Sequence[str]) -> str:
     """What sets columns apart: what makes most of them, as many in each line; else most in the first."""
 
     def columns(delimiter: str) -> tuple[int, int]:
@@ -212,19 +283,3 @@ def _is_number(text: str) -> bool:
         return math.isfinite(float(text))
     except ValueError:
         return False
-
-
-# --- back ----------------------------------------------------------------------------------------
-
-
-def table_bytes(
-    matrix: np.ndarray, names: Sequence[str], columns: Sequence[Column], layout: str
-) -> tuple[str, bytes]:
-    """(ending, content) of a file with rows (n, D) in the form that the data had."""
-    if layout == PARQUET:
-        return ".parquet", parquet_bytes(matrix, names, columns)
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, delimiter=layout, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(zip(*(c.texts(v) for c, v in zip(columns, matrix.T, strict=True)), strict=True))
-    return ".tsv" if layout == "\t" else ".csv", file.getvalue().encode()

@@ -28,6 +28,8 @@ class Codec:
     """
 
     name: ClassVar[str] = "affine"
+    linear: ClassVar[bool] = True
+    """Whether a linear function of the data is one of x_0."""
     space: Space
     offset: tuple[float, ...]
     scale: tuple[float, ...]

@@ -22,6 +22,7 @@ SPACE = {
     "grid": {str: Any},
     "columns": [COLUMN],
     "timeline": {"order?": [str], "times?": [float], "columns?": [COLUMN], str: (float, str)},
+    "label": (None, {"name": str, "place": COUNT, "column": COLUMN}),
 }
 """A `Space`, as `to_dict` gives it."""
 

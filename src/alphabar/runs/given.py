@@ -92,7 +92,9 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
     for name in ("holdout", "layout" if is_array(data) else "frames"):
         if name in before:
             asked[name] = before[name]
-    if not conditions:
+    if space.label is not None:
+        asked["labels"] = space.label.name
+    elif not conditions:
         asked["classes"] = "none"
     if not is_array(data):
         asked |= _as_pictures(space.shape)

@@ -120,6 +120,11 @@ class Separable:
                 f"{self.name}: that is of all numbers of a sample, and these lack some (NaN); what can be "
                 "restored from is some of the others (edit inpaint)"
             )
+        if not codec.linear:
+            raise ValueError(
+                f"{self.name} are no linear function of what the model sees ({codec.name}): of these samples "
+                "only masked pixels can be restored"
+            )
         scale = np.array(codec.scale)
         s = float(scale.mean())
         offset = np.broadcast_to(codec.space.column(codec.offset), codec.space.shape)

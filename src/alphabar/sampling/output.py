@@ -216,16 +216,14 @@ class SampleWriter:
         return sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
 
     def blocks(self, size: int = 256) -> Iterator[tuple[list[int], np.ndarray]]:
-        """(places, images (m, *shape)) of all that is written."""
+        """(places, images (m, *shape) in data space) of all that is written."""
         rows = np.load(self.folder / "samples.npy", mmap_mode="r")
         for first in range(0, len(rows), size):
-            yield (
-                list(range(first, min(first + size, len(rows)))),
-                self.space.from_layout(np.asarray(rows[first : first + size])),
-            )
+            block = np.asarray(rows[first : first + size])
+            yield list(range(first, first + len(block))), self.space.from_layout(block)
 
     def images(self) -> np.ndarray:
-        """(n, *shape) in data space, all that is written."""
+        """All that is written, as `blocks`."""
         return np.concatenate([images for _, images in self.blocks()])
 
     def _inside(self, **more: Any) -> dict[str, Any]:

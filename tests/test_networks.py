@@ -122,7 +122,7 @@ def test_a_row_of_the_table_is_enough_for_a_new_network(monkeypatch):
     assert requirement(network_config(net)) is None
     assert not takes_cond(net)
     with pytest.raises(
-        ValueError, match=r"unknown network 'scal'; known: unet, scale, package\.module:Class"
+        ValueError, match=r"unknown network 'scal'; known: unet, mlp, scale, package\.module:Class"
     ):
         build_network({"name": "scal"}, (5,))
     with pytest.raises(ValueError, match="unknown setting of the network scale 'facto'; known: factor"):
@@ -192,7 +192,10 @@ def test_the_version_is_the_distributions_where_there_is_one():
         ({"name": "usersnets.deep:function"}, "must be a class derived from torch.nn.Module"),
         ({"name": "usersnets.deep:number"}, "must be a class derived from torch.nn.Module, got 3"),
         ({"name": "subprocess:Popen", "args": "false"}, "must be a class derived from torch.nn.Module"),
-        ({"name": "usersnets.deep"}, "unknown network 'usersnets.deep'; known: unet, package.module:Class"),
+        (
+            {"name": "usersnets.deep"},
+            "unknown network 'usersnets.deep'; known: unet, mlp, package.module:Class",
+        ),
         ({"name": ":Net"}, "unknown network ':Net'"),
         ({"name": None}, "unknown network None"),
         ({}, "unknown network None"),

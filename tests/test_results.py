@@ -189,8 +189,9 @@ def test_other_data_are_prepared_as_the_models_samples_are(tmp_path):
     floats = alike(
         "x.npy", {}, prepare(np.linspace(-3, 5, 96, dtype=np.float32).reshape(6, 4, 4)).space, {"class": 1}
     )
-    assert floats.range == (-3, 5)
-    assert floats.size is None
+    assert (floats.range, floats.size) == (None, None)  # of fields, which have no bounds
+    pixels = np.linspace(0, 1, 96, dtype=np.float32).reshape(6, 4, 4)
+    assert alike("x.npy", {}, prepare(pixels).space, {"class": 1}).range == (0, 1)
 
 
 # --- samples -------------------------------------------------------------------------------------

@@ -98,6 +98,8 @@ def colorize(run: options.Model, picture: Picture, *, asked: dict[str, Any], how
     from ..sampling.inverse import gray
 
     denoiser = load_model(run, how)
+    if denoiser.space.kind in ("series", "volume", "table"):
+        raise ValueError(f"colorizing is for pictures, and this model's samples are {denoiser.space.kind}")
     _degraded(run, denoiser, gray(denoiser.space.shape), picture, "colorized", asked, how)
 
 

@@ -231,7 +231,7 @@ class SampleWriter:
         return {name: value for name, value in self.facts.items() if name != "conditions"} | more
 
     def _write_pictures(self, where: list[int], images: np.ndarray) -> None:
-        if self.space.kind != "picture":
+        if self.space.kind not in ("picture", "field"):
             return
         for i, image in zip(where, images, strict=True):
             index = int(self.indices[i])

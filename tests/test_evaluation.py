@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from alphabar.data import ClassCondition, Dataset, Space
+from alphabar.data.missing import packed
 from alphabar.data.preparation import cache_folder
 from alphabar.evaluation import FEATURES, compare, comparison, frechet_distance, open_features
 from alphabar.evaluation import scorecard as scorecard_module
@@ -24,7 +25,8 @@ from alphabar.evaluation.noise_levels import error_by_noise_level
 from alphabar.evaluation.scorecard import memorization_by, scorecard
 from alphabar.evaluation.table import with_error
 from alphabar.sampling import sample
-from tiny import tiny_data, tiny_denoiser
+from alphabar.training import Trainer
+from tiny import tiny_config, tiny_data, tiny_denoiser
 
 RNG = np.random.default_rng
 
@@ -362,3 +364,21 @@ def test_what_features_there_are_is_said_by_their_table(monkeypatch):
 def test_numbers_are_printed_with_signs_that_every_terminal_has():
     assert with_error(-0.0512, 0.094) == "-0.05 ± 0.09"
     assert with_error(-0.0001, 0.4).encode("cp1252")
+
+
+@pytest.mark.parametrize("space", [
+    Space((4, 8, 8), names=("red", "green", "blue", "alpha")),
+    Space((1, 8, 8), "float32", None, None, kind="field", missing=packed(np.eye(8, dtype=bool)[None])),
+], ids=["alpha", "missing"])  # fmt: skip
+def test_what_has_no_density_is_scored_without_a_likelihood_and_it_is_said(space):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, *space.shape)).astype(space.dtype)
+    if space.absent is not None:
+        images[:, space.absent] = np.nan
+    data = Dataset(images, space, fingerprint="no density", holdout=0.3)
+    denoiser = Trainer(tiny_config(), data).ema
+    denoiser.about["data_fingerprint"] = data.fingerprint
+    card = scorecard(images[:20], data, untrained_features(data), denoiser)
+    assert any(denoiser.codec.no_density in note for note in card["notes"])
+    assert card["noise_levels"]
+    assert "bound" not in card

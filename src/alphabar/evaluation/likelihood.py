@@ -232,7 +232,8 @@ def prepared(
         raise ValueError(f"images must be whole or floating-point numbers, got {images.dtype}")
     if not np.all(np.isfinite(images)):
         raise ValueError(f"images must be finite, got {np.sum(~np.isfinite(images))} numbers that are not")
-    assert math.isfinite(denoiser.codec.log2_scale)  # ValueError where there is none
+    if denoiser.codec.no_density:
+        raise ValueError(denoiser.codec.no_density)
     if space.is_whole:
         low, high = space.bounds or (-np.inf, np.inf)
         if np.any(images != np.rint(images)) or np.any(images < low) or np.any(images > high):

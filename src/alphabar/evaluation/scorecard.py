@@ -101,8 +101,8 @@ def _of_model(
     def of(indices: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         return np.asarray(data.images[indices]), data.values_at(indices, denoiser.conditions)
 
-    if data.space.columns:
-        return [*notes, "a table has no likelihood: its columns have no density in common"], found
+    if why := denoiser.codec.no_density:
+        return [*notes, f"no likelihood: {why}"], found
     say("variational bound …")
     found["bound"] = _plain(variational_bound(denoiser, *of(some)))
     if exact:

@@ -125,15 +125,19 @@ class Codec:
         return low.astype(np.float32), high.astype(np.float32)
 
     @property
+    def no_density(self) -> str:
+        """Why samples have no density, and so no likelihood; "" if they have one."""
+        missing = "a likelihood is of all numbers of a sample, and of these some are missing (NaN)"
+        return missing if self.space.missing else ""
+
+    @property
     def log2_scale(self) -> float:
         """The mean of log2(scale) over channels: bits per dimension in data space less those in model's.
 
-        ValueError where numbers are missing: there is no density of all.
+        ValueError where there is no density.
         """
-        if self.space.missing:
-            raise ValueError(
-                "a likelihood is of all numbers of a sample, and of these some are missing (NaN)"
-            )
+        if self.no_density:
+            raise ValueError(self.no_density)
         return float(np.mean(np.log2(self.scale)))
 
     def to_dict(self) -> dict[str, Any]:

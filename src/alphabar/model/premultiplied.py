@@ -54,8 +54,6 @@ class Premultiplied(Codec):
         return self.space.column(self.space.low)[:-1], float(self.space.high[-1])
 
     @property
-    def log2_scale(self) -> float:
-        """Pictures with alpha have none: ValueError."""
-        raise ValueError(
-            "a likelihood is of one density, and colors under alpha 0, which nobody sees, have none"
-        )
+    def no_density(self) -> str:
+        """Pictures with alpha have none."""
+        return "a likelihood is of one density, and colors under alpha 0, which nobody sees, have none"

@@ -166,9 +166,9 @@ class TableCodec(Codec):
         return -high, high
 
     @property
-    def log2_scale(self) -> float:
-        """A table has none: ValueError."""
-        raise ValueError("a likelihood is of one density, and a table's columns have none in common")
+    def no_density(self) -> str:
+        """A table has none."""
+        return "a likelihood is of one density, and a table's columns have none in common"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

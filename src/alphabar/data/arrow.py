@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import needs
 from .columns import DAY, Column, Found
 from .source_types import some
 
@@ -26,13 +28,20 @@ def found_texts(column: Any) -> Found:
     return Found(list(place), renumbered[whole.indices.fill_null(-1).to_numpy(zero_copy_only=False)])
 
 
+@contextmanager
+def reading_parquet(path: Path) -> Iterator[Any]:
+    """pyarrow.parquet, while it opens or reads a file; ValueError that names the file where it can't."""
+    pa = pyarrow()
+    try:
+        yield pa.parquet
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is damaged or no Parquet: {str(error).splitlines()[0]}") from None
+
+
 def parquet_table(path: Path) -> Any:
     """A Parquet file, as an Arrow table."""
-    parquet, pa = pyarrow("parquet"), pyarrow()
-    try:
+    with reading_parquet(path) as parquet:
         return parquet.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is damaged or no Parquet: {str(error).splitlines()[0]}") from None
 
 
 def typed_columns(table: Any) -> dict[str, Cells]:
@@ -117,10 +126,8 @@ def _type(name: str) -> Any:
 
 def pyarrow(part: str = "") -> Any:
     """The package, or a part of it; ValueError that says how to get it."""
-    try:
+    with needs("tables", "pyarrow", "tables"):
         import pyarrow
         import pyarrow.csv
         import pyarrow.parquet
-    except ImportError:
-        raise ValueError("tables need the package pyarrow: pip install 'alphabar[tables]'") from None
     return getattr(pyarrow, part) if part else pyarrow

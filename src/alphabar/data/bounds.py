@@ -72,11 +72,11 @@ def array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] | 
 
 def unbounded_notes(survey: Survey, space: Space) -> list[str]:
     """How samples without bounds are seen, and what each channel reaches from and to."""
-    names = space.names or tuple(f"channel {i}" for i in range(space.channels))
     units = space.units or ("",) * space.channels
+    ends = zip(survey.low.tolist(), survey.high.tolist(), units, strict=True)
     found = [
-        f"{name} {low:.4g} to {high:.4g} {unit}".rstrip()
-        for name, low, high, unit in zip(names, survey.low.tolist(), survey.high.tolist(), units, strict=True)
+        f"{space.channel(i)} {low:.4g} to {high:.4g} {unit}".rstrip()
+        for i, (low, high, unit) in enumerate(ends)
     ]
     pictures = ", and shows them as pictures" if space.kind == "field" and space.channels in MODES else ""
     return [

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .arrow import pyarrow
+from .arrow import pyarrow, reading_parquet
 from .classes import classes_named
 from .config import DataConfig
 from .hub import PICTURE_KEYS
@@ -110,11 +110,8 @@ def _class_names(schema: Any, label: str) -> list[str] | None:
 
 
 def _file(path: Path) -> Any:
-    parquet, pa = pyarrow("parquet"), pyarrow()
-    try:
+    with reading_parquet(path) as parquet:
         return parquet.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is damaged or no Parquet: {str(error).splitlines()[0]}") from None
 
 
 class _Groups:

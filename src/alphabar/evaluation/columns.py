@@ -11,6 +11,7 @@ import torch
 
 from .. import rng
 from ..data.columns import Column
+from ..errors import needs
 from .keys import FOLDS, TRIVIAL
 
 BINS = 10
@@ -70,12 +71,8 @@ def trees(a: np.ndarray, b: np.ndarray, columns: Sequence[Column], seed: int = 0
     0.5 is chance. The larger set is cut at random to the size of the smaller; each fold is judged by trees
     that were grown on the others (scikit-learn's HistGradientBoostingClassifier, as it is).
     """
-    try:
+    with needs("boosted trees", "scikit-learn", "tables"):
         from sklearn.ensemble import HistGradientBoostingClassifier
-    except ImportError:
-        raise ValueError(
-            "the trees' score needs the package scikit-learn: pip install 'alphabar[tables]'"
-        ) from None
     draws, size = rng.stream(seed, "evaluation", FOLDS), min(len(a), len(b))
     rows = np.concatenate([z[draws.permutation(len(z))[:size]] for z in (a, b)])
     is_a, fold = np.arange(2 * size) < size, np.tile(np.arange(size) % folds, 2)

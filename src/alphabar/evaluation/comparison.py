@@ -92,14 +92,16 @@ class Embedded:
         perfect, reference = split(data, n)
         trivial = trivial_samples(data, n)
         embedded = self.samples[chosen], self.data[perfect], self.features.raw(trivial), self.data[reference]
+        rows = embedded
+        if data.space.columns:
+            every = np.asarray(data.images)
+            rows = self.images[chosen], every[perfect], trivial, every[reference]
         scores, seconds = {}, {}
         for function in dict.fromkeys(score.function for score in scores_of(data.space).values()):
             names = [name for name, score in SCORES.items() if score.function is function]
             sets, call = embedded, function
             if SCORES[names[0]].of_columns:
-                every = np.asarray(data.images)
-                sets = self.images[chosen], every[perfect], trivial, every[reference]
-                call = partial(function, columns=data.space.columns)
+                sets, call = rows, partial(function, columns=data.space.columns)
             made, timed = _scored(call, names, sets, errors)
             scores |= made
             seconds |= timed

@@ -31,6 +31,8 @@ def check_given(settings: Mapping[str, Any], flags: Mapping[str, Flag]) -> None:
 
     given = {name: value for name, value in settings.items() if name != "preset"}
     given["network"] = {"name": "unet"} | given.get("network", {})
+    if "name" not in given.get("schedule", {}):
+        given.pop("schedule", None)  # parts of the preset's, the run's or the model's, which is read later
     if not any(given.get(name) is not None for name in BUDGETS):
         given["images"] = 1
     try:

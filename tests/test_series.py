@@ -218,7 +218,7 @@ def test_sound_comes_back_in_its_rate_and_depth(tmp_path, depth, ending, dtype, 
     if bits:
         assert data.space.bounds[1].max() == 2 ** (bits - 1) - 1
     write = KINDS["series"].files
-    for name, content in write(np.asarray(data.images), data.space, range(6), []):
+    for name, content in write(lambda: np.asarray(data.images), data.space, range(6), []):
         (tmp_path / name).write_bytes(content)
     sources = sorted((tmp_path / "in").rglob(f"*.{ending}"))
     assert len(sources) == 6

@@ -19,7 +19,7 @@ from alphabar import rng
 from alphabar.data import Space
 from alphabar.model import Codec, Denoiser
 from alphabar.sampling import clip, p_sample, sample, trajectory
-from alphabar.sampling.slots import SIZE, Job, Slots
+from alphabar.sampling.slots import Job, Slots
 from alphabar.theory.gaussian import eps_from_x0, posterior, q_sample
 from alphabar.theory.parametrization import PREDICTIONS, coefficients
 from alphabar.theory.plans import Plan, ancestral, ddim, make_plan, trailing
@@ -204,7 +204,7 @@ def test_slots_in_mixed_company_follow_each_its_own_closed_form(shape):
     """Sixteen plans beside one another: each sample is the recursion of its plan, in its own numbers."""
     schedule, m, v = SCHEDULES["linear"], 0.7, 0.16
     names = ["ddpm", "ddim", "unipc", "sa_solver", "deis", "ipndm", "dpmpp_sde", "heun"]
-    plans = [make_plan(schedule, names[i % 8], 2 + i % 5, spacing="log_snr") for i in range(SIZE)]
+    plans = [make_plan(schedule, names[i % 8], 2 + i % 5, spacing="log_snr") for i in range(16)]
     denoise = Affine(schedule, m, v)
     jobs = [Job(plan, i, seed=2) for i, plan in enumerate(plans)]
     found = {job.index: x for done in Slots(denoise, shape).run(jobs) for job, x in done}

@@ -1,7 +1,7 @@
 """Network + schedule + parametrization + codec + conditions: the denoiser, and its file."""
 
 from .affine import Codec
-from .batched import SIZE, Batched
+from .batched import Batched, size_of
 from .codec import CODECS, codec_from, fit_codec
 from .conditions import Cond
 from .denoiser import Denoiser
@@ -11,7 +11,6 @@ from .file import MODEL_FILE, describe, load, save
 __all__ = [
     "CODECS",
     "MODEL_FILE",
-    "SIZE",
     "Batched",
     "Codec",
     "Cond",
@@ -23,4 +22,5 @@ __all__ = [
     "load",
     "pick_device",
     "save",
+    "size_of",
 ]

@@ -15,15 +15,21 @@ from ..theory.gaussian import q_sample
 from .conditions import take
 from .denoiser import Denoiser
 
-SIZE = 16
-"""Networks see batches of this size outside of training: kernels may round differently at another one, so a
-sample's numbers would depend on its company."""
+
+def size_of(shape: tuple[int, ...]) -> int:
+    """How many samples of a shape networks see at once outside of training: many, if they are vectors.
+
+    It is fixed because kernels may round differently at another size, so a sample's numbers would depend on
+    its company.
+    """
+    return 16 if len(shape) > 1 else 256
+
 
 Progress = Callable[[int, int], None]
 
 
 class Batched:
-    """A denoiser on NumPy arrays of any number of samples, in batches of `SIZE`.
+    """A denoiser on NumPy arrays of any number of samples, in batches of fixed size.
 
     Attributes:
         denoiser: the model, or a function of its kind (x_t, t, cond) → x0_hat.
@@ -43,12 +49,12 @@ class Batched:
 
     def __call__(self, x_t: np.ndarray, t: ArrayLike, values: Mapping[str, Any] | None = None) -> np.ndarray:
         """x0_hat of x_t (n, *shape) at one time or one a sample (n,), float32; values as for `told`."""
-        n = len(x_t)
+        n, size = len(x_t), size_of(self.model.shape)
         times, cond = np.asarray(t, dtype=np.float64), self.model.told(values, n)
         found = np.empty(x_t.shape, np.float32)
-        total = math.ceil(n / SIZE)
+        total = math.ceil(n / size)
         with torch.no_grad():
-            for done, (k, seats) in enumerate(batches(n), 1):
+            for done, (k, seats) in enumerate(batches(n, size), 1):
                 x = torch.from_numpy(np.ascontiguousarray(x_t[seats], np.float32)).to(self.model.device)
                 at = times[seats] if times.ndim else float(times)
                 found[k] = self.denoise(x, at, take(cond, seats)).cpu().numpy()[: len(k)]
@@ -64,8 +70,8 @@ class Batched:
         return errors.reshape(len(x_0), -1).mean(1) / (1.0 if known is None else known.mean(dtype=np.float64))
 
 
-def batches(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(k, seats): the numbers 0 … n - 1 batch by batch, and the same with some again to make `SIZE`."""
-    for first in range(0, n, SIZE):
-        k = np.arange(first, min(first + SIZE, n))
-        yield k, np.resize(k, SIZE)
+def batches(n: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(k, seats): the numbers 0 … n - 1 batch by batch, and the same with some again to make `size`."""
+    for first in range(0, n, size):
+        k = np.arange(first, min(first + size, n))
+        yield k, np.resize(k, size)

@@ -11,14 +11,14 @@ import numpy as np
 
 from ..data.space import Space
 from ..errors import check_whole
-from ..model import Denoiser
+from ..model import Denoiser, size_of
 from .choices import choose
 from .config import SampleConfig
 from .guidance import Guidance, guided
 from .inverse import Observation
 from .origin import Origin
 from .samples import Samples
-from .slots import SIZE, Job, Progress, Slots, steps_of
+from .slots import Job, Progress, Slots, steps_of
 from .told import check_guidance_leads, part, tell
 
 Given = ParamSpec("Given")
@@ -86,7 +86,7 @@ def sample(*args: Any, **kwargs: Any) -> Samples:
 
 
 class SampleStream:
-    """Samples to be drawn: iterating draws them, and yields `Samples` of one to SIZE at a time.
+    """Samples to be drawn: iterating draws them, and yields `Samples` of one or some at a time.
 
     Attributes:
         indices: of all samples, in their order.
@@ -164,8 +164,9 @@ class SampleStream:
     def _jobs(self) -> Iterator[Job]:
         """A job for each sample, made as they are asked for."""
         start, seed = float(self.plan.times[0]), self.config.seed
-        for first in range(0, len(self.where), SIZE):
-            where = self.where[first : first + SIZE]
+        size = size_of(self.denoiser.shape)
+        for first in range(0, len(self.where), size):
+            where = self.where[first : first + size]
             numbers = self.indices[where]
             x = self.origin.states(self.denoiser, start, seed, numbers, where)
             cond = self.denoiser.told(part(self.told, where), len(where))
@@ -177,7 +178,7 @@ class SampleStream:
     def states(self) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         """(which of the samples, x_0 (m, *shape), kept states (R, m, *shape)), model space, by blocks."""
         slots = Slots(self.denoise, self.denoiser.shape, self.on_x0, self.denoiser.device)
-        steps = steps_of(self.indices[self.where].tolist(), self.plan)
+        steps = steps_of(self.indices[self.where].tolist(), self.plan, slots.size)
         for finished in slots.run(self._jobs(), self.progress, steps):
             finished.sort(key=lambda pair: pair[0].tag)
             kept = np.array([[job.kept[row] for job, _ in finished] for row in self.rows], np.float32)

@@ -1,7 +1,8 @@
 """A batch of fixed size in which every slot is at a row of its own plan.
 
-Sample i always sits at place i mod SIZE of a batch of SIZE: kernels may round differently at another size
-or place, so its bytes would depend on its company. It is what sampling, editing and serving run on.
+Sample i always sits at place i mod n of a batch of n, `size_of` its shape: kernels may round differently at
+another size or place, so its bytes would depend on its company. It is what sampling, editing and serving run
+on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
-from ..model.batched import SIZE
+from ..model.batched import size_of
 from ..theory.plans import Plan
 from .executor import (
     Denoise,
@@ -59,11 +60,6 @@ class Job:
     row: int = 0
 
     @property
-    def place(self) -> int:
-        """Where in the batch it sits."""
-        return self.index % SIZE
-
-    @property
     def time(self) -> float:
         """Where x is now."""
         return float(self.plan.times[self.row])
@@ -90,12 +86,13 @@ class Slots:
         device: torch.device | str = "cpu",
     ) -> None:
         self.denoise, self.shape, self.on_x0, self.device = denoise, tuple(shape), tuple(on_x0), device
-        self.jobs: list[Job | None] = [None] * SIZE
-        self.x = torch.zeros(SIZE, *self.shape, device=device)
+        self.size = size = size_of(self.shape)
+        self.jobs: list[Job | None] = [None] * size
+        self.x = torch.zeros(size, *self.shape, device=device)
         self.history: list[Tensor] = []  # what was remembered, the newest first
         # whether each job's predictions were finite so far, and how many were: on the device until it is done
-        self.finite = torch.ones(SIZE, dtype=torch.bool, device=device)
-        self.sound = torch.zeros(SIZE, dtype=torch.int64, device=device)
+        self.finite = torch.ones(size, dtype=torch.bool, device=device)
+        self.sound = torch.zeros(size, dtype=torch.int64, device=device)
         self.cond: dict[str, Tensor] = {}
 
     @property
@@ -103,26 +100,31 @@ class Slots:
         """The jobs under way."""
         return [job for job in self.jobs if job is not None]
 
+    def place(self, job: Job) -> int:
+        """Where in the batch a job sits."""
+        return job.index % self.size
+
     def has_room(self, job: Job) -> bool:
         """Whether the job's place is free."""
-        return self.jobs[job.place] is None
+        return self.jobs[self.place(job)] is None
 
     def put(self, *jobs: Job) -> None:
         """Seat new jobs; ValueError where another sits."""
         for job in jobs:
+            place = self.place(job)
             if not self.has_room(job):
-                raise ValueError(f"place {job.place} is taken: sample {job.index} must wait")
-            self.jobs[job.place] = job
-            self.finite[job.place], self.sound[job.place] = True, job.row
+                raise ValueError(f"place {place} is taken: sample {job.index} must wait")
+            self.jobs[place] = job
+            self.finite[place], self.sound[place] = True, job.row
             for name, value in job.cond.items():
-                self.cond.setdefault(name, torch.zeros(SIZE, *value.shape, device=self.device))
+                self.cond.setdefault(name, torch.zeros(self.size, *value.shape, device=self.device))
             for name, told in self.cond.items():
-                told[job.place] = job.cond[name].to(told) if name in job.cond else 0.0
+                told[place] = job.cond[name].to(told) if name in job.cond else 0.0
             if job.x is not None:
-                self.x[job.place] = torch.from_numpy(np.array(job.x, np.float32)).to(self.device)
+                self.x[place] = torch.from_numpy(np.array(job.x, np.float32)).to(self.device)
         fresh = [job for job in jobs if job.x is None]
         if fresh:
-            self.x[[job.place for job in fresh]] = self._noise(fresh, start=True)
+            self.x[[self.place(job) for job in fresh]] = self._noise(fresh, start=True)
         self._keep(jobs)
 
     def step(self) -> list[tuple[Job, np.ndarray]]:
@@ -140,7 +142,7 @@ class Slots:
             x0_hat = through(self.on_x0, predicted)
             row = row_of(live[0].plan, live[0].row) if together else self._columns()
             _, x, h = advance(self.x, x0_hat, self.history, row, self._z(live))
-            mixed = [job.place for job in live if ends_in_a_mixture(job.plan, job.row)]
+            mixed = [self.place(job) for job in live if ends_in_a_mixture(job.plan, job.row)]
             if mixed:
                 x[mixed] = through(self.on_x0, x)[mixed]
         self.x = x
@@ -164,8 +166,8 @@ class Slots:
         done = 0
         while after is not None or self.live:
             seated: dict[int, Job] = {}
-            while after is not None and self.has_room(after) and after.place not in seated:
-                seated[after.place] = after
+            while after is not None and self.has_room(after) and self.place(after) not in seated:
+                seated[self.place(after)] = after
                 after = next(waiting, None)
             self.put(*seated.values())
             finished = self.step()
@@ -193,34 +195,34 @@ class Slots:
         if not noisy:
             return None
         z = torch.zeros_like(self.x)
-        z[[job.place for job in noisy]] = self._noise(noisy)
+        z[[self.place(job) for job in noisy]] = self._noise(noisy)
         return z
 
     def _keep(self, jobs: Iterable[Job]) -> None:
         """The states that are to be kept."""
         for job in jobs:
             if job.row in job.keep:
-                job.kept[job.row] = self.x[job.place].cpu().numpy().copy()
+                job.kept[job.row] = self.x[self.place(job)].cpu().numpy().copy()
 
     def _finished(self, live: Sequence[Job]) -> list[tuple[Job, np.ndarray]]:
         """Take the jobs that are done off their places."""
         done = [job for job in live if job.row == job.plan.num_evaluations]
         if not done:
             return []
-        places = [job.place for job in done]
+        places = [self.place(job) for job in done]
         x, sound = self.x[places].cpu().numpy(), self.sound[places].tolist()
         for job, state, k in zip(done, x, sound, strict=True):
-            self.jobs[job.place] = None
+            self.jobs[self.place(job)] = None
             if k < job.row or not np.isfinite(state).all():
                 raise NotFinite(f"sample {job.index} {not_finite(min(k, job.row - 1), job.plan)}")
         return [(job, x[i]) for i, job in enumerate(done)]
 
 
-def steps_of(indices: Iterable[int], plan: Plan) -> int:
-    """How many steps `run` takes for jobs of one plan with these indices."""
-    batches, taken = 0, set(range(SIZE))
+def steps_of(indices: Iterable[int], plan: Plan, size: int) -> int:
+    """How many steps `run` takes for jobs of one plan with these indices, in batches of `size`."""
+    batches, taken = 0, set(range(size))
     for index in indices:
-        if index % SIZE in taken:
+        if index % size in taken:
             batches, taken = batches + 1, set()
-        taken.add(index % SIZE)
+        taken.add(index % size)
     return batches * plan.num_evaluations

@@ -55,6 +55,7 @@ THOROUGH = {  # files, and single tests, that `make test` leaves out and `make c
     "test_the_run_is_named_after_the_data",
     "test_the_way_down_is_unipc_even_in_log_snr_unless_told_otherwise",
     "test_two_kinds_of_picture_are_learned_by_class",
+    "test_what_is_counted_is_what_an_update_takes",
     "test_what_is_not_there_is_left_out",
     "test_with_noise_its_late_rows_are_those_of_the_sde_on_the_same_times_but_for_the_last",
 }

@@ -11,7 +11,7 @@ import torch
 from alphabar.data import ClassCondition, Space
 from alphabar.evaluation.bound import variational_bound
 from alphabar.evaluation.likelihood import ode_likelihood
-from alphabar.model import Codec, Denoiser, fit_codec, size_of
+from alphabar.model import Codec, Denoiser, batch_size, fit_codec
 from alphabar.theory.gaussian import posterior
 from alphabar.theory.losses import bound_terms
 from alphabar.theory.schedule import Schedule
@@ -44,7 +44,7 @@ class Ideal(Denoiser):
 
     def forward(self, x_t, t, cond=None):
         assert x_t.dtype == torch.float32
-        assert len(x_t) == size_of(self.shape)
+        assert len(x_t) == batch_size(self.shape)
         self.calls.append((x_t.detach(), np.asarray(t), cond))
         bar = torch.tensor(np.broadcast_to(self.schedule.alpha_bar_at(t), len(x_t)).copy())[:, None]
         y = x_t.double().flatten(1) / bar.sqrt()

@@ -7,9 +7,9 @@ import pytest
 
 from alphabar.data import prepare
 from program import TINY
+from tiny import AFFINE, write_nifti
 
 N, SIDES = 24, (4, 6, 8)
-AFFINE = np.array([[2.0, 0, 0, -10], [0, 3, 0, 5], [0, 0, 4, 7], [0, 0, 0, 1]])
 
 
 def heads(seed=0, dtype=np.float32):
@@ -17,15 +17,6 @@ def heads(seed=0, dtype=np.float32):
     rng = np.random.default_rng(seed)
     away = sum(np.square(place / side - 0.5) for place, side in zip(np.indices(SIDES), SIDES, strict=True))
     return (rng.uniform(500, 900, (N, 1, 1, 1)) * (away < 0.2) + rng.normal(0, 5, (N, *SIDES))).astype(dtype)
-
-
-def write_nifti(folder, volumes, affines=None):
-    nibabel = pytest.importorskip("nibabel")
-    folder.mkdir()
-    for i, volume in enumerate(volumes):
-        affine = AFFINE if affines is None else affines[i]
-        nibabel.save(nibabel.Nifti1Image(volume, affine), folder / f"s{i:02d}.nii.gz")
-    return folder
 
 
 def test_arrays_of_volumes_keep_their_mean_and_deviation_and_are_shown_by_slices():
@@ -107,5 +98,5 @@ def test_a_folder_of_arrays_is_a_sample_a_file_in_the_order_of_names(tmp_path):
         prepare(tmp_path)
     (tmp_path / "one").mkdir()
     np.save(tmp_path / "one/d.npy", values)
-    with pytest.raises(ValueError, match=r"holds one sample, d\.npy: give .* the file itself"):
+    with pytest.raises(ValueError, match=r"d\.npy is one sample: .* the file itself"):
         prepare(tmp_path / "one")

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -34,6 +35,8 @@ NETWORK = {
     "attention_levels": [0],
     "groups": 4,
 }
+AFFINE = np.array([[2.0, 0, 0, -10], [0, 3, 0, 5], [0, 0, 4, 7], [0, 0, 0, 1]])
+"""Of volumes in files."""
 CLASSES = ClassCondition(names=("left", "right"))
 
 
@@ -102,3 +105,13 @@ class Ideal(Denoiser):
     @property
     def times(self):
         return [t for t, _ in self.asked]
+
+
+def write_nifti(folder, volumes, affines=None):
+    """A folder of NIfTI files."""
+    nibabel = pytest.importorskip("nibabel")
+    folder.mkdir()
+    for i, volume in enumerate(volumes):
+        affine = AFFINE if affines is None else affines[i]
+        nibabel.save(nibabel.Nifti1Image(volume, affine), folder / f"s{i:02d}.nii.gz")
+    return folder

@@ -194,7 +194,7 @@ OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memo
 def _less_memory(arguments: list[str], error: Exception) -> str:
     """How this command would take less memory: torch asks for networks, Python and NumPy for data."""
     if arguments and arguments[0] == "train" and not isinstance(error, MemoryError):
-        return "try a smaller --micro-batch (same result), --size or network"
+        return "try a smaller --micro-batch (same result), --size, --crop or network"
     return "close other programs, or take fewer samples (-n), smaller data or a smaller model"
 
 

@@ -8,12 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from . import options
-from .flags import takes
+from .flags import Flag, takes
 from .sampling import FRAMES, config_of, load_model, sample_flags
 from .written import asked_folder, drawn, report_written
 
 
-@takes(how=sample_flags)
+def sizing_flags() -> dict[str, Flag]:
+    """All options of sampling from noise, the size among them."""
+    return sample_flags(without=("start",))
+
+
+@takes(how=sizing_flags)
 def sample(
     run: options.Model,
     number: options.Number = 16,

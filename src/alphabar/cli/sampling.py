@@ -54,7 +54,7 @@ def with_defaults(flags: dict[str, Flag], **shown: str) -> dict[str, Flag]:
     return flags | {name: replace(flags[name], shown=text) for name, text in shown.items()}
 
 
-def sample_flags(without: Iterable[str] = ("start",), from_noise: bool = True) -> dict[str, Flag]:
+def sample_flags(without: Iterable[str] = ("start", "size"), from_noise: bool = True) -> dict[str, Flag]:
     """All options of sampling but those in `without`.
 
     `from_noise`: whether samples start from pure noise, rather than from pictures.

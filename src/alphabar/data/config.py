@@ -65,6 +65,23 @@ def _parse_size(given: Any) -> Any:
     return tuple(sides)
 
 
+def parse_sides(given: Any) -> Any:
+    """32, (32, 48, 48), "32" and "32x48x48" → a row of one to three sides."""
+    sides = re.split(r"[x×]", given.strip().lower()) if isinstance(given, str) else given
+    sides = [sides] if isinstance(sides, int) else sides
+    if sides is None:
+        return None
+    try:
+        found = tuple(int(side) if isinstance(side, str) or type(side) is int else 0 for side in sides)
+    except (TypeError, ValueError):
+        found = ()
+    if not 1 <= len(found) <= 3 or min(found) < 1:
+        raise ValueError(
+            f"sides must be one such as 32, or a row as 32x48x48, (32, 48, 48) in Python, got {given!r}"
+        )
+    return found
+
+
 def _parse_range(given: Any) -> Any:
     """(0, 1), "0 1" and "0,1" → (0.0, 1.0)."""
     ends = re.split(r"[\s,]+", given.strip()) if isinstance(given, str) else given
@@ -142,6 +159,12 @@ class DataConfig(Settings):
     )
     clip: bool = Field(
         default=False, description="cut values outside the range off at its ends, instead of refusing them"
+    )
+    crop: Annotated[tuple[int, ...] | None, BeforeValidator(parse_sides)] = Field(
+        default=None,
+        description="train on crops of this size, from anywhere in larger volumes, fields or pictures of "
+        "arrays; SIDE, HxW or DxHxW",
+        json_schema_extra={"metavar": "SIDE|DxHxW", "shown": "whole samples"},
     )
     layout: Annotated[Layout, _one_of("layout", Layout)] = Field(
         default="auto",

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import rng
 from .conditions import Condition
+from .crops import Crops
 from .space import Space
 
 BLOCK = 1024
@@ -144,22 +145,25 @@ class Dataset:
     def batch(self, seed: int, k: int, size: int, flip: bool = False, balanced: bool = False) -> Batch:
         """Batch k of a run with this seed; `flip` mirrors each picture with probability 1/2.
 
-        With `balanced`, each class is as often in it as any other.
+        Of crops, each comes from anywhere in its sample. With `balanced`, each class is as often in it as any
+        other.
         """
         if flip:
             self.space.check_flip()
-        batch = self.take((self.balanced_indices if balanced else self.indices)(seed, k, size))
+        indices = (self.balanced_indices if balanced else self.indices)(seed, k, size)
+        batch = self.take(indices, (seed, k))
         if flip:
             mirrored = rng.uniform(seed, "flip", np.arange(size), k) < 0.5
             batch.images[mirrored] = batch.images[mirrored][..., ::-1]
         return batch
 
-    def take(self, indices: np.ndarray) -> Batch:
-        """The samples at `indices`, copied."""
-        return Batch(
-            np.asarray(self.images[indices]),
-            {name: np.array(values[indices]) for name, values in self.values.items()},
-        )
+    def take(self, indices: np.ndarray, draw: tuple[int, int] | None = None) -> Batch:
+        """The samples at `indices`, copied; of crops the fixed ones, or those of `draw` = (seed, k)."""
+        if draw is not None and isinstance(self.images, Crops):
+            images = self.images.drawn(*draw, indices)
+        else:
+            images = np.asarray(self.images[indices])
+        return Batch(images, {name: np.array(values[indices]) for name, values in self.values.items()})
 
     def values_at(self, indices: np.ndarray, names: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """What is told of the samples at `indices`, as far as `names` has it."""

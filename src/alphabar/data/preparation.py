@@ -17,6 +17,7 @@ from .bounds import Clipped, array_space, missing_notes, unbounded_notes
 from .cache import CLASSES, FACTS, HASHES, IMAGES, Stored, cache_folder, new_entry, read_entry, write_facts
 from .conditions import ClassCondition, Condition
 from .config import DataConfig, data_config
+from .crops import cropped
 from .dataset import Dataset
 from .decoding import Decoder, Progress
 from .source_types import Arrays, Labels, Pictures, Samples, some
@@ -53,7 +54,7 @@ def prepare(
     if not isinstance(data, (str, os.PathLike)):
         stored = _record(_opened(source, config, progress), None)
     else:
-        options = config.model_dump(mode="json", exclude={"holdout"})
+        options = config.model_dump(mode="json", exclude={"holdout", "crop"})
         key = hashlib.sha256(json.dumps([VERSION, source.identity, options]).encode()).hexdigest()[:20]
         place = cache_folder() / key
         if not (place / FACTS).exists():
@@ -61,6 +62,8 @@ def prepare(
             with new_entry(place) as folder:
                 _write(folder, _record(opened, folder / IMAGES), str(data))
         stored = read_entry(place)
+    if config.crop is not None:
+        stored = cropped(stored, config.crop)
     found = source.notes if isinstance(source, Pictures) else []
     return _dataset(stored, config, [*found, *stored.notes])
 
@@ -102,7 +105,7 @@ def _refuse(source: Pictures | Arrays, config: DataConfig) -> None:
 
 MEANT_FOR = {
     **dict.fromkeys(("size", "resize", "channels", "frames", "background", "skip_bad"), "pictures"),
-    "clip": "arrays",
+    **dict.fromkeys(("clip", "crop"), "arrays"),
     "range": "pictures and arrays",
     "types": "tables",
     "series": "tables",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import needs
+from .config import DataConfig
 from .folders import OWN_LISTS
 from .layouts import arranged
 from .pictures import PICTURE_ENDINGS
@@ -29,7 +30,7 @@ class One(NamedTuple):
     read: Callable[[], np.ndarray]
 
 
-def sample_files(path: Path, layout: str) -> Arrays | None:
+def sample_files(path: Path, config: DataConfig) -> Arrays | None:
     """The arrays or volumes in a folder, by name, one sample each; None for a folder of anything else."""
     found = [file for file in path.iterdir() if not file.name.startswith(".")]
     names = sorted(file.name for file in found)
@@ -43,27 +44,35 @@ def sample_files(path: Path, layout: str) -> Arrays | None:
     if arrays and volumes:
         raise ValueError(f"{path} has arrays (.npy) and volumes (.nii): give a folder of one kind")
     chosen, read = (volumes, _nifti) if volumes else (arrays, _npy)
-    if len(chosen) == 1:
-        raise ValueError(
-            f"{path} holds one sample, {chosen[0].name}: give a folder of several, or, if its first axis is "
-            "that of samples, the file itself (.npy)"
-        )
     notes = [f"{files(len(chosen))} of {path.name}, a sample each"]
     if len(chosen) < len(names):
         notes.append(f"{files(len(names) - len(chosen))} beside them are left out")
+    return _each(chosen, read, notes, config)
 
+
+def volume_file(path: Path, config: DataConfig) -> Arrays:
+    """One NIfTI file, to be cut into crops."""
+    return _each([path], _nifti, [], config)
+
+
+def _each(chosen: list[Path], read: Callable[[Path], One], notes: list[str], config: DataConfig) -> Arrays:
     def open_files() -> Samples:
+        if len(chosen) == 1 and config.crop is None:
+            raise ValueError(
+                f"{chosen[0].name} is one sample: train on parts of it by --crop SIDE, or give a folder of "
+                "several" + "; or, if its first axis is that of samples, the file itself" * (read is _npy)
+            )
         rows, affine = _rows(chosen, read)
         if read is _npy:
-            found = arranged(rows, layout, f"the arrays of {path}, together")
+            found = arranged(rows, config.layout, f"the arrays of {chosen[0].parent}, together")
             return found._replace(notes=[*notes, *found.notes])
-        if layout not in ("auto", "volume"):
-            raise ValueError(f"NIfTI files are volumes: layout {layout} means nothing for them")
+        if config.layout not in ("auto", "volume"):
+            raise ValueError(f"NIfTI files are volumes: layout {config.layout} means nothing for them")
         assert affine is not None
         spacing = " × ".join(f"{side:.3g}" for side in np.sqrt(np.square(affine[:3, :3]).sum(0)))
-        notes.append(f"volumes of {' × '.join(map(str, rows.shape[2:]))}, {spacing} mm apart")
+        said = f"volumes of {' × '.join(map(str, rows.shape[2:]))}, {spacing} mm apart"
         grid = {"file": ".nii.gz", "affine": affine.tolist()}
-        return Samples(rows, "CHW", "volume", notes, grid=grid)
+        return Samples(rows, "CHW", "volume", [*notes, said], grid=grid)
 
     return Arrays([stamp(file) for file in chosen], open_files)
 

@@ -19,7 +19,7 @@ from .hub import hugging_face
 from .parquet_pictures import parquet_pictures, picture_columns
 from .pictures import PICTURE_ENDINGS
 from .recordings import is_sound, recordings
-from .sample_files import sample_files
+from .sample_files import NIFTI, sample_files, volume_file
 from .source_types import Arrays, Pictures, some
 from .tables import TABLES, table_file
 
@@ -34,6 +34,7 @@ FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {
     ".npz": lambda path, key, config: npz(path, key, config.classes, config.layout),
     ".zip": lambda path, key, config: zipped(path, config),
     ".tar": lambda path, key, config: tarred(path, config),
+    **dict.fromkeys(NIFTI, lambda path, key, config: volume_file(path, config)),
     **dict.fromkeys(GRIDS, lambda path, key, config: grid_file(path, key, config.layout)),
     **dict.fromkeys(TABLES, lambda path, key, config: table_file(path, config)),
     PARQUET: lambda path, key, config: _parquet([path], config),
@@ -73,7 +74,7 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
         raise FileNotFoundError(f"no such file or folder: {text} ({ACCEPTED})")
     if not path.is_file():
         raise ValueError(f"{text} is a pipe, socket or device: data is {ACCEPTED}")
-    ending = path.suffix.lower()
+    ending = _ending(path)
     if ending not in FILES:
         raise ValueError(f"{text} is neither a folder nor one of {', '.join(sorted(FILES))}; {_hint(ending)}")
     if ending not in ARCHIVES:
@@ -83,7 +84,7 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
 
 def _folder(path: Path, config: DataConfig) -> Pictures | Arrays:
     """A folder of pictures, of .tar or Parquet files of them, of sound, or of arrays, a sample each."""
-    if (each := sample_files(path, config.layout)) is not None:
+    if (each := sample_files(path, config)) is not None:
         _no_folders(str(path), config, "files that are a sample each have no classes")
         return each
     found = sorted(name for name in os.listdir(path) if not name.startswith("."))
@@ -118,9 +119,15 @@ def is_array(data: Any) -> bool:
         return text == DIGITS
     path, _ = _path(text)
     if path.is_dir():
-        return sample_files(path, "auto") is not None
-    ending = path.suffix.lower()
+        return sample_files(path, DataConfig()) is not None
+    ending = _ending(path)
     return ending in ARRAYS and not (ending == PARQUET and path.is_file() and picture_columns(path))
+
+
+def _ending(path: Path) -> str:
+    """`.npy`, and of names such as a.nii.gz the two that belong together."""
+    name = path.name.lower()
+    return next((ending for ending in NIFTI if name.endswith(ending)), path.suffix.lower())
 
 
 def _path(text: str) -> tuple[Path, str]:

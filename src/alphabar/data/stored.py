@@ -14,21 +14,16 @@ import numpy as np
 from ..files import DamagedFile
 
 
-class StoredSamples:
-    """Samples (n, *shape) of a file. A number, a slice, numbers or a mask (n,) give some of them, read anew.
+class ByNumber:
+    """Samples (n, *shape) of which a number, a slice, numbers or a mask (n,) give some, read anew."""
 
-    They are read and not mapped: looking at a mapped file that got shorter ends the process (SIGBUS), and
-    here it is a `DamagedFile`, whenever it got so. A batch of 256 digits takes 0.7 ms instead of 0.2.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.path, self.shape, self.dtype = path, shape, dtype
-        self.ndim = len(shape)
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
         self.nbytes = math.prod(shape) * dtype.itemsize
-        self._descriptor = os.open(path, os.O_RDONLY)
-        weakref.finalize(self, os.close, self._descriptor)
-        if os.fstat(self._descriptor).st_size < self.nbytes:
-            raise self._shorter()
+
+    def read(self, numbers: np.ndarray) -> np.ndarray:
+        """The samples of these numbers (n,), each within 0 … len - 1."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -45,7 +40,10 @@ class StoredSamples:
             numbers = np.flatnonzero(numbers)
         if numbers.dtype.kind not in "iu" and numbers.size:
             raise IndexError(f"samples are had by a number, a slice, numbers or a mask, got {first!r}")
-        found = self._read(numbers.astype(np.int64).ravel())
+        places = np.where(numbers < 0, numbers + len(self), numbers).astype(np.int64).ravel()
+        if places.size and not 0 <= places.min() <= places.max() < len(self):
+            raise IndexError(f"there are {len(self)} samples, numbered from 0, got {numbers.tolist()[:5]}")
+        found = self.read(places)
         if rest and not isinstance(first, slice):  # of arrays, NumPy takes all together
             return found[(np.arange(len(found)).reshape(numbers.shape), *rest)]
         return found[:, *rest] if rest else found.reshape(*numbers.shape, *self.shape[1:])
@@ -53,20 +51,44 @@ class StoredSamples:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
-    def _read(self, numbers: np.ndarray) -> np.ndarray:
+
+class StoredSamples(ByNumber):
+    """Samples (n, *shape) of a file.
+
+    They are read and not mapped: looking at a mapped file that got shorter ends the process (SIGBUS), and
+    here it is a `DamagedFile`, whenever it got so. A batch of 256 digits takes 0.7 ms instead of 0.2.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        super().__init__(shape, dtype)
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+        if os.fstat(self._descriptor).st_size < self.nbytes:
+            raise self._shorter()
+
+    def read(self, numbers: np.ndarray) -> np.ndarray:
         """The samples of these numbers (n,)."""
-        places = np.where(numbers < 0, numbers + len(self), numbers)
-        if places.size and not 0 <= places.min() <= places.max() < len(self):
-            raise IndexError(f"there are {len(self)} samples, numbered from 0, got {numbers.tolist()[:5]}")
-        found = np.empty((places.size, *self.shape[1:]), self.dtype)
-        runs = np.flatnonzero(np.diff(places, prepend=-2) != 1).tolist()  # of numbers one after another
-        for start, end in zip(runs, [*runs[1:], places.size], strict=False):
-            self._read_into(found[start:end], int(places[start]))
+        found, each = np.empty((numbers.size, *self.shape[1:]), self.dtype), math.prod(self.shape[1:])
+        runs = np.flatnonzero(np.diff(numbers, prepend=-2) != 1).tolist()  # of numbers one after another
+        for start, end in zip(runs, [*runs[1:], numbers.size], strict=False):
+            self._read_into(found[start:end], int(numbers[start]) * each)
         return found
 
+    def read_part(self, number: int, part: tuple[slice, ...]) -> np.ndarray:
+        """sample[part] of one sample; of its last axis all is read, of the others the part alone."""
+        sides, starts = [each.stop - each.start for each in part], [each.start for each in part]
+        found = np.empty((*sides[:-1], self.shape[-1]), self.dtype)
+        outer = np.indices(sides[:-2]).reshape(len(sides) - 2, -1) + np.array(starts[:-2])[:, None]
+        places = np.broadcast_arrays(number, *outer, starts[-2], 0)
+        firsts = np.ravel_multi_index(tuple(places), self.shape)
+        for first, rows in zip(firsts.tolist(), found.reshape(-1, *found.shape[-2:]), strict=True):
+            self._read_into(rows, first)
+        return found[..., part[-1]]
+
     def _read_into(self, found: np.ndarray, first: int) -> None:
-        """Fill samples (n, *shape) with those from number `first` on."""
-        left, at = found.reshape(-1).view(np.uint8), first * (self.nbytes // len(self))
+        """Fill an array with the numbers one after another from `first` on."""
+        left, at = found.reshape(-1).view(np.uint8), first * self.dtype.itemsize
         while left.size:
             count = os.preadv(self._descriptor, [left.data], at)
             if not count:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import rng
 from ..errors import check_whole, unknown
-from ..model import Batched, Codec, Denoiser, size_of
+from ..model import Batched, Codec, Denoiser, batch_size
 from ..model.batched import Progress
 from ..theory.gaussian import VARIANCES, q_sample, step_variance
 from ..theory.losses import bound_terms, discretized_nll
@@ -78,7 +78,7 @@ def variational_bound(
         draws: pairs for each time, on average; 2 or more.
         variance: sigma_t^2 of the model's steps, `posterior` or `beta`; the better one unless given.
         seed: of the noise and of the order of the images.
-        progress: called with (done, total) batches of evaluations of x0_hat.
+        progress: called with (done, total) batches of 16 evaluations of x0_hat.
     """
     check_whole("draws", draws, 2)
     if variance is not None and variance not in VARIANCES:
@@ -122,7 +122,7 @@ def _measure(
         nonlocal done
         done += 1
         if progress is not None:
-            progress(done, math.ceil(len(time) / size_of(denoiser.shape)))
+            progress(done, math.ceil(len(time) / batch_size(denoiser.shape)))
 
     batched = Batched(denoiser, progress=count)
     for start in range(0, len(time), AT_ONCE):

@@ -13,7 +13,7 @@ import torch
 from .. import rng
 from ..errors import check_whole
 from ..model import Cond, Denoiser
-from ..model.batched import Progress, batches, size_of
+from ..model.batched import Progress, batch_size, batches
 from ..model.conditions import take
 from ..theory.schedule import Schedule
 from .keys import DEQUANTIZATION, PROBE
@@ -101,7 +101,7 @@ def ode_likelihood(
         exact: compute the trace by D vector-Jacobian products, for few dimensions.
         probes: Rademacher vectors for each image's trace if it is not exact (Hutchinson's estimate).
         seed: of probes and dequantization; image i has its own, whatever the others are.
-        progress: called with (done, total) batches of evaluations of x0_hat.
+        progress: called with (done, total) batches of 16 evaluations of x0_hat.
     """
     _check(denoiser.schedule, steps, start, exact, probes)
     rng.check_seed(seed)
@@ -112,7 +112,7 @@ def ode_likelihood(
         noise = rng.uniform(seed, "evaluation", np.arange(n), DEQUANTIZATION, shape=codec.space.shape)
         x_0 = codec.encode(np.asarray(images) + noise - 0.5)
     runs = (steps, steps // 2)
-    size = size_of(denoiser.shape)
+    size = batch_size(denoiser.shape)
     count = _counter(progress, 4 * sum(runs) * math.ceil(n / size))
     log_p = np.empty((2, n))
     for k, seats in batches(n, size):

@@ -1,7 +1,7 @@
 """Network + schedule + parametrization + codec + conditions: the denoiser, and its file."""
 
 from .affine import Codec
-from .batched import Batched, size_of
+from .batched import Batched, batch_size
 from .codec import CODECS, codec_from, fit_codec
 from .conditions import Cond
 from .denoiser import Denoiser
@@ -15,6 +15,7 @@ __all__ = [
     "Codec",
     "Cond",
     "Denoiser",
+    "batch_size",
     "codec_from",
     "describe",
     "fit_codec",
@@ -22,5 +23,4 @@ __all__ = [
     "load",
     "pick_device",
     "save",
-    "size_of",
 ]

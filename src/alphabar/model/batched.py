@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,21 +15,28 @@ from ..theory.gaussian import q_sample
 from .conditions import take
 from .denoiser import Denoiser
 
-
-def size_of(shape: tuple[int, ...]) -> int:
-    """How many samples of a shape networks see at once outside of training: many, if they are vectors.
-
-    It is fixed because kernels may round differently at another size, so a sample's numbers would depend on
-    its company.
-    """
-    return 16 if len(shape) > 1 else 256
-
+SIZE, VECTORS, PLACES = 16, 256, 2**18
+"""Networks see batches of this size outside of training: kernels may round differently at another one, so a
+sample's numbers would depend on its company. Of vectors more, as they are small; of large samples fewer: at most
+as many as have `PLACES`."""
 
 Progress = Callable[[int, int], None]
 
 
+def batch_size(shape: Sequence[int]) -> int:
+    """How many samples (C, *sides) or (D,) a network sees at once: `SIZE`, `VECTORS`, or a power of two below.
+
+    >>> batch_size((10,)), batch_size((1, 28, 28)), batch_size((3, 256, 256)), batch_size((1, 64, 64, 64))
+    (256, 16, 4, 1)
+    """
+    size = SIZE if len(shape) > 1 else VECTORS
+    while size > 1 and size * math.prod(shape[1:]) > PLACES:
+        size //= 2
+    return size
+
+
 class Batched:
-    """A denoiser on NumPy arrays of any number of samples, in batches of fixed size.
+    """A denoiser on NumPy arrays of any number of samples, in batches of `batch_size`.
 
     Attributes:
         denoiser: the model, or a function of its kind (x_t, t, cond) → x0_hat.
@@ -49,9 +56,10 @@ class Batched:
 
     def __call__(self, x_t: np.ndarray, t: ArrayLike, values: Mapping[str, Any] | None = None) -> np.ndarray:
         """x0_hat of x_t (n, *shape) at one time or one a sample (n,), float32; values as for `told`."""
-        n, size = len(x_t), size_of(self.model.shape)
+        n = len(x_t)
         times, cond = np.asarray(t, dtype=np.float64), self.model.told(values, n)
         found = np.empty(x_t.shape, np.float32)
+        size = batch_size(self.model.shape)
         total = math.ceil(n / size)
         with torch.no_grad():
             for done, (k, seats) in enumerate(batches(n, size), 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..data.conditions import Condition
+from ..data.crops import with_sides
 from ..data.space import Space
 from ..errors import unknown
 from ..nn import takes_cond
@@ -189,6 +191,34 @@ class Denoiser(nn.Module):
             cast.precision = precision
             self._cast = state, cast
         return self._cast[1]
+
+    def of_sides(self, sides: Sequence[int]) -> Denoiser:
+        """This model, with the same weights, for samples of other sides: one for all, or one each.
+
+        ValueError unless its network takes any, and nothing else of the model is of the sides trained on.
+        """
+        name, axes = type(self.net).__name__, len(self.shape) - 1
+        if not getattr(self.net, "any_sides", False):
+            raise ValueError(
+                f"size is for networks of convolutions, which take samples of any sides, and this model has "
+                f"{name}: leave it out, or train with --set network.name=unet"
+            )
+        sides = tuple(sides) * axes if len(sides) == 1 else tuple(sides)
+        if len(sides) != axes:
+            raise ValueError(
+                f"size must be one side, or {axes} for samples of {self.space.shown_shape()}, got "
+                f"{'x'.join(map(str, sides))}"
+            )
+        fixed = [name for name, condition in self.conditions.items() if len(condition.shape) > 1]
+        fixed += ["missing numbers (NaN)"] * bool(self.space.missing)
+        if fixed and sides != self.shape[1:]:
+            raise ValueError(
+                f"size must be {' × '.join(map(str, self.shape[1:]))}: this model knows {', '.join(fixed)}, "
+                "which have the sides trained on"
+            )
+        other = copy.copy(self)
+        other.codec = replace(self.codec, space=with_sides(self.space, sides))
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cast": None}  # a copy has no use for another's

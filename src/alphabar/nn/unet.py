@@ -54,6 +54,7 @@ class UNet(Embedded):
     torch.Size([4, 1, 28, 28])
     """
 
+    any_sides = True
     outer = (*Embedded.outer, "conv_in", "norm_out", "conv_out")
 
     def __init__(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ..data.dataset import Dataset
+from ..model.memory import TooLarge
 from ..training.autotune import Clock, fastest_execution
 from ..training.config import TrainConfig
 from ..training.presets import PRESETS, default_batch
@@ -73,7 +74,12 @@ def afford(
         update = {name: value for name, value in way.items() if name not in asked}
         update["network"] = config.network | way["network"]
         chosen = config.model_copy(update=update)
-        measured = fastest_execution(chosen, data, device, net, limit_s, clock)
+        try:
+            measured = fastest_execution(chosen, data, device, net, limit_s, clock)
+        except TooLarge:
+            if way is ways[-1]:
+                raise
+            continue
         images = round(TRAINING_SHARE * 60 * config.minutes * max(measured["images_per_s"].values()))
         if images >= IMAGES:
             break

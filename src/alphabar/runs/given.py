@@ -89,7 +89,7 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
     if space.kind == "series":
         return _as_series(before, space, conditions)
     asked: dict[str, Any] = {}
-    for name in ("holdout", "layout" if is_array(data) else "frames"):
+    for name in ("holdout", *(("layout", "crop") if is_array(data) else ("frames",))):
         if name in before:
             asked[name] = before[name]
     if space.label is not None:

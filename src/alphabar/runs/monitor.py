@@ -15,7 +15,7 @@ from .. import rng
 from ..data.dataset import Dataset, spread
 from ..evaluation.features import Features, untrained_features
 from ..evaluation.scores import frechet_distance
-from ..model.batched import batches, size_of
+from ..model.batched import batch_size, batches
 from ..model.conditions import take
 from ..sampling.executor import NotFinite
 from ..sampling.sampler import sample
@@ -99,7 +99,7 @@ def _losses(trainer: Trainer, indices: np.ndarray) -> tuple[list[float], list[fl
     for level, t in enumerate(times):
         eps = rng.normal(0, "validation", indices, level, shape=ema.shape)
         each: list[float] = []
-        for k, seats in batches(n, size_of(ema.shape)):
+        for k, seats in batches(n, batch_size(ema.shape)):
             clean, noise = (
                 torch.from_numpy(array[seats]).to(trainer.device, memory_format=trainer.layout)
                 for array in (x_0, eps)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -16,6 +17,7 @@ from pydantic import (
 )
 
 from ..data.conditions import plain
+from ..data.config import parse_sides
 from ..errors import check_whole, unknown
 from ..files import expanded, parse_json
 from ..model import Denoiser
@@ -93,6 +95,10 @@ class SampleConfig(Settings):
     cond: dict[str, Any] = _field(
         {}, "what to tell, by name: one value for all or one each; none is not told; drawn unless given"
     )
+    size: Annotated[tuple[int, ...] | None, BeforeValidator(parse_sides)] = _field(
+        None, "sides of the samples, of a network of convolutions; such as 64, 64x96 or 64x96x96",
+        metavar="SIDE|DxHxW", shown="those trained on",
+    )  # fmt: skip
     start: float | None = _field(None, "the time to start from, for a given sample", metavar="T", shown="T")
     guidance_interval: tuple[float, float] | None = _field(
         None, "apply guidance only where LOW < t <= HIGH", GUIDANCE, shown="everywhere"

@@ -11,7 +11,9 @@ import numpy as np
 
 from ..data.space import Space
 from ..errors import check_whole
-from ..model import Denoiser, size_of
+from ..model import Denoiser
+from ..model.batched import batch_size
+from ..model.memory import check_memory
 from .choices import choose
 from .config import SampleConfig
 from .guidance import Guidance, guided
@@ -108,6 +110,9 @@ class SampleStream:
     ) -> None:
         self.denoiser, self.config, self.indices, self.origin = denoiser, config, indices, origin
         self.progress = progress
+        if config.size is not None:
+            self.denoiser = denoiser = denoiser.of_sides(config.size)
+        check_memory(denoiser, batch_size(denoiser.shape), training=False)
         chosen = choose(denoiser, config)
         guidance, self.plan, self.on_x0 = chosen.guidance, chosen.plan, chosen.on_x0
         self.denoise = guided(denoiser.in_precision(chosen.precision), guidance)
@@ -164,7 +169,7 @@ class SampleStream:
     def _jobs(self) -> Iterator[Job]:
         """A job for each sample, made as they are asked for."""
         start, seed = float(self.plan.times[0]), self.config.seed
-        size = size_of(self.denoiser.shape)
+        size = batch_size(self.denoiser.shape)
         for first in range(0, len(self.where), size):
             where = self.where[first : first + size]
             numbers = self.indices[where]
@@ -178,7 +183,7 @@ class SampleStream:
     def states(self) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         """(which of the samples, x_0 (m, *shape), kept states (R, m, *shape)), model space, by blocks."""
         slots = Slots(self.denoise, self.denoiser.shape, self.on_x0, self.denoiser.device)
-        steps = steps_of(self.indices[self.where].tolist(), self.plan, slots.size)
+        steps = steps_of(self.indices[self.where].tolist(), self.plan, self.denoiser.shape)
         for finished in slots.run(self._jobs(), self.progress, steps):
             finished.sort(key=lambda pair: pair[0].tag)
             kept = np.array([[job.kept[row] for job, _ in finished] for row in self.rows], np.float32)

@@ -1,8 +1,7 @@
 """A batch of fixed size in which every slot is at a row of its own plan.
 
-Sample i always sits at place i mod n of a batch of n, `size_of` its shape: kernels may round differently at
-another size or place, so its bytes would depend on its company. It is what sampling, editing and serving run
-on.
+Sample i always sits at place i mod n of a batch of n = `batch_size`: kernels may round differently at another
+size or place, so its bytes would depend on its company. It is what sampling, editing and serving run on.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import rng
-from ..model.batched import size_of
+from ..model.batched import batch_size
 from ..theory.plans import Plan
 from .executor import (
     Denoise,
@@ -86,13 +85,13 @@ class Slots:
         device: torch.device | str = "cpu",
     ) -> None:
         self.denoise, self.shape, self.on_x0, self.device = denoise, tuple(shape), tuple(on_x0), device
-        self.size = size = size_of(self.shape)
-        self.jobs: list[Job | None] = [None] * size
-        self.x = torch.zeros(size, *self.shape, device=device)
+        self.size = batch_size(self.shape)
+        self.jobs: list[Job | None] = [None] * self.size
+        self.x = torch.zeros(self.size, *self.shape, device=device)
         self.history: list[Tensor] = []  # what was remembered, the newest first
         # whether each job's predictions were finite so far, and how many were: on the device until it is done
-        self.finite = torch.ones(size, dtype=torch.bool, device=device)
-        self.sound = torch.zeros(size, dtype=torch.int64, device=device)
+        self.finite = torch.ones(self.size, dtype=torch.bool, device=device)
+        self.sound = torch.zeros(self.size, dtype=torch.int64, device=device)
         self.cond: dict[str, Tensor] = {}
 
     @property
@@ -101,7 +100,7 @@ class Slots:
         return [job for job in self.jobs if job is not None]
 
     def place(self, job: Job) -> int:
-        """Where in the batch a job sits."""
+        """Where in the batch it sits."""
         return job.index % self.size
 
     def has_room(self, job: Job) -> bool:
@@ -111,17 +110,16 @@ class Slots:
     def put(self, *jobs: Job) -> None:
         """Seat new jobs; ValueError where another sits."""
         for job in jobs:
-            place = self.place(job)
             if not self.has_room(job):
-                raise ValueError(f"place {place} is taken: sample {job.index} must wait")
-            self.jobs[place] = job
-            self.finite[place], self.sound[place] = True, job.row
+                raise ValueError(f"place {self.place(job)} is taken: sample {job.index} must wait")
+            self.jobs[self.place(job)] = job
+            self.finite[self.place(job)], self.sound[self.place(job)] = True, job.row
             for name, value in job.cond.items():
                 self.cond.setdefault(name, torch.zeros(self.size, *value.shape, device=self.device))
             for name, told in self.cond.items():
-                told[place] = job.cond[name].to(told) if name in job.cond else 0.0
+                told[self.place(job)] = job.cond[name].to(told) if name in job.cond else 0.0
             if job.x is not None:
-                self.x[place] = torch.from_numpy(np.array(job.x, np.float32)).to(self.device)
+                self.x[self.place(job)] = torch.from_numpy(np.array(job.x, np.float32)).to(self.device)
         fresh = [job for job in jobs if job.x is None]
         if fresh:
             self.x[[self.place(job) for job in fresh]] = self._noise(fresh, start=True)
@@ -218,8 +216,9 @@ class Slots:
         return [(job, x[i]) for i, job in enumerate(done)]
 
 
-def steps_of(indices: Iterable[int], plan: Plan, size: int) -> int:
-    """How many steps `run` takes for jobs of one plan with these indices, in batches of `size`."""
+def steps_of(indices: Iterable[int], plan: Plan, shape: Sequence[int]) -> int:
+    """How many steps `run` takes for jobs of one plan with these indices, on samples of a shape."""
+    size = batch_size(shape)
     batches, taken = 0, set(range(size))
     for index in indices:
         if index % size in taken:

@@ -18,6 +18,7 @@ from ..data.dataset import Dataset
 from ..model.denoiser import Denoiser, call_network
 from ..model.devices import compiled, layout_of
 from ..model.generators import has_no_fixed_order, repeatable, seeded
+from ..model.memory import check_memory
 from ..nn import build_network, keyed_dropout
 from ..theory.schedule import Schedule
 from .config import TrainConfig
@@ -99,6 +100,7 @@ class Trainer:
         self.model = Denoiser(net, schedule, config.prediction, codec, conditions).to(self.device)
         self.model.scales = scales
         self.model.precision = "float32" if config.precision == "auto" else config.precision
+        check_memory(self.model, config.micro_batch or config.batch_size, training=True)
         self.layout = torch.contiguous_format
         if config.channels_last:
             self.layout = layout_of(codec.shape)

@@ -1,0 +1,120 @@
+"""Samples that are parts of larger ones: crops drawn anywhere to train on, and fixed ones to look at."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .. import rng
+from .cache import Stored
+from .kinds import KINDS
+from .space import Space
+from .stored import ByNumber, StoredSamples
+
+
+class Crops(ByNumber):
+    """Samples (N M, C, *sides) that are parts of N larger ones: number i M + j is tile j of sample i.
+
+    The M tiles cover a sample, spread evenly, with as little overlap as there can be: they are what is
+    evaluated, held out and counted as a pass over the data. Training sees parts `drawn` anywhere.
+
+    Args:
+        whole: (N, C, *larger), an array or `StoredSamples`.
+        sides: of a crop, none longer than the sample's.
+    """
+
+    def __init__(self, whole: Any, sides: tuple[int, ...]) -> None:
+        self.whole, self.sides, self.room = whole, sides, np.subtract(whole.shape[2:], sides)
+        starts = [
+            np.linspace(0, room, math.ceil(room / side) + 1).round().astype(int)
+            for room, side in zip(self.room.tolist(), sides, strict=True)
+        ]
+        self.corners = np.array(list(itertools.product(*starts)), np.int64)
+        self.tiles = len(self.corners)
+        super().__init__((len(whole) * self.tiles, whole.shape[1], *sides), whole.dtype)
+        self.nbytes = whole.nbytes
+
+    def read(self, numbers: np.ndarray) -> np.ndarray:
+        """The tiles of these numbers (n,)."""
+        return self._cut(numbers, self.corners[numbers % self.tiles])
+
+    def drawn(self, seed: int, k: int, numbers: np.ndarray) -> np.ndarray:
+        """The crops of batch k: of the samples that these tiles are of, each anywhere, uniformly.
+
+        Which one is a pure function of (seed, k, place in the batch).
+        """
+        u = rng.uniform(seed, "crop", np.arange(len(numbers)), k, shape=(len(self.sides),))
+        return self._cut(numbers, np.floor(u * (self.room + 1)).astype(np.int64))
+
+    def _cut(self, numbers: np.ndarray, corners: np.ndarray) -> np.ndarray:
+        found = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        for i, (sample, corner) in enumerate(zip(numbers // self.tiles, corners.tolist(), strict=True)):
+            starts = zip((0, *corner), self.shape[1:], strict=True)
+            part = tuple(slice(start, start + side) for start, side in starts)
+            if isinstance(self.whole, StoredSamples):
+                found[i] = self.whole.read_part(int(sample), part)
+            else:
+                found[i] = self.whole[sample][part]
+        return found
+
+
+def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
+    """Stored samples as crops of the sides that are asked for: one for all sides, or one each.
+
+    All tiles of a sample have its class and its hash, so that they are held out together.
+    """
+    space = stored.space
+    sides = _sides(space, wanted)
+    crops = Crops(stored.images, sides)
+    shown, larger = (" × ".join(map(str, each)) for each in (sides, space.shape[1:]))
+    count = f"{crops.tiles} fixed ones" if crops.tiles > 1 else "a fixed one"
+    noun = KINDS[space.kind].noun
+    note = (
+        f"training sees crops of {shown} from anywhere in the {len(stored.images):,} {noun} of {larger}; "
+        f"scores and held-out data are {count} of each, which cover it, {len(crops):,} in all"
+    )
+    facts = json.dumps([stored.fingerprint, sides])
+    return stored._replace(
+        images=crops,
+        space=with_sides(space, sides),
+        labels=None if stored.labels is None else np.repeat(stored.labels, crops.tiles),
+        hashes=np.repeat(stored.hashes, crops.tiles),
+        fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
+        notes=[*stored.notes, note],
+    )
+
+
+def with_sides(space: Space, sides: tuple[int, ...]) -> Space:
+    """The space of samples of other sides, whose places along them nobody knows."""
+    if sides == space.shape[1:]:
+        return space
+    grid = {name: value for name, value in space.grid.items() if name != "coordinates"}
+    return replace(space, shape=(space.channels, *sides), grid=grid)
+
+
+def _sides(space: Space, wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """The sides of a crop; ValueError where there is none of such samples."""
+    larger = space.shape[1:]
+    if len(larger) < 2:
+        raise ValueError(
+            f"crop cuts samples of two or three sides, and these are {space.shown_shape()}: leave it out"
+            + "; series are cut by --window" * (space.kind == "series")
+        )
+    sides = wanted * len(larger) if len(wanted) == 1 else wanted
+    if len(sides) != len(larger) or any(a > b for a, b in zip(sides, larger, strict=False)):
+        raise ValueError(
+            f"crop must be a side such as {min(larger)}, or a row of them as "
+            f"{'x'.join(map(str, larger))}, none longer than the samples' {space.shown_shape()}; got "
+            f"{'x'.join(map(str, wanted))}"
+        )
+    if space.missing:
+        raise ValueError(
+            "crop is for samples of which no number is missing (NaN): fill these in, or leave it out"
+        )
+    return sides

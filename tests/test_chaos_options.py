@@ -56,12 +56,14 @@ VALID = {
     "--compare": ["steps=3"], "--check": ["average"], "--picture": ["pets/cats/00.png"],
     "--name": ["cosine"], "--beta-min": [0.001], "--beta-max": [0.05], "--s": [0.02], "--max-beta": [0.9],
     "--start": [2], "--end": [4], "--tau": [0.5], "--times": ["100,50,0"], "--noises": [12],
-    "--resize": ["nearest"], "--frames": ["all"],
+    "--resize": ["nearest"], "--frames": ["all"], "--fit": ["pad"], "--crop": [3],
 }  # fmt: skip
 """A value of each option that takes one, other than the default and that of `BASE`."""
 PAIRED = {"--guidance-interval", "--range", "--betas"}
 ELSEWHERE = {
     "data --resize": ["data", "pets", "--size", 4],
+    "data --fit": ["data", "pets", "--size", "4x8"],
+    "data --crop": ["data", "pets", "--size", 4],
     "data --background": ["data", "faint"],
     "data --skip-bad": ["data", "torn"],
     "data --frames": ["data", "moving"],

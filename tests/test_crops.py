@@ -112,7 +112,7 @@ def test_what_cannot_be_cut_is_refused(tmp_path):
     with pytest.raises(ValueError, match="series are cut by --window"):
         prepare(series, layout="CL", crop=10)
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n")
-    with pytest.raises(ValueError, match="crop is for arrays"):
+    with pytest.raises(ValueError, match="crop is for pictures and arrays"):
         prepare(tmp_path / "t.csv", crop=4)
 
 
@@ -244,7 +244,7 @@ def test_what_is_counted_is_what_an_update_takes(shape):
 
 
 def test_large_samples_sit_in_smaller_batches_and_are_the_same_in_any_company(monkeypatch):
-    assert [batched.batch_size(shape) for shape in ((3, 64, 64), (1, 64, 64, 64), (5,))] == [16, 1, 16]
+    assert [batched.batch_size(shape) for shape in ((3, 64, 64), (1, 64, 64, 64), (5,))] == [16, 1, 256]
     monkeypatch.setattr(batched, "PLACES", 4 * 64)
     denoiser = tiny_denoiser(classes=False)
     assert len(Slots(denoiser, denoiser.shape).jobs) == 4

@@ -37,6 +37,7 @@ PURPOSES = {
     "condition_dropout": 10,
     "fit": 11,
     "evaluation": 13,
+    "turn": 14,
     "crop": 15,
 }
 """What random numbers are for. The number of each is a part of all its random numbers: it never changes, and

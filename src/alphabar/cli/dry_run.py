@@ -71,7 +71,7 @@ def _loading_s(run: Run) -> float:
     """Seconds to read a batch."""
     config, start = run.config, time.perf_counter()
     for k in range(10):
-        run.data.batch(config.seed, k, config.batch_size, config.flip, config.balanced)
+        run.data.batch(config.seed, k, config.batch_size, config.flip, config.balanced, config.turns)
     return (time.perf_counter() - start) / 10
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from ..data.space import Space
 
 HALVES = ("left", "right", "top", "bottom")
@@ -25,11 +27,14 @@ def read_sample(path: str, space: Space) -> np.ndarray:
     if Path(path).suffix.lower() in SOUNDS:
         return _sound(path, space)
     channels, *sides = space.shape
+    from ..data.headers import BROUGHT
+
     image = _picture(path, space, tuple(sides), channels)
     found = _size(path)
     if found != tuple(sides):
         height, width = sides
-        say(f"{path} is {found[1]} × {found[0]}: resized and cut to {width} × {height}, as in training")
+        brought = "of which the center is cut out" if space.kept else BROUGHT[space.fit]
+        say(f"{path} is {found[1]} × {found[0]}: {brought} {width} × {height}, as in training")
     return image
 
 
@@ -128,21 +133,29 @@ def _above_half(array: np.ndarray) -> np.ndarray:
 
 def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
     """Where a mask that is a picture says to fill."""
-    from ..data.colors import has_alpha
-    from ..data.pictures import file_opened, open_picture
+    from PIL import Image as Pictures
 
-    height, width = _sides(space, mask)
+    from ..data.colors import has_alpha
+    from ..data.pictures import file_opened
+
+    height, width = size = _sides(space, mask)
     found = _size(mask)
-    if found != (height, width) and (picture.lower().endswith(".npy") or found != _size(picture)):
+    if found != size and (picture.lower().endswith(".npy") or found != _size(picture)):
         raise ValueError(
             f"the mask {mask} is {found[1]} × {found[0]}, and the model's pictures are {width} × {height}: "
             "give a mask of that size, or of the picture's own"
         )
     with file_opened(mask) as header:
         transparent = has_alpha(header)
+
+    def read(channels: int) -> np.ndarray:
+        with file_opened(mask) as image:
+            return _as_prepared(image, space, size, channels, "black")
+
     if transparent:
-        *color, alpha = open_picture(mask, (height, width), 4)
-        hole = alpha < 128
+        *color, alpha = read(4)
+        inside = _as_prepared(Pictures.new("L", (found[1], found[0]), 255), space, size, 1, "black")
+        hole = (alpha < 128) & (inside[0] > 127)
         if hole.any():
             if np.any(np.min(color, axis=0)[~hole] > 127):
                 raise ValueError(
@@ -150,7 +163,7 @@ def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
                     "filled: save it without transparency, white where it is to be filled"
                 )
             return hole
-    gray = open_picture(mask, (height, width), 3, "black").astype(int)
+    gray = read(3).astype(int)
     if np.mean(gray.max(0) - gray.min(0) > COLORFUL) > 0.01:
         raise ValueError(f"the mask {mask} has colors: a mask is white where it is filled, black elsewhere")
     return gray.mean(0) > 127
@@ -223,17 +236,15 @@ def _picture(path: str, space: Space, sides: tuple[int, ...], channels: int) -> 
     Where samples were pictures of as many bits, that is its own values; else black and white become the
     least and the greatest value, as where samples are shown.
     """
-    from ..data.pictures import file_opened, is_deep, picture_array
+    from ..data.pictures import file_opened, is_deep
     from .console import say
 
     _sides(space, path)
     if channels not in (1, 3, 4):
         raise ValueError(f"this model's samples have {channels} channels: give one as an .npy file")
-    height, width = sides
     with file_opened(path) as image:
         bits, dtype = (16, "uint16") if is_deep(image) else (8, "uint8")
-        background, resize = space.background or "white", space.resize or "lanczos"
-        image = picture_array(image, (height, width), channels, background, dtype, resize)
+        image = _as_prepared(image, space, sides, channels, space.background or "white", dtype)
     if space.resize is None or space.bounds is None:
         return _scaled(image, space)
     if dtype != space.dtype:
@@ -245,6 +256,21 @@ def _picture(path: str, space: Space, sides: tuple[int, ...], channels: int) -> 
         say(f"{path} holds {found[0]} to {found[1]}, in training it was {low} to {high}: cut off there")
     image[:3] = np.clip(image[:3], low, high)
     return image
+
+
+def _as_prepared(
+    image: Image, space: Space, sides: tuple[int, ...], channels: int, background: str, dtype: Any = np.uint8
+) -> np.ndarray:
+    """A picture (channels, *sides) as those of the data were prepared; one of these sides as it is."""
+    from ..data.fitting import centered
+    from ..data.pictures import picture_array, upright_size
+
+    height, width = sides
+    whole = (height, width)
+    if space.kept is not None and whole == space.shape[1:] and upright_size(image) != whole:
+        whole = space.kept
+    form = background, dtype, space.resize or "lanczos", space.fit
+    return centered(picture_array(image, whole, channels, *form), sides)
 
 
 def _scaled(image: np.ndarray, space: Space) -> np.ndarray:

@@ -16,6 +16,7 @@ Channels = Literal["auto", "gray", "rgb", "rgba"]
 Classes = Literal["auto", "folders", "none"]
 Layout = Literal["auto", "HW", "HWC", "CHW", "L", "CL", "LC", "volume", "array"]
 Resize = Literal["lanczos", "bicubic", "box", "nearest"]
+Fit = Literal["crop", "pad", "stretch"]
 Frames = Literal["first", "all"]
 NUM_CHANNELS: dict[str, int | None] = {"auto": None, "gray": 1, "rgb": 3, "rgba": 4}
 SIZES = 4, 4096
@@ -113,7 +114,7 @@ class DataConfig(Settings):
 
     size: Annotated[tuple[int, int] | None, BeforeValidator(_parse_size)] = Field(
         default=None,
-        description="resize the shorter side to this, then center-crop; SIDE or HxW pixels",
+        description="bring pictures to this size; SIDE or HxW pixels",
         json_schema_extra={
             "metavar": "SIDE|HxW",
             "shown": "that of most pictures, if at most 64; else 64",
@@ -122,6 +123,11 @@ class DataConfig(Settings):
     resize: Annotated[Resize, _one_of("way to resize", Resize)] = Field(
         default="lanczos",
         description="how pictures are resized; nearest keeps the colors and edges of pixel art",
+    )
+    fit: Annotated[Fit, _one_of("way to fit", Fit)] = Field(
+        default="crop",
+        description="how pictures of another shape get that size; crop: shorter side resized, center cut "
+        "out; pad: longer side resized, the rest filled; stretch: squashed to it, proportions lost",
     )
     channels: Annotated[Channels, _one_of("choice of channels", Channels)] = Field(
         default="auto",
@@ -147,8 +153,8 @@ class DataConfig(Settings):
     )
     background: str | None = Field(
         default=None,
-        description="lay transparent pixels over this color",
-        json_schema_extra={"metavar": "COLOR", "shown": "white, where alpha is not kept"},
+        description="lay transparent pixels over this color, and fill with it where pictures are padded",
+        json_schema_extra={"metavar": "COLOR", "shown": "white; around 16 bits black; none with alpha"},
     )
     range: Annotated[tuple[float, float] | None, BeforeValidator(_parse_range)] = Field(
         default=None,
@@ -162,8 +168,8 @@ class DataConfig(Settings):
     )
     crop: Annotated[tuple[int, ...] | None, BeforeValidator(parse_sides)] = Field(
         default=None,
-        description="train on crops of this size, from anywhere in larger volumes, fields or pictures of "
-        "arrays; SIDE, HxW or DxHxW",
+        description="train on crops of this size, from anywhere in larger samples (pictures of --size); "
+        "SIDE, HxW or DxHxW",
         json_schema_extra={"metavar": "SIDE|DxHxW", "shown": "whole samples"},
     )
     layout: Annotated[Layout, _one_of("layout", Layout)] = Field(

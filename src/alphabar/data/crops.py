@@ -82,7 +82,7 @@ def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
     facts = json.dumps([stored.fingerprint, sides])
     return stored._replace(
         images=crops,
-        space=with_sides(space, sides),
+        space=replace(with_sides(space, sides), kept=space.shape[1:] if space.resize else None),
         labels=None if stored.labels is None else np.repeat(stored.labels, crops.tiles),
         hashes=np.repeat(stored.hashes, crops.tiles),
         fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
@@ -110,8 +110,9 @@ def _sides(space: Space, wanted: tuple[int, ...]) -> tuple[int, ...]:
     if len(sides) != len(larger) or any(a > b for a, b in zip(sides, larger, strict=False)):
         raise ValueError(
             f"crop must be a side such as {min(larger)}, or a row of them as "
-            f"{'x'.join(map(str, larger))}, none longer than the samples' {space.shown_shape()}; got "
-            f"{'x'.join(map(str, wanted))}"
+            f"{'x'.join(map(str, larger))}, none longer than the samples' {space.shown_shape()}"
+            + " (pictures: --size)" * (space.resize is not None)
+            + f"; got {'x'.join(map(str, wanted))}"
         )
     if space.missing:
         raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import rng
+from .augment import check_augment, mirrored, turned
 from .conditions import Condition
 from .crops import Crops
 from .space import Space
@@ -142,19 +143,24 @@ class Dataset:
         group = self.by_class[c]
         return group[rng.stream(seed, "order", epoch, c + 1).permutation(len(group))]
 
-    def batch(self, seed: int, k: int, size: int, flip: bool = False, balanced: bool = False) -> Batch:
-        """Batch k of a run with this seed; `flip` mirrors each picture with probability 1/2.
+    def batch(
+        self, seed: int, k: int, size: int, flip: bool = False, balanced: bool = False, turns: bool = False
+    ) -> Batch:
+        """Batch k of a run with this seed; of crops, each from anywhere in its sample.
 
-        Of crops, each comes from anywhere in its sample. With `balanced`, each class is as often in it as any
-        other.
+        Args:
+            seed, k, size: all that it depends on.
+            flip: mirror each picture with probability 1/2.
+            balanced: show each class as often as any other.
+            turns: turn each sample by 0 to 3 quarters, all as likely.
         """
-        if flip:
-            self.space.check_flip()
+        check_augment(self.space, flip, turns)
         indices = (self.balanced_indices if balanced else self.indices)(seed, k, size)
         batch = self.take(indices, (seed, k))
         if flip:
-            mirrored = rng.uniform(seed, "flip", np.arange(size), k) < 0.5
-            batch.images[mirrored] = batch.images[mirrored][..., ::-1]
+            mirrored(batch.images, seed, k)
+        if turns:
+            turned(batch.images, seed, k)
         return batch
 
     def take(self, indices: np.ndarray, draw: tuple[int, int] | None = None) -> Batch:

@@ -14,15 +14,16 @@ from PIL import Image
 
 from .config import NUM_CHANNELS, DataConfig
 from .dataset import spread
+from .fitting import centered, placed
 from .headers import GRAY_MODES, Header, choose_size, found_notes, header_of, pixel_art_note
-from .pictures import is_transparent, picture_array, reason
+from .pictures import color_of, is_transparent, picture_array, reason
 from .source_types import BLOCK, Pictures, block_size, files, some
 from .space import Space
 from .survey import LITTLE, Survey
 
 FRAMES_AT_ONCE = 32
 LOOKED_AT = 64  # pictures, for transparent pixels
-WHITE = "white"
+WHITE, BLACK = "white", "black"
 Progress = Callable[[int, int], None]
 
 
@@ -57,21 +58,35 @@ class Decoder:
         named = {names[i]: header for i, header in headers.items()}
         self.size, note = choose_size({name: header.size for name, header in named.items()}, self.config)
         self.notes += [note, *found_notes(named, self.config)]
-        if note := pixel_art_note(list(named.values()), self.size, self.config.resize):
+        if note := pixel_art_note(list(named.values()), self.size, self.config):
             self.notes.append(note)
         every = headers.values()
         self.channels = NUM_CHANNELS[self.config.channels] or self._channels(headers)
         self.dtype = np.dtype(np.uint16 if any(header.deep for header in every) else np.uint8)
-        self.background = None
-        if self.channels != 4 and any(header.alpha for header in every):
-            self.background = self.config.background or WHITE
-            self.notes.append(
-                f"transparent pixels are laid over {self.background} (--channels rgba keeps them)"
-            )
+        self.background = self._background(list(headers.values()))
         self.headers = headers
         first = self.config.frames == "first"
         self.frames = {i: header.frames[:1] if first else header.frames for i, header in headers.items()}
         self.total = sum(map(len, self.frames.values())) + len(self.bad)
+
+    def _background(self, headers: list[Header]) -> str | None:
+        """The color under what is transparent and around what is padded; None if there is neither."""
+        around = [
+            h
+            for h in headers
+            if self.config.fit == "pad" and placed(h.size, self.size, "pad")[1] != self.size
+        ]
+        self.padded = bool(around)
+        if self.channels == 4:
+            self.notes += [f"padded with transparent pixels: {files(len(around))}"] * self.padded
+            return None
+        clear = any(header.alpha for header in headers)
+        color = self.config.background or (BLACK if around and self.dtype == np.uint16 else WHITE)
+        if clear:
+            self.notes.append(f"transparent pixels are laid over {color} (--channels rgba keeps them)")
+        if around:
+            self.notes.append(f"padded with {color} (--background): {files(len(around))}")
+        return color if clear or around else None
 
     def _channels(self, headers: dict[int, Header]) -> int:
         """4 if transparency is plainly meant: if most pictures may have it, and of some most do."""
@@ -108,6 +123,7 @@ class Decoder:
             names=("red", "green", "blue", "alpha") if alpha else (),
             background=self.background,
             resize=self.config.resize,
+            fit=self.config.fit,
         )
 
     def blocks(self) -> Iterator[tuple[list[int], np.ndarray]]:
@@ -124,7 +140,8 @@ class Decoder:
             numbers += [part.file] * len(arrays)
             block += arrays
             if self.headers[part.file].deep:
-                deepest = max([deepest, *(int(array.max()) for array in arrays)])
+                _, own = placed(self.headers[part.file].size, self.size, self.config.fit)
+                deepest = max([deepest, *(int(centered(array, own).max()) for array in arrays)])
             while len(block) >= at_once:
                 yield numbers[:at_once], np.stack(block[:at_once])
                 numbers, block = numbers[at_once:], block[at_once:]
@@ -144,20 +161,27 @@ class Decoder:
                 if frame or len(part.frames) > 1:
                     image.seek(frame)
                 one = image.copy() if len(part.frames) > 1 else image  # it may be changed
-                arrays.append(
-                    picture_array(one, self.size, self.channels, background, self.dtype, self.config.resize)
-                )
+                form = self.channels, background, self.dtype, self.config.resize, self.config.fit
+                arrays.append(picture_array(one, self.size, *form))
             except Exception as error:  # decoders raise many kinds, all about the picture
                 self.bad[part.file, frame] = reason(error)
         return arrays
 
     def _check_depths(self, deepest: int) -> None:
-        """ValueError where pictures of 8 bits, stretched to 16, would outshine those of 16."""
+        """ValueError where pictures of 8 bits, stretched to 16, or padding would outshine those of 16."""
+        if self.dtype != np.uint16:
+            return
         plain = [self.source.names[i] for i, header in self.headers.items() if not header.deep]
-        if self.dtype == np.uint16 and plain and deepest < LITTLE * 65535:
+        if plain and deepest < LITTLE * 65535:
             raise ValueError(
                 f"pictures of 16 bits, with values up to {deepest} alone, cannot be put beside those of 8, "
                 f"where white is 255: {some(plain)} ({files(len(plain))}). Leave these out, or save all alike"
+            )
+        fill = int(color_of(self.background, 1, self.dtype)) if self.padded and self.background else 0
+        if deepest < min(fill, LITTLE * 65535):
+            raise ValueError(
+                f"pictures of 16 bits, with values up to {deepest} alone, would be padded with {fill}, which "
+                f"is {self.background}: give a darker --background, such as {BLACK}"
             )
 
     def _each(

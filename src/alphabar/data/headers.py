@@ -11,6 +11,7 @@ from PIL import Image
 from ..images import MARK
 from .colors import Profile, has_alpha, profile_of
 from .config import DataConfig
+from .fitting import factors
 from .pictures import decoder_arguments, is_deep, upright_size
 from .source_types import files, some
 
@@ -76,6 +77,10 @@ def _frames(image: Image.Image) -> tuple[int, ...]:
 # --- what follows --------------------------------------------------------------------------------
 
 
+BROUGHT = {"crop": "resized and cut to", "pad": "resized and padded to", "stretch": "stretched to"}
+"""What is done to pictures of another size."""
+
+
 def choose_size(sizes: Mapping[str, tuple[int, int]], config: DataConfig) -> tuple[tuple[int, int], str]:
     """The (height, width) for pictures of these sizes by name, and a note.
 
@@ -89,14 +94,15 @@ def choose_size(sizes: Mapping[str, tuple[int, int]], config: DataConfig) -> tup
     height, width = size = config.size or (most if small else (LARGEST_DEFAULT_SIZE, LARGEST_DEFAULT_SIZE))
     if set(counts) == {size}:
         return size, f"all {height} × {width} pixels (height × width), taken as they are"
-    enlarged = sum(h < height or w < width for h, w in sizes.values())
+    brought = f"{BROUGHT[config.fit]} "
+    enlarged = sum(max(factors(own, size, config.fit)) > 1 for own in sizes.values())
     if most == size and 2 * n >= len(sizes):
         odd = [f"{name} ({h} × {w})" for name, (h, w) in sizes.items() if (h, w) != size]
-        note = f"{n} of {len(sizes)} are {height} × {width} pixels; resized and cut to that: {some(odd)}"
+        note = f"{n} of {len(sizes)} are {height} × {width} pixels; {brought}that: {some(odd)}"
     else:
         heights, widths = [h for h, _ in counts], [w for _, w in counts]
         own = f"{_span(heights)} × {_span(widths)} pixels (height × width)"
-        note = f"{own}, resized and cut to {height} × {width}"
+        note = f"{own}, {brought}{height} × {width}"
     if enlarged:
         note += f" ({enlarged} of {len(sizes)} are enlarged)"
     if len(counts) == 1 and config.size is None:
@@ -109,20 +115,19 @@ def _span(values: list[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def pixel_art_note(headers: Sequence[Header], size: tuple[int, int], resize: str) -> str:
+def pixel_art_note(headers: Sequence[Header], size: tuple[int, int], config: DataConfig) -> str:
     """What to say where small pictures, such as sprites, are resized; "" if nothing."""
     others = [header for header in headers if header.size != size]
-    if resize == "nearest":
-        uneven = sum(not _by_whole_factor(header.size, size) for header in others)
+    if config.resize == "nearest":
+        uneven = sum(not _by_whole_factor(factors(header.size, size, config.fit)) for header in others)
         return f"not resized by a whole factor, so pixels differ in width: {files(uneven)}" if uneven else ""
     if any(header.mode == "P" or max(header.size) <= LARGEST_DEFAULT_SIZE for header in others):
         return "small pictures are smoothed where they are resized; for pixel art give --resize nearest"
     return ""
 
 
-def _by_whole_factor(own: tuple[int, int], size: tuple[int, int]) -> bool:
-    ratio = max(size[0] / own[0], size[1] / own[1])
-    return ratio.is_integer() or (1 / ratio).is_integer()
+def _by_whole_factor(ratios: Sequence[float]) -> bool:
+    return all(ratio.is_integer() or (1 / ratio).is_integer() for ratio in ratios)
 
 
 def found_notes(headers: Mapping[str, Header], config: DataConfig) -> list[str]:

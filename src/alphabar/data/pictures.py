@@ -17,6 +17,7 @@ from PIL.JpegImagePlugin import jpeg_factory
 
 from ..images import MODES
 from .colors import has_alpha, in_srgb
+from .fitting import fit, is_copy, padded, placed
 
 PICTURE_ENDINGS = {
     ".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
@@ -97,20 +98,22 @@ def picture_array(
     background: str = "white",
     dtype: Any = np.uint8,
     resize: str = "lanczos",
+    how: str = "crop",
 ) -> np.ndarray:
-    """A picture as (channels, H, W): upright, in sRGB, its shorter side resized, its center cut out.
+    """A picture as (channels, H, W): upright, in sRGB, brought to the size of the samples.
 
-    Resizing keeps the proportions, and no value leaves the range of the picture's own. A picture much larger
-    than `size` is decoded and converted in parts, as far as its format allows.
+    No value leaves the range of the picture's own. A picture much larger than `size` is decoded and converted
+    in parts, as far as its format allows.
 
     Args:
         image: from a file; it may be changed.
         size: (H, W).
         channels: 1, 3, or 4 to keep transparency. Colors that cannot be seen become black.
-        background: what transparent pixels are laid over otherwise.
+        background: what transparent pixels are laid over otherwise, and what is around a padded picture.
         dtype: uint8 or uint16. Values of 8 and of 16 bits become each other with the factor 257: white
             stays white.
         resize: a row of `RESIZE`.
+        how: what becomes of pictures of another shape, as for `placed`.
     """
     method = RESIZE[resize]
     averages = method != Image.Resampling.NEAREST
@@ -125,37 +128,50 @@ def picture_array(
         if averages:
             factor = max(1, min(image.height // (GAP * size[0]), image.width // (GAP * size[1])))
         image = convert(image) if factor == 1 else _reduced(image, factor, convert)
-    array = _resized_seen(image, size, method) if image.mode == "RGBA" else _resized(image, size, method)
+    array = (_resized_seen if image.mode == "RGBA" else _resized)(image, size, method, how)
     array = np.rint(_in_type(array, deep, np.dtype(dtype))).astype(dtype)
     if deep:
         opaque = [np.full_like(array, np.iinfo(dtype).max)] * (channels == 4)
         array = np.concatenate([array] * min(channels, 3) + opaque, axis=2)
     if channels == 4:
         array[array[..., 3] == 0] = 0
+    array = padded(array, size, color_of(background, channels, dtype))
     return np.ascontiguousarray(np.moveaxis(array, -1, 0))
 
 
-def _resized(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
-    """(H, W, C), within the range of the picture's own values."""
+def color_of(background: str, channels: int, dtype: Any = np.uint8) -> Any:
+    """The values (C,) of a color; 0, what cannot be seen, where alpha is kept."""
+    if channels == 4:
+        return 0
+    color = ImageColor.getcolor(background, MODES[channels])
+    return np.multiply(color, 257 if np.dtype(dtype) == np.uint16 else 1)
+
+
+def _resized(image: Image.Image, size: tuple[int, int], method: Image.Resampling, how: str) -> np.ndarray:
+    """(H, W, C), within the range of the picture's own values; smaller where it is to be padded."""
     low, high = np.array(image.getextrema()).reshape(-1, 2).T
-    return np.clip(np.array(fit(image, size, method)).reshape(*size, -1), low, high)
+    array = np.array(fit(image, size, method, how))
+    return np.clip(array.reshape(*array.shape[:2], -1), low, high)
 
 
-def _resized_seen(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
+def _resized_seen(
+    image: Image.Image, size: tuple[int, int], method: Image.Resampling, how: str
+) -> np.ndarray:
     """(H, W, 4) by the mean of what is seen: colors · alpha in floats, so that nothing bleeds from alpha 0.
 
     Pillow does it in 8 bits, which are coarse where alpha is low; and colors are within the range of those
     that are seen.
     """
-    if method == Image.Resampling.NEAREST or fit_scale(image, size) == 1:
-        return np.array(fit(image, size, method))
+    box, inner = placed((image.height, image.width), size, how)
+    if method == Image.Resampling.NEAREST or is_copy(box, inner):
+        return np.array(fit(image, size, method, how))
     whole = np.asarray(image, np.float32)
     colors, alpha = whole[..., :3], whole[..., 3:]
     seen = colors[alpha[..., 0] > 0]
     if not len(seen):
-        return np.zeros((*size, 4), np.float32)
+        return np.zeros((*inner, 4), np.float32)
     bands = np.moveaxis(np.concatenate([colors * (alpha / 255), alpha], 2), 2, 0)
-    *dimmed, opacity = (np.asarray(fit(Image.fromarray(band), size, method)) for band in bands)
+    *dimmed, opacity = (np.asarray(fit(Image.fromarray(band), size, method, how)) for band in bands)
     opacity = np.clip(opacity, 0, 255)
     shares = np.maximum(opacity, 1e-3)[..., None] / 255
     found = np.clip(np.stack(dimmed, 2) / shares, seen.min(0), seen.max(0))
@@ -218,27 +234,6 @@ def _reduced(image: Image.Image, factor: int, convert: Callable[[Image.Image], I
     return whole
 
 
-def fit_scale(image: Image.Image, size: tuple[int, int]) -> float:
-    """How many pixels of a picture make one of size (H, W), where its shorter side is fitted."""
-    return min(image.height / size[0], image.width / size[1])
-
-
-def fit(image: Image.Image, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
-    """The largest part of proportions `size` = (H, W) at the center, resized to it.
-
-    Where the shorter side fits already, whole pixels are cut out, and none is resampled.
-    """
-    height, width = size
-    scale = fit_scale(image, size)
-    left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
-    if scale == 1 or method == Image.Resampling.NEAREST:
-        left, top = int(left), int(top)
-    if scale == 1:
-        return image.crop((left, top, left + width, top + height))
-    right, bottom = min(left + scale * width, image.width), min(top + scale * height, image.height)
-    return image.resize((width, height), method, (max(left, 0), max(top, 0), right, bottom))
-
-
 def open_picture(
     path: str | os.PathLike[str],
     size: tuple[int, int],
@@ -246,10 +241,11 @@ def open_picture(
     background: str = "white",
     dtype: Any = np.uint8,
     resize: str = "lanczos",
+    how: str = "crop",
 ) -> np.ndarray:
     """A picture file as `picture_array` gives it; ValueError if it cannot be read as one."""
     with file_opened(path) as image:
-        return picture_array(image, size, channels, background, dtype, resize)
+        return picture_array(image, size, channels, background, dtype, resize, how)
 
 
 @contextlib.contextmanager

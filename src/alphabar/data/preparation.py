@@ -26,7 +26,7 @@ from .space import Space
 from .survey import LITTLE, Survey
 from .windows import timed
 
-VERSION = 3
+VERSION = 4
 FAR = 0.005
 """The mean distance from the median, as a share of the range, below which a few values squeeze all others."""
 
@@ -104,9 +104,9 @@ def _refuse(source: Pictures | Arrays, config: DataConfig) -> None:
 
 
 MEANT_FOR = {
-    **dict.fromkeys(("size", "resize", "channels", "frames", "background", "skip_bad"), "pictures"),
-    **dict.fromkeys(("clip", "crop"), "arrays"),
-    "range": "pictures and arrays",
+    **dict.fromkeys(("size", "resize", "fit", "channels", "frames", "background", "skip_bad"), "pictures"),
+    "clip": "arrays",
+    **dict.fromkeys(("range", "crop"), "pictures and arrays"),
     "types": "tables",
     "series": "tables",
     **dict.fromkeys(("layout", "rate"), "arrays and tables"),

@@ -47,7 +47,7 @@ class Pictures:
     labels: Callable[[Sequence[int]], Labels]
     notes: list[str] = field(default_factory=list)
     takes: frozenset[str] = frozenset(
-        {"size", "resize", "channels", "frames", "background", "range", "skip_bad"}
+        {"size", "resize", "fit", "crop", "channels", "frames", "background", "range", "skip_bad"}
     )
 
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from numbers import Integral
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from ..errors import unknown
 from .columns import Column, LabelColumn
-from .config import Resize
+from .fitting import check_fitting
 from .kinds import KINDS
 from .missing import check_missing, unpacked
 from .timeline import NO_TIMELINE, Timeline
@@ -41,9 +41,11 @@ class Space:
             `picture` for (C, H, W), else `array`.
         names, units: of the channels, none if they have none.
         layout: of a picture in the user's own arrays, `HW`, `HWC` or `CHW`; of a series, `CL`, `LC` or `L`.
-        background: what transparent pixels were laid over, if any were.
+        background: what transparent pixels were laid over, and pictures padded with, if any were.
         resize: how picture files were resized to this shape, if that is what samples were read from: a
             sample is then written as a picture in its own values.
+        fit: what was done with those of another shape.
+        kept: the larger (H, W) that they were brought to, if samples are crops of them.
         columns: what the numbers of a table's row mean, one each.
         missing: which numbers every sample lacks (NaN), such as an ocean's land, as `packed`; "" if none.
         grid: of the file that samples came from: its ending, axes and their values, to be written again.
@@ -61,6 +63,8 @@ class Space:
     layout: str = "CHW"
     background: str | None = None
     resize: str | None = None
+    fit: str = "crop"
+    kept: tuple[int, int] | None = None
     columns: tuple[Column, ...] = ()
     missing: str = ""
     grid: dict[str, Any] = field(default_factory=dict, hash=False)
@@ -105,8 +109,7 @@ class Space:
         object.__setattr__(self, "kind", kind)
         if self.missing:
             check_missing(unpacked(self.missing, shape), self.dtype)
-        if self.resize is not None and self.resize not in get_args(Resize):
-            raise unknown("way to resize", str(self.resize), get_args(Resize))
+        object.__setattr__(self, "kept", check_fitting(self.resize, self.fit, self.kept, shape))
 
     def _a_channel(self, name: str) -> tuple[float, ...] | None:
         given: Any = getattr(self, name)
@@ -218,14 +221,6 @@ class Space:
         top = np.nextafter(float(info.max) + 1, 0) if dtype.itemsize == 8 else info.max
         inside = np.clip(whole, info.min, top).astype(dtype)
         return np.where(whole >= info.max, dtype.type(info.max), inside).astype(dtype)
-
-    def check_flip(self) -> None:
-        """Raise ValueError where mirroring samples left to right makes no sense."""
-        if self.kind != "picture":
-            raise ValueError(
-                f"flip mirrors pictures left to right, and these samples are {self.shown_shape()}, not "
-                "pictures: leave flip out"
-            )
 
     def shown(self, images: np.ndarray) -> np.ndarray:
         """Samples (n, *shape) in data space → pictures (n, C', H, W) of uint8 to look at."""

@@ -17,14 +17,14 @@ from .denoiser import Denoiser
 
 SIZE, VECTORS, PLACES = 16, 256, 2**18
 """Networks see batches of this size outside of training: kernels may round differently at another one, so a
-sample's numbers would depend on its company. Of vectors more, as they are small; of large samples fewer: at most
-as many as have `PLACES`."""
+sample's numbers would depend on its company. Of vectors more, as they are small; of large samples fewer: at
+most as many as have `PLACES`."""
 
 Progress = Callable[[int, int], None]
 
 
 def batch_size(shape: Sequence[int]) -> int:
-    """How many samples (C, *sides) or (D,) a network sees at once: `SIZE`, `VECTORS`, or a power of two below.
+    """How many samples (C, *sides) or (D,) a network sees at once: `SIZE`, `VECTORS`, or less by halves.
 
     >>> batch_size((10,)), batch_size((1, 28, 28)), batch_size((3, 256, 256)), batch_size((1, 64, 64, 64))
     (256, 16, 4, 1)

@@ -18,6 +18,8 @@ SPACE = {
     "layout": str,
     "background": (None, str),
     "resize": (None, str),
+    "fit": str,
+    "kept": (None, [range(1, 2**16)]),
     "missing": str,
     "grid": {str: Any},
     "columns": [COLUMN],

@@ -97,9 +97,10 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
     elif not conditions:
         asked["classes"] = "none"
     if not is_array(data):
-        asked |= _as_pictures(space.shape)
+        asked |= _as_pictures((space.channels, *(space.kept or space.shape[1:])))
         asked |= {"background": space.background} if space.background else {}
-        asked |= {"resize": space.resize} if space.resize else {}
+        if space.resize:
+            asked |= {"resize": space.resize, "fit": space.fit, "crop": space.kept and space.shape[1:]}
         if space.resize and space.dtype == "uint8" and "range" in before:
             asked["range"] = before["range"]
     elif data != "digits" and space.low and space.high and space.dtype != "uint8":

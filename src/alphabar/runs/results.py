@@ -257,7 +257,8 @@ class Results(Subject):
         if self.has_model:
             card["drawn"] = self.samples.facts | {"elapsed_s": self.elapsed_s}
         else:
-            changed = [note for note in self.data.notes if "resized" in note or "laid over" in note]
+            words = ("resized", "stretched", "padded", "laid over")
+            changed = [note for note in self.data.notes if any(word in note for word in words)]
             card["notes"] += [*self.notes, *(f"the data: {note}" for note in changed)]
         return card
 

@@ -126,6 +126,9 @@ class TrainConfig(Settings):
         False, "show each class as often as any other, however many samples it has", "Learning"
     )
     flip: bool = _field(False, "mirror images at random", "Learning", common=True)
+    turns: bool = _field(
+        False, "turn square pictures or fields by quarters at random, where there is no up", "Learning"
+    )
     optimizer: Literal["muon", "adamw"] = _field(
         "muon", "optimizer: muon (weight matrices; adamw for the rest) or adamw (for all)", "Learning"
     )

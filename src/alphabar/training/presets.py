@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ..data.augment import check_augment
 from ..data.space import Space
 from ..errors import unknown
 from .config import BUDGETS, DEFAULT_SCHEDULE, TrainConfig
@@ -179,8 +180,7 @@ def resolve(
     if not conditions:
         values.setdefault("conditional", False)
     config = TrainConfig(**values)
-    if config.flip:
-        space.check_flip()
+    check_augment(space, config.flip, config.turns)
     return config
 
 

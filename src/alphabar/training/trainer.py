@@ -156,7 +156,7 @@ class Trainer:
     def inputs(self, k: int) -> Inputs:
         """Batch k in model space, with its conditions, times and noise: a function of (seed, k) alone."""
         config = self.config
-        batch = self.data.batch(config.seed, k, config.batch_size, config.flip, config.balanced)
+        batch = self.data.batch(config.seed, k, config.batch_size, config.flip, config.balanced, config.turns)
         cond = {name: c.encode(batch.values[name]) for name, c in self.model.conditions.items()}
         eps = None
         if self.device.type == "cpu":

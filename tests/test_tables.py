@@ -397,6 +397,7 @@ def trained(tmp_path_factory):
         "batch_size": 64,
         "images": 20_000,
         "warmup_images": 1000,
+        "lr": 4e-3,
     }
     list(train(prepare(path), folder / "run", **settings))
     return folder

@@ -84,6 +84,6 @@ def afford(
         if images >= IMAGES:
             break
     if "batch_size" not in asked:
-        chosen = chosen.model_copy(update={"batch_size": default_batch(images)})
+        chosen = chosen.model_copy(update={"batch_size": default_batch(data.space, images)})
     followed = sorted(update) if len(ways) > 1 else []
     return Afforded(chosen, measured | {"afforded": followed, "took_s": clock() - start}, images)

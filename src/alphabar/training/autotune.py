@@ -34,10 +34,10 @@ def fastest_execution(
 ) -> dict[str, Any]:
     """The precision and memory layout, of those left open, that train the most images a second.
 
-    Each pair is timed on a few updates of this very network, with small batches on a CPU, without compiling.
-    They take turns, and the fastest update of each counts, so that a busy moment of the machine decides
-    nothing. What the network can't run is left out, and so is bfloat16 where the device has to emulate it, a
-    hundred times slower. The run records the choice, so that resuming repeats it.
+    Each pair is timed on a few updates of this very network, without compiling, on a CPU with small batches
+    of all but vectors. They take turns, and the fastest update of each counts, so that a busy moment of the
+    machine decides nothing. What the network can't run is left out, and so is bfloat16 where the device has
+    to emulate it, a hundred times slower. The run records the choice, so that resuming repeats it.
 
     Args:
         config, data, device, net: of the run.
@@ -51,7 +51,7 @@ def fastest_execution(
     if config.channels_last is None and len(data.space.shape) + 1 not in LAYOUTS:
         layouts = [False]
     size = config.micro_batch or config.batch_size
-    if torch.device(device).type == "cpu":  # a GPU's choice depends on the size
+    if torch.device(device).type == "cpu" and data.space.shape[1:]:  # else the choice depends on the size
         size = min(size, TRIAL_IMAGES)
     start, trials, failed = clock(), {}, None
 

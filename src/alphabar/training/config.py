@@ -120,7 +120,7 @@ class TrainConfig(Settings):
     )  # fmt: skip
     batch_size: int = _field(
         64, "images per update", "Learning", common=True, bounds={"ge": 1, "le": MOST_BATCH}, flag="--batch",
-        shown="64, or what the preset or the budget asks for",
+        shown="64 (256 of vectors), or what the preset or the budget asks for",
     )  # fmt: skip
     balanced: bool = _field(
         False, "show each class as often as any other, however many samples it has", "Learning"
@@ -130,12 +130,15 @@ class TrainConfig(Settings):
         False, "turn square pictures or fields by quarters at random, where there is no up", "Learning"
     )
     optimizer: Literal["muon", "adamw"] = _field(
-        "muon", "optimizer: muon (weight matrices; adamw for the rest) or adamw (for all)", "Learning"
+        "muon",
+        "optimizer: muon (weight matrices; adamw for the rest) or adamw (for all)",
+        "Learning",
+        shown="muon; adamw for vectors",
     )
     lr: float = _field(
         2e-3, "learning rate", "Learning", common=True,
         bounds={"gt": 0, "le": LARGEST, "allow_inf_nan": False},
-        shown="0.002, or the preset's",
+        shown="0.002 (0.001 of vectors), or the preset's",
     )  # fmt: skip
     warmup_images: int = _field(
         10_000, "images over which the learning rate rises from 0; at most a tenth of the run", "Learning",

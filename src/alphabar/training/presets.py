@@ -12,13 +12,20 @@ from ..errors import unknown
 from .config import BUDGETS, DEFAULT_SCHEDULE, TrainConfig
 
 UPDATES = 500
-"""A short run gets smaller batches, down to 16, so that it makes at least this many updates."""
+"""A short run gets smaller batches, down to `LEAST_BATCH`, so that it makes at least this many updates."""
+
+BATCH, LEAST_BATCH = 64, 16
 
 CHANNELS = 64
 """Of the default network's top level."""
 
-WIDTH, BLOCKS = 512, 4
-"""Of the default network for vectors."""
+VECTORS: dict[str, Any] = {
+    "network": {"name": "mlp", "width": 256, "blocks": 3},
+    "batch_size": 256,
+    "optimizer": "adamw",
+    "lr": 1e-3,
+}
+"""How vectors are learned: an update of Muon would cost as much as thousands of them (docs/log.md)."""
 
 
 class Preset(dict[str, Any]):
@@ -102,7 +109,7 @@ def default_network(space: Space) -> dict[str, Any]:
     """
     sides = space.shape[1:]
     if not sides:
-        return {"name": "mlp", "width": WIDTH, "blocks": BLOCKS}
+        return dict(VECTORS["network"])
     if len(sides) > 3:
         raise ValueError(
             f"there is no network for samples of shape {space.shape} yet: give a class of your own, "
@@ -130,9 +137,12 @@ def default_images(num_training: int) -> int:
     return min(max(30 * num_training, 200_000), 5_000_000)
 
 
-def default_batch(images: float | None) -> int:
-    """64, or 32 or 16 where a run of so few images would make fewer than `UPDATES` updates."""
-    return next((size for size in (64, 32) if images is None or images >= size * UPDATES), 16)
+def default_batch(space: Space, images: float | None) -> int:
+    """`BATCH` (of vectors theirs), halved while so few images would make fewer than `UPDATES` updates."""
+    size = BATCH if space.shape[1:] else VECTORS["batch_size"]
+    while images is not None and images < size * UPDATES and size > LEAST_BATCH:
+        size //= 2
+    return size
 
 
 def resolve(
@@ -162,6 +172,8 @@ def resolve(
     named = any("name" in (_part(layer, "network") or {}) for layer in layers)
     network = {} if named else default_network(space)
     values: dict[str, Any] = {"schedule": DEFAULT_SCHEDULE, "network": network}
+    if not space.shape[1:]:
+        values |= {name: VECTORS[name] for name in ("optimizer", "lr")}
     for layer in layers:
         if any(layer.get(name) is not None for name in BUDGETS):
             values = {name: value for name, value in values.items() if name not in BUDGETS}
@@ -176,7 +188,7 @@ def resolve(
         values["images"] = default_images(num_training)
     passes = values["epochs"] * num_training if _is_number(values.get("epochs")) else None
     images = values.get("images", passes)
-    values.setdefault("batch_size", default_batch(images if _is_number(images) else None))
+    values.setdefault("batch_size", default_batch(space, images if _is_number(images) else None))
     if not conditions:
         values.setdefault("conditional", False)
     config = TrainConfig(**values)

@@ -84,7 +84,7 @@ def _value_rows(dataset: Dataset) -> list[tuple[str, str]]:
         rows = [(name, column.described(values)) for name, column, values in named[:COLUMNS]]
         more = len(named) - COLUMNS
         return [*rows, ("", f"and {more} more columns")] if more > 0 else rows
-    seen = "seen as -1 to 1" if space.bounds is not None else "seen with mean 0 and standard deviation 1"
+    seen = "seen with mean 0 and standard deviation 1" if space.is_standardized else "seen as -1 to 1"
     return [("values", f"{space.shown_range()}, {seen}")]
 
 

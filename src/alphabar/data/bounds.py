@@ -16,8 +16,6 @@ from .survey import Survey
 
 UNIT = ((0.0, 1.0), (-1.0, 1.0))
 """What the values of pictures in floats reach from and to."""
-UNBOUNDED = ("field", "volume", "series")
-"""Kinds whose values have no bounds unless they are asked for: a few extreme ones would decide these."""
 
 
 class Clipped:
@@ -62,7 +60,7 @@ def array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] | 
         known = known or (reach if reach in UNIT and shape[0] in MODES else None)
         kind = "picture" if known and shape[0] in MODES and not missing else "field"
     ends: tuple[Any, Any] = (None, None)
-    if known is not None or kind not in UNBOUNDED or dtype.kind != "f":
+    if known is not None or not KINDS[kind].standardized or dtype.kind != "f":
         ends = survey.ends(known)
     return Space(
         shape, str(dtype), *ends, kind=kind, layout=samples.layout, names=samples.names, units=samples.units,
@@ -70,18 +68,26 @@ def array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] | 
     )  # fmt: skip
 
 
-def unbounded_notes(survey: Survey, space: Space) -> list[str]:
-    """How samples without bounds are seen, and what each channel reaches from and to."""
+def standardized_notes(survey: Survey, space: Space) -> list[str]:
+    """How the samples of a standardized kind are seen, and what each channel reaches from and to."""
     units = space.units or ("",) * space.channels
     ends = zip(survey.low.tolist(), survey.high.tolist(), units, strict=True)
     found = [
-        f"{space.channel(i)} {low:.4g} to {high:.4g} {unit}".rstrip()
+        (
+            f"{space.channel(i)} {low:.4g} to {high:.4g}"
+            if low < high
+            else f"{space.channel(i)} always {low:g}"
+        )
+        + f" {unit}" * bool(unit)
         for i, (low, high, unit) in enumerate(ends)
     ]
     pictures = ", and shows them as pictures" if space.kind == "field" and space.channels in MODES else ""
+    ends = f"no values are cut off (--range LOW HIGH sets bounds{pictures})"
+    if space.bounds is not None:
+        ends = f"samples are cut off at the ends of {space.shown_range()}"
+    noun = KINDS[space.kind].noun
     return [
-        f"each channel of these {KINDS[space.kind].noun} is seen with mean 0 and standard deviation 1, and "
-        f"no values are cut off (--range LOW HIGH sets bounds{pictures})",
+        f"each channel of these {noun} is seen with mean 0 and standard deviation 1, and {ends}",
         f"found {some(found, 8)}",
     ]
 

@@ -27,6 +27,8 @@ FORMATS = (
 """Of dates, in the order in which they are tried; `%Y%m%d` only where it is asked for."""
 MOST_CATEGORIES = 1000
 SHOWN = 8  # categories
+NARROW = {"float": np.float32, "halffloat": np.float16}
+"""Types of a file that hold fewer digits than a sample's number, by Arrow's names."""
 EPOCH = datetime(1970, 1, 1)
 DAY = 86_400
 
@@ -90,7 +92,8 @@ class Column:
         if self.kind == "date":
             step = next(step for part, step in STEPS.items() if part in self.form)
             return np.rint(values / step) * step
-        return values + 0.0 if self.decimals is None else np.round(values, self.decimals) + 0.0
+        values = values if self.decimals is None else np.round(values, self.decimals)
+        return values.astype(NARROW.get(self.type, np.float64)).astype(np.float64) + 0.0
 
     def said(self) -> str:
         """`number`, `whole number`, `5 categories`, `date`."""

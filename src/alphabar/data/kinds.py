@@ -35,7 +35,8 @@ class Kind(NamedTuple):
         codec: the one that suits them.
         files: (samples, space, their numbers, their classes if they have any) → (name, content) of the files
             that they are written in beside samples.npy; None if there are none but pictures.
-        standardized: whether each channel gets mean 0 and standard deviation 1, whatever its bounds.
+        standardized: whether each channel gets mean 0 and standard deviation 1, and floats have no bounds
+            unless some are asked for: a few extreme ones would decide these.
     """
 
     noun: str
@@ -120,8 +121,8 @@ def _axes(rank: int) -> str:
 
 KINDS = {
     "picture": Kind("pictures", _axes, _show_picture, files=grid_files),
-    "field": Kind("fields", _axes, _show_field, files=grid_files),
-    "volume": Kind("volumes", _axes, _show_volume, files=grid_files),
+    "field": Kind("fields", _axes, _show_field, files=grid_files, standardized=True),
+    "volume": Kind("volumes", _axes, _show_volume, files=grid_files, standardized=True),
     "array": Kind("samples", _axes, _show_array, files=grid_files),
     "series": Kind("series", _axes, _show_series, files=series_files, standardized=True),
     "table": Kind(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..files import naming, write_all, write_array
-from .bounds import Clipped, array_space, missing_notes, unbounded_notes
+from .bounds import Clipped, array_space, missing_notes, standardized_notes
 from .cache import CLASSES, FACTS, HASHES, IMAGES, Stored, cache_folder, new_entry, read_entry, write_facts
 from .conditions import ClassCondition, Condition
 from .config import DataConfig, data_config
@@ -240,37 +240,15 @@ def _far_notes(survey: Survey, space: Space, span: float) -> list[str]:
     return [f"{note} {some(far)}: {remedy}"] if far else []
 
 
-def _series_notes(survey: Survey, space: Space) -> list[str]:
-    """What each channel's values reach from and to, how they are seen, and which are the same everywhere."""
-    low, high = survey.ends(None)
-    found = replace(space, low=tuple(low), high=tuple(high))
-    clipped = (
-        "nothing is clipped" if space.bounds is None else f"samples are clipped to {space.shown_range()}"
-    )
-    notes = [
-        f"values: {found.shown_range()}",
-        f"each channel is seen with mean 0 and standard deviation 1; {clipped}",
-    ]
-    same = [
-        f"{space.channel(i)} is always {survey.low[i]:g}"
-        for i in np.flatnonzero(survey.low == survey.high).tolist()
-    ]
-    if same:
-        notes.append(f"{some(same)}, and so in samples")
-    return notes if space.dtype == "uint8" else [*notes, *_far_notes(survey, found, 0.0)]
-
-
 def _survey_notes(survey: Survey, space: Space) -> list[str]:
     """What the values say: their range, whether they fill it, equal samples, gray ones in color."""
     equal = f"{survey.num_equal} of {survey.num} samples are equal to another one"
     if space.columns:
         return [equal] if survey.num_equal else []
-    if space.kind == "series":
-        return [*_series_notes(survey, space), *[equal] * bool(survey.num_equal)]
     notes = missing_notes(space)
-    if space.low is None:
-        notes += [*unbounded_notes(survey, space), *_far_notes(survey, space, 0)]
-        return [*notes, *([equal] if survey.num_equal else [])]
+    if space.is_standardized:
+        far = [] if space.dtype == "uint8" else _far_notes(survey, replace(space, low=None, high=None), 0)
+        return [*notes, *standardized_notes(survey, space), *far, *[equal] * bool(survey.num_equal)]
     colors = slice(3 if "alpha" in space.names else None)
     low, high = survey.low[colors].min().item(), survey.high[colors].max().item()
     least, most = min((space.low or (0,))[colors]), max((space.high or (0,))[colors])

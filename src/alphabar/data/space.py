@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import unknown
 from .columns import Column, LabelColumn
+from .differences import less
 from .fitting import check_fitting
 from .kinds import KINDS
 from .missing import check_missing, unpacked
@@ -132,6 +133,11 @@ class Space:
     def channels(self) -> int:
         """C, or D for a vector."""
         return self.shape[0]
+
+    @property
+    def is_standardized(self) -> bool:
+        """Whether a model sees each channel with mean 0 and standard deviation 1, and not from -1 to 1."""
+        return self.low is None or KINDS[self.kind].standardized
 
     @cached_property
     def absent(self) -> np.ndarray | None:
@@ -269,18 +275,6 @@ class Space:
 def _span(low: float, high: float) -> str:
     """`0 to 255`; with all digits where few would show two ends as equal."""
     return f"{low:g} to {high:g}" if f"{low:g}" != f"{high:g}" else f"{low} to {high}"
-
-
-def less(images: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """images - origin, float64; exact for whole numbers of `origin`'s type that are not far from it."""
-    images = np.asarray(images)
-    if not origin.any():
-        return images.astype(np.float64)
-    far = images.astype(np.float64) - origin.astype(np.float64)
-    if images.dtype.kind not in "iu" or origin.dtype.kind not in "iu":
-        return far
-    steps = (images.astype(np.uint64) - origin.astype(np.uint64)).view(np.int64)  # modulo 2^64
-    return np.where(np.abs(far) < 2.0**62, steps.astype(np.float64), far)
 
 
 def _check_dtype(name: str) -> None:

@@ -147,20 +147,22 @@ class Codec:
 
     @classmethod
     def fit(cls, space: Space, images: np.ndarray | None = None) -> Codec:
-        """Bounds become -1 and 1; without, or for a standardized kind, channels get mean 0 and deviation 1.
+        """Bounds become -1 and 1, or channels get mean 0 and deviation 1 (`Space.is_standardized`).
 
         Args:
             space: of the images.
-            images: (N, *shape), needed only where there are no bounds.
+            images: (N, *shape), needed only by a space that is standardized.
         """
-        if space.low is not None and space.high is not None and not KINDS[space.kind].standardized:
+        if not space.is_standardized:
             ends = [*zip(_relative(space, space.low), _relative(space, space.high), strict=True)]
             scale = tuple(b / 2 - a / 2 or b - a for a, b in ends)  # no sum overflows
             return cls(space, tuple(a / 2 + b / 2 for a, b in ends), scale)
         if images is None or not len(images):
-            raise ValueError("a codec for samples without bounds is fitted to samples: give some")
+            raise ValueError(
+                f"a codec for these {KINDS[space.kind].noun} is fitted to some of them: give them"
+            )
         mean, std = _moments(images, space)
-        constant = np.flatnonzero(std == 0).tolist() if KINDS[space.kind].standardized else ()
+        constant = np.flatnonzero(std == 0).tolist()
         return cls(space, tuple(mean), tuple(np.where(std > 0, std, 1.0)), tuple(constant))
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..data.kinds import KINDS
 from .findings import Diagnosis, Finding
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def broken_data(results: Results) -> Finding | None:
 def value_range(results: Results) -> Finding | None:
     """Values that fill little of the range that the model scales from, or leave it."""
     codec, clean = results.denoiser.codec, results.clean
-    if codec.bounds is None or KINDS[codec.space.kind].standardized:
+    if codec.space.is_standardized or codec.bounds is None:
         spread = float(clean.std())
         if 0.1 < spread < 10:
             return None

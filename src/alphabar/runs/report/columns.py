@@ -4,9 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class ScoreRow(NamedTuple):
+    """A row of the table of scores.
+
+    Attributes:
+        title: the score's name.
+        says: what it tells.
+        value: the samples' score, with its error.
+        floor: that of real samples.
+        better: "lower" or "higher".
+        intervals: (low, value, high) of both, in percent of a common scale.
+    """
+
+    title: str
+    says: str
+    value: str
+    floor: str
+    better: str
+    intervals: list[tuple[float, float, float]]
 
 
 def intervals(rows: Sequence[tuple[float, float]]) -> list[tuple[float, float, float]]:

@@ -8,22 +8,24 @@ import textwrap
 import time
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from ...data.dataset import spread
+from ...data.kinds import KINDS
 from ...evaluation.memorization import Memorization
 from ...evaluation.table import SCORES, with_error
 from ..curves import svg
 from ..plots import closeness_chart, levels_chart, log_snr_chart, signal_chart, training_charts
 from ..results import Results
 from . import pictures
-from .columns import duration, flat, intervals
-from .pictures import Picture, shown
+from .columns import ScoreRow, duration, flat, intervals
+from .pictures import Picture, shown, shown_whole
 
 PAIRS = 12
+MOST = 20_000  # training samples that are shown together
 PARTS = {
     "decoder": "L₀: the last step",
     "between": "L₁ to the last but one: all other steps",
@@ -32,26 +34,6 @@ PARTS = {
 
 Entry = tuple[str, object]
 """(name, value), of which one without a value is not shown."""
-
-
-class ScoreRow(NamedTuple):
-    """A row of the table of scores.
-
-    Attributes:
-        title: the score's name.
-        says: what it tells.
-        value: the samples' score, with its error.
-        floor: that of real samples.
-        better: "lower" or "higher".
-        intervals: (low, value, high) of both, in percent of a common scale.
-    """
-
-    title: str
-    says: str
-    value: str
-    floor: str
-    better: str
-    intervals: list[tuple[float, float, float]]
 
 
 class Page:
@@ -107,13 +89,26 @@ class Page:
     @cached_property
     def columns(self) -> int:
         """The number of pictures in a row of a sheet."""
+        if self.together:
+            return 1
         side = max(self.dataset.space.shown(self.dataset.images[:1]).shape[2:])
         return 16 if side <= 40 else 12 if side <= 80 else 8
 
+    @property
+    def together(self) -> bool:
+        """Whether one picture shows all samples, as of a table's rows."""
+        return KINDS[self.dataset.space.kind].together
+
     def shown(self, images: np.ndarray, names: Sequence[str]) -> list[Picture]:
-        """Samples in data space as small pictures."""
+        """Samples in data space as small pictures, or together as one."""
         small = self.results.space.shown(images)
+        if self.together:
+            return [shown_whole(small[0], f"{len(images):,} {self.noun}")]
         return [shown(image, name) for image, name in zip(small, names, strict=True)]
+
+    def _number(self, rows: int, most: int) -> int:
+        """How many of at most `most` samples are shown in this many rows of pictures."""
+        return most if self.together else min(most, rows * self.columns)
 
     @cached_property
     def samples(self) -> list[tuple[Picture, str]]:
@@ -121,14 +116,16 @@ class Page:
         if self.results.fault:
             return []
         made = self.results.samples
-        n = min(len(made.images), 4 * self.columns)
+        n = self._number(4, len(made.images))
         names = [f"sample {i}" for i in made.indices[:n]]
         captions = self._captions(made.told, range(n))
-        return list(zip(self.shown(made.images[:n], names), captions, strict=True))
+        return list(zip(self.shown(made.images[:n], names), captions, strict=not self.together))
 
     def _captions(self, told: dict[str, Any], places: Sequence[int] | np.ndarray) -> list[str]:
         """The values of samples' conditions, in words."""
         titles = []
+        if self.together:
+            return [""] * len(places)
         for name, values in told.items():
             condition = self.model.conditions.get(name) or self.dataset.conditions.get(name)
             if condition is not None and values is not None:
@@ -138,7 +135,8 @@ class Page:
     @property
     def samples_are(self) -> str:
         """How these samples were made."""
-        made, n = self.results.samples, len(self.samples)
+        made = self.results.samples
+        n = self._number(4, len(made.images))
         return (
             f"Samples {made.indices[0]} to {made.indices[n - 1]} of seed {made.facts['seed']}, not selected; "
             f"{made.facts['evaluations']} evaluations of the network each."
@@ -147,7 +145,7 @@ class Page:
     @property
     def walks(self) -> list[Picture]:
         """States of a few samples on their way from noise, sample by sample."""
-        if self.results.fault:
+        if self.results.fault or self.together:
             return []
         states = self.results.walks.frames
         assert states is not None
@@ -170,9 +168,9 @@ class Page:
     @property
     def originals(self) -> list[tuple[Picture, str]]:
         """Some training samples, with the values of their conditions."""
-        chosen = spread(self.dataset.training, 2 * self.columns)
+        chosen = spread(self.dataset.training, self._number(2, min(len(self.dataset.training), MOST)))
         small = self.shown(self.dataset.images[chosen], [f"{self.results.one} {i}" for i in chosen])
-        return list(zip(small, self._captions(self.dataset.values, chosen), strict=True))
+        return list(zip(small, self._captions(self.dataset.values, chosen), strict=not self.together))
 
     # --- the data -------------------------------------------------------------------------------
 
@@ -272,6 +270,8 @@ class Page:
     @property
     def pairs(self) -> list[tuple[Picture, Picture, str]]:
         """(sample, its nearest training sample, closeness) of the pairs that stand out most."""
+        if self.together:
+            return []
         closest = self.memorization[0]
         chosen = closest.pairs(PAIRS)
         ours = self.shown(

@@ -16,6 +16,7 @@ from ...images import enlarged, picture, untiled
 from ..previews import SAMPLES
 
 SMALLEST, LARGEST = 96, 128  # pixels of a picture's longer side
+WHOLE = 900  # of one that shows many samples
 FLATTEST = 4  # the most that a picture may be wider than high
 LOSSLESS = 12_000  # bytes; a picture that takes more as PNG becomes a JPEG
 PREVIEWS = 24  # to slide through, at most
@@ -39,13 +40,23 @@ class Frame(NamedTuple):
 
 
 def shown(image: np.ndarray, alt: str) -> Picture:
-    """(C, H, W) uint8 as an <img>: PNG, or JPEG if that would be large; at most LARGEST pixels a side.
+    """(C, H, W) uint8 as an <img>, at most LARGEST pixels a side.
 
     A picture flatter than FLATTEST, such as one of numbers in a row, gets higher rows.
     """
     stretch = max(1, image.shape[2] // (FLATTEST * image.shape[1]))
-    drawn = picture(enlarged(image.repeat(stretch, 1), SMALLEST))
-    drawn.thumbnail((LARGEST, LARGEST))
+    return _inline(enlarged(image.repeat(stretch, 1), SMALLEST), alt, LARGEST)
+
+
+def shown_whole(image: np.ndarray, alt: str) -> Picture:
+    """The same of a picture that shows many samples, at most WHOLE pixels a side."""
+    return _inline(image, alt, WHOLE)
+
+
+def _inline(image: np.ndarray, alt: str, largest: int) -> Picture:
+    """PNG, or JPEG if that would be large."""
+    drawn = picture(image)
+    drawn.thumbnail((largest, largest))
     for kind, settings in (("png", {}), ("jpeg", {"quality": 90, "subsampling": 0})):
         file = io.BytesIO()
         drawn.save(file, kind, **settings)
@@ -67,7 +78,8 @@ def frames(files: Sequence[Path], shape: tuple[int, ...]) -> list[Frame]:
         sheet = read_sheet(files[k], channels)
         split = untiled(sheet, SAMPLES, height, width)
         parts = sheet[None] if split is None else split  # the whole, if it holds fewer samples
-        made.append(Frame(at, [shown(part, at) for part in parts], round(len(parts) ** 0.5)))
+        show = shown_whole if split is None else shown
+        made.append(Frame(at, [show(part, at) for part in parts], round(len(parts) ** 0.5)))
     return made
 
 

@@ -17,6 +17,7 @@ from alphabar.data.table_files import table_bytes
 from alphabar.evaluation.columns import column_pairs, column_shapes, gaussian_copula, trees
 from alphabar.model.codec import codec_from, fit_codec
 from alphabar.model.table_codec import TableCodec
+from alphabar.runs.given import check_shape
 from alphabar.sampling import write_samples
 
 pa = pytest.importorskip("pyarrow")
@@ -440,3 +441,19 @@ def test_bits_are_refused_for_a_table(trained):
     model, data = load(trained / "run"), prepare(trained / "things.csv")
     with pytest.raises(ValueError, match="table"):
         ode_likelihood(model, np.asarray(data.images[:4]))
+
+
+def test_other_rows_have_the_models_numbers_for_categories(tmp_path):
+    own = prepare(
+        write(tmp_path / "a.csv", [["color", "x"], ["red", 1], ["blue", 2], ["green", 3]]), holdout=0
+    )
+    other = [["color", "x"], ["yellow", 4], ["green", 5], ["red", 6]]
+    data = check_shape(prepare(write(tmp_path / "b.csv", other), holdout=0), own.space)
+    assert data.space.columns[0].names == ("blue", "green", "red", "yellow")
+    np.testing.assert_array_equal(data.images, [[3, 4], [1, 5], [2, 6]])
+    assert check_shape(own, own.space) is own
+    wrong = prepare(write(tmp_path / "c.csv", [["x", "color"], [4, "red"], [5, "blue"]]), holdout=0)
+    with pytest.raises(
+        ValueError, match=r"columns are color \(category\), x \(number\), and the data have x"
+    ):
+        check_shape(wrong, own.space)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..data.decoding import Decoder
 from ..data.layouts import AmbiguousLayoutError
 from ..data.pictures import upright_size
 from ..data.preparation import prepare
-from ..data.source_types import Pictures
+from ..data.source_types import Pictures, some
 from ..data.sources import is_array, open_source
 from ..data.space import Space
 from ..files import DamagedFile, check_facts, expanded, read_json
@@ -56,12 +57,11 @@ def data_of(
         own = data is None or data == source
         config = DataConfig(**about["prepared"]) if own and "prepared" in about else None
         place = source if data is None else data
-        layout = "array" if space.kind == "array" else space.layout
-        found = _prepared(place, config or alike(place, about, space, conditions), layout)
+        found = _prepared(place, config or alike(place, about, space, conditions), _layout(space))
     except FileNotFoundError as error:
         hint = "; give the data that it was trained on by --data DATA" if data is None else ""
         raise FileNotFoundError(f"{error}{hint}") from None
-    check_shape(found, space)
+    found = check_shape(found, space)
     before = about.get("data_fingerprint")
     if data is None and before and found.fingerprint != before:
         raise ValueError(
@@ -72,7 +72,7 @@ def data_of(
 
 
 def check_shape(data: Dataset, space: Space) -> Dataset:
-    """The data; ValueError unless its samples have the shape of a model's."""
+    """The data in a space that holds a model's samples too; ValueError for another shape or columns."""
     if data.space.shape != space.shape:
         raise ValueError(
             f"the model's samples have the shape {space.shape} and the data's {data.space.shape}: "
@@ -80,7 +80,43 @@ def check_shape(data: Dataset, space: Space) -> Dataset:
         )
     if data.space.missing != space.missing:
         raise ValueError("the data lack other numbers (NaN) than the model's samples: give data like its own")
-    return data
+    if space.columns and data.space.columns:
+        return _with_codes(data, space)
+    return _with_range(data, space) if space.is_whole and data.space.dtype == space.dtype else data
+
+
+def _with_range(data: Dataset, space: Space) -> Dataset:
+    """Whole numbers within the bounds of both: those of 16-bit pictures and the like are what was found."""
+    own = data.space
+    if own.low is None or own.high is None or space.low is None or space.high is None:
+        return data
+    low, high = tuple(map(min, own.low, space.low)), tuple(map(max, own.high, space.high))
+    return (
+        data if (low, high) == (own.low, own.high) else replace(data, space=replace(own, low=low, high=high))
+    )
+
+
+def _with_codes(data: Dataset, space: Space) -> Dataset:
+    """Rows in which each category has the number that it has in a model's space; new ones come behind."""
+    ours, theirs = (
+        [f"{n} ({c.kind})" for n, c in zip(s.names, s.columns, strict=True)] for s in (space, data.space)
+    )
+    if ours != theirs:
+        odd = [name for name in theirs if name not in ours] or theirs
+        raise ValueError(
+            f"the model's columns are {some(ours)}, and the data have {some(odd)}: give a table of the same "
+            "columns, in their order"
+        )
+    pairs = list(zip(space.columns, data.space.columns, strict=True))
+    if all(own.names == other.names for own, other in pairs):
+        return data
+    rows, columns = np.array(data.images[:]), []
+    for values, (own, other) in zip(rows.T, pairs, strict=True):
+        names = (*own.names, *(name for name in other.names if name not in own.names))
+        there = ~np.isnan(values) & (own.kind == "category")
+        values[there] = np.array([names.index(name) for name in other.names])[values[there].astype(int)]
+        columns.append(replace(other, names=names))
+    return replace(data, images=rows, space=replace(data.space, columns=tuple(columns)))
 
 
 def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping[str, Any]) -> DataConfig:
@@ -104,8 +140,10 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
         if space.resize and space.dtype == "uint8" and "range" in before:
             asked["range"] = before["range"]
     elif data != "digits" and space.low and space.high and space.dtype != "uint8":
-        asked["range"] = (min(space.low), max(space.high))
-        asked["clip"] = bool(before.get("clip"))
+        if not space.is_whole:  # the bounds of these may be only what was found
+            asked["range"] = (min(space.low), max(space.high))
+        if "range" in before:
+            asked["range"], asked["clip"] = before["range"], bool(before.get("clip"))
     return DataConfig(**asked)
 
 
@@ -113,6 +151,10 @@ def _as_series(before: Mapping[str, Any], space: Space, conditions: Mapping[str,
     """Those that give series like a model's samples: read as they were, and cut to the same length."""
     names = ("holdout", "layout", "series", "types", "rate", "window", "hop", "range")
     asked: dict[str, Any] = {name: before[name] for name in names if name in before}
+    if space.timeline.id:
+        asked["series"] = space.timeline.id
+    elif space.timeline.order:
+        asked["layout"] = "L"
     if space.timeline.depth:
         asked.setdefault("window", space.shape[1] / (space.timeline.rate or 1))
     if not conditions:
@@ -120,9 +162,18 @@ def _as_series(before: Mapping[str, Any], space: Space, conditions: Mapping[str,
     return DataConfig(**asked)
 
 
-def data_beside(images: np.ndarray, data: Any) -> Dataset:
-    """Data of the shape of given samples, whose model is not known, to compare them with."""
-    return _prepared(data, DataConfig() if is_array(data) else DataConfig(**_as_pictures(images.shape[1:])))
+def data_beside(samples: Samples, data: Any) -> Dataset:
+    """Data like given samples, whose model is not known, to compare them with."""
+    space = samples.space
+    if samples.facts:  # that Alphabar wrote: they say what they are
+        config = alike(data, {}, space, samples.facts.get("conditions") or {})
+        return check_shape(_prepared(data, config, _layout(space)), space)
+    return _prepared(data, DataConfig() if is_array(data) else DataConfig(**_as_pictures(space.shape)))
+
+
+def _layout(space: Space) -> str:
+    """That of a space's arrays, where these can be read in several ways."""
+    return space.kind if space.kind in ("array", "volume") else space.layout
 
 
 def _prepared(data: Any, config: DataConfig, layout: str = "array") -> Dataset:

@@ -94,7 +94,7 @@ class Results(Subject):
                 raise ValueError(
                     f"{self.of} is neither a run nor a model file: say what to compare it with, --data DATA"
                 )
-            return data_beside(self.samples.images, self.given_data)
+            return data_beside(self.samples, self.given_data)
         model = self.denoiser
         about = {**model.about, **{k: v for k, v in self.entry.get("data", {}).items() if v}}
         return data_of(about, model.space, model.conditions, self.given_data)

@@ -46,7 +46,8 @@ THOROUGH = {  # files, and single tests, that `make test` leaves out and `make c
     "test_more_steps_than_T_are_well_defined",
     "test_pictures_to_compare_with_get_the_samples_size",
     "test_previews_of_work_that_was_lost_go",
-    "test_series_are_scored_diagnosed_and_reported",
+    "test_other_data_and_written_samples_are_scored",
+    "test_series_are_diagnosed",
     "test_size_of_a_page_of_larger_pictures",
     "test_the_command_that_fitting_proposes_uses_what_was_fitted",
     "test_the_data_options_that_info_shows_prepare_the_same_data",
@@ -96,6 +97,9 @@ SAMPLED = re.compile("|".join([  # of what has many cases, those that `make test
     r"test_every_row_is_told_once_\w+\[(?!tensorboard)",
     r"test_odd_tables_\w+\[(a thousand|40)",
     r"test_a_sink_that_fails_\w+\[(?!tensorboard)",
+    r"test_.*\[(gray pictures|color pictures|pictures of 16|an .npz with|fields in|HDF5|volumes in|NIfTI)",
+    r"test_.*\[(series in|a CSV of a row a series|sound|a table in Parquet)",
+    r"test_(samples_are_scored|a_run_is_reported)\[a table",
 ]))  # fmt: skip
 SLOW = {  # what `make quick` leaves out as well
     *("test_any_samples", "test_bad_input", "test_cli", "test_commands", "test_diagnose", "test_edit"),
@@ -112,6 +116,7 @@ SLOW = {  # what `make quick` leaves out as well
         "test_memorization",
         "test_slots",
         "test_series",
+        "test_kinds",
     ),
 }
 

@@ -95,11 +95,13 @@ def upscale(
 @takes(asked=degrading_flags, how=restore_flags)
 def colorize(run: options.Model, picture: Picture, *, asked: dict[str, Any], how: dict[str, Any]) -> None:
     """Color a gray PICTURE, keeping its luminance."""
+    from ..data.kinds import KINDS
     from ..sampling.inverse import gray
 
     denoiser = load_model(run, how)
-    if denoiser.space.kind in ("series", "volume", "table"):
-        raise ValueError(f"colorizing is for pictures, and this model's samples are {denoiser.space.kind}")
+    if denoiser.space.kind != "picture":
+        noun = KINDS[denoiser.space.kind].noun
+        raise ValueError(f"colorizing is for pictures, and this model's samples are {noun}")
     _degraded(run, denoiser, gray(denoiser.space.shape), picture, "colorized", asked, how)
 
 

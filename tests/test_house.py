@@ -67,6 +67,7 @@ LIBRARIES = {  # that each may use
         "h5py",
         "nibabel",
         "soundfile",
+        "pillow_heif",
     },
     "model": {"numpy", "torch"},
     "training": {"numpy", "torch", "pydantic"},

@@ -202,7 +202,7 @@ def test_colors_of_sixteen_bits_are_said_to_be_read_in_eight(tmp_path):
     data = noise(8, 8, 3, dtype=np.uint16, high=65536).astype(">u2").tobytes()
     (tmp_path / "a.ppm").write_bytes(b"P6 8 8 65535\n" + data)
     (tmp_path / "b.png").write_bytes(png_of_sixteen_bit_colors(data))
-    assert "16 bits are read in 8, as colors are: " in notes(prepare(tmp_path))
+    assert "more than 8 bits are read in 8, as colors are: " in notes(prepare(tmp_path))
     assert "b.png" in notes(prepare(tmp_path))
 
 
@@ -416,6 +416,89 @@ def test_profiles_that_are_not_used_are_named_with_why(tmp_path):
     np.testing.assert_array_equal(dataset.images[1], np.moveaxis(noise(8, 8, 3), -1, 0))
     save(tmp_path / "deep" / "a.png", noise(8, 8, dtype=np.uint16), icc_profile=gray(1.0))
     assert "Gray Gamma is not applied to 16 bits" in notes(prepare(tmp_path / "deep"))
+
+
+# --- formats -------------------------------------------------------------------------------------
+
+
+def smooth(side=16):
+    """RGBA without an edge, which lossy formats keep."""
+    ramp = np.linspace(40, 200, side)
+    bands = [ramp[None].repeat(side, 0), ramp[:, None].repeat(side, 1), np.full((side, side), 90.0)]
+    return np.rint(np.stack([*bands, bands[0] + 40], 2)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.avif", {"quality": 100, "subsampling": "4:4:4"}), ("a.webp", {"lossless": True, "exact": True})],
+)
+def test_avif_and_webp_keep_colors_alpha_and_frames(tmp_path, name, options):
+    array = smooth()
+    frames = [Image.fromarray(np.rot90(array, k).copy()) for k in range(3)]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+    dataset = prepare(tmp_path, frames="all", channels="rgba", holdout=0)
+    wanted = np.stack([np.moveaxis(np.rot90(array, k), 2, 0) for k in range(3)]).astype(int)
+    assert abs(dataset.images[:].astype(int) - wanted).max() <= (4 if name.endswith("avif") else 0)
+
+
+def test_a_heic_says_which_package_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    photo = b"\0\0\0\x18ftypheic" + bytes(64)
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "pics/IMG_1.HEIC").write_bytes(photo)
+    save(tmp_path / "pics/a.png", noise(8, 8, 3))
+    with zipfile.ZipFile(tmp_path / "pics.zip", "w") as archive:
+        archive.writestr("IMG_1.heic", photo)
+    for place in ("pics", "pics.zip"):
+        with pytest.raises(ValueError, match=r"IMG_1.* pip install 'alphabar\[heic\]'"):
+            prepare(tmp_path / place)
+    dataset = prepare(tmp_path / "pics", skip_bad=True)
+    assert "left out as unreadable: IMG_1.HEIC (HEIC pictures need" in notes(dataset)
+
+
+def test_heic_keeps_colors_alpha_direction_and_its_main_picture(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    array = smooth()
+    wanted = np.moveaxis(array, 2, 0).astype(int)
+    photo = heif.from_pillow(Image.fromarray(np.rot90(array).copy()))
+    photo.add_from_pillow(Image.fromarray(array))
+    (tmp_path / "two").mkdir()
+    photo.save(tmp_path / "two/a.heic", quality=-1, chroma=444, primary_index=1)
+    dataset = prepare(tmp_path / "two", channels="rgba")
+    assert abs(dataset.images[0].astype(int) - wanted).max() <= 4
+    assert "1 file with several frames: a.heic; the first is used, 1 further left out" in notes(dataset)
+    every = prepare(tmp_path / "two", channels="rgba", frames="all", holdout=0)
+    turned = np.moveaxis(np.rot90(array), 2, 0).astype(int)
+    assert abs(every.images[:].astype(int) - np.stack([wanted, turned])).max() <= 4
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter, which the format has in its own way
+    (tmp_path / "turned").mkdir()
+    color = Image.fromarray(array[..., :3].copy())
+    heif.from_pillow(color).save(tmp_path / "turned/a.heic", quality=-1, chroma=444, exif=exif.tobytes())
+    found = prepare(tmp_path / "turned", size=16).images[0].astype(int)
+    assert abs(found - np.moveaxis(np.rot90(array[..., :3], -1), 2, 0)).max() <= 4
+
+    (tmp_path / "wide").mkdir()
+    color.save(tmp_path / "wide/a.png", icc_profile=display_p3())
+    plain = prepare(tmp_path / "wide").images[0].astype(int)
+    made = heif.from_pillow(Image.open(tmp_path / "wide/a.png"))
+    (tmp_path / "wide/a.png").unlink()
+    made.save(tmp_path / "wide/a.heic", quality=-1, chroma=444)
+    dataset = prepare(tmp_path / "wide")
+    assert abs(dataset.images[0].astype(int) - plain).max() <= 5
+    assert "colors are converted to sRGB" in notes(dataset)
+
+
+def test_a_damaged_heic_is_named(tmp_path):
+    heif = pytest.importorskip("pillow_heif")
+    content = io.BytesIO()
+    heif.from_pillow(Image.fromarray(smooth())).save(content)
+    raw = content.getvalue()
+    (tmp_path / "a.heic").write_bytes(raw[: len(raw) // 2])
+    save(tmp_path / "b.png", noise(16, 16, 3))
+    with pytest.raises(ValueError, match=r"1 of 2 pictures cannot be read: a\.heic"):
+        prepare(tmp_path)
 
 
 # --- large pictures ------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ class Header(NamedTuple):
 def header_of(image: Image.Image) -> Header:
     """The header of a picture that was opened."""
     deep = is_deep(image)
-    cut = not deep and "16" in str(decoder_arguments(image))
+    cut = not deep and ("16" in str(decoder_arguments(image)) or image.info.get("bit_depth", 8) > 8)
     profile = profile_of(image)
     size, mode, alpha, written = upright_size(image), image.mode, has_alpha(image), _written(image)
     return Header(size, mode, alpha, deep, cut, profile, written, _frames(image))  # which moves to the last
@@ -62,10 +62,10 @@ def _written(image: Image.Image) -> str | None:
 
 
 def _frames(image: Image.Image) -> tuple[int, ...]:
-    """The numbers of frames; a photograph with a second one beside it (MPO) is a single picture."""
+    """The numbers of frames, of HEIC the main one first; a photograph with a second one (MPO) has one."""
     n = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if n == 1 or image.format != "TIFF":
-        return tuple(range(n))
+        return tuple(sorted(range(n), key=lambda k: k != image.tell()))
     whole = []
     for k in range(n):
         image.seek(k)
@@ -137,7 +137,9 @@ def found_notes(headers: Mapping[str, Header], config: DataConfig) -> list[str]:
     notes = ["modes: " + ", ".join(f"{n} × {mode}" for mode, n in modes.most_common())]
     cut = [name for name, header in headers.items() if header.cut]
     if cut:
-        notes.append(f"16 bits are read in 8, as colors are: {some(cut)}; as an array, .npy keeps them")
+        notes.append(
+            f"more than 8 bits are read in 8, as colors are: {some(cut)}; as an array, .npy keeps them"
+        )
     deep = [name for name, header in headers.items() if header.deep]
     plain = [name for name, header in headers.items() if not header.deep]
     if deep and plain:

@@ -15,15 +15,19 @@ import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import jpeg_factory
 
+from ..errors import needs
 from ..images import MODES
 from .colors import has_alpha, in_srgb
 from .fitting import fit, is_copy, padded, placed
 
 PICTURE_ENDINGS = {
-    ".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
+    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif",
+    ".tiff", ".webp",
 }  # fmt: skip
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM", "TIFF", "AVIF")
 """The only formats that are opened, whatever a file is called: some of Pillow's run other programs."""
+HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+"""How files of the format HEIF say after `ftyp` that they are; a package beside Pillow reads them."""
 RESIZE = {
     "lanczos": Image.Resampling.LANCZOS,
     "bicubic": Image.Resampling.BICUBIC,
@@ -59,7 +63,20 @@ def opened(file: str | os.PathLike[str] | BinaryIO) -> Iterator[Image.Image]:
                 raise
             stream.seek(0)
             image = jpeg_factory(stream)  # which can be decoded in part
+        except UnidentifiedImageError:
+            stream.seek(4)
+            if stream.read(4) != b"ftyp" or stream.read(4) not in HEIF:
+                raise
+            stream.seek(0)
+            image = _heif(stream)
         yield stack.enter_context(image)
+
+
+def _heif(stream: BinaryIO) -> Image.Image:
+    with needs("HEIC pictures", "pillow-heif", "heic"):
+        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
+    register_heif_opener()
+    return Image.open(stream, formats=("HEIF",))
 
 
 def is_deep(image: Image.Image) -> bool:

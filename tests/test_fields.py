@@ -289,11 +289,51 @@ def test_data_sets_of_hdf5_are_channels(tmp_path):
     assert prepare(f"{path}:levels", layout="CHW").space.names[:2] == ("levels 0", "levels 1")
 
 
+@pytest.mark.parametrize("form", [2, 3])
+def test_arrays_of_zarr_are_channels_and_samples_are_written_as_zarr(tmp_path, done, form):
+    zarr = pytest.importorskip("zarr")
+    values, path = weather(), tmp_path / "d.zarr"
+    group = zarr.open_group(path, mode="w", zarr_format=form)
+
+    def add(name, array, dims, **about):
+        named = {"dimension_names": dims} if form == 3 else {}
+        made = group.create_array(name, shape=array.shape, dtype=array.dtype, chunks=array.shape, **named)
+        made[:] = array
+        made.attrs.update(about if form == 3 else about | {"_ARRAY_DIMENSIONS": list(dims)})
+
+    dims = ("time", "lat", "lon")
+    add("lat", np.linspace(0, 60, SIDES[0]), ("lat",), units="degrees_north")
+    add("sea/sst", values[:, 0], dims, units="K", long_name="sea surface temperature")
+    packed = np.where(np.isnan(values[:, 1]), -32767, np.rint(values[:, 1] * 1000)).astype(np.int16)
+    add("u", packed, dims, units="m s-1", scale_factor=0.001, _FillValue=-32767)
+    data = prepare(f"{path}:sea/sst,u", holdout=0)
+    space = data.space
+    assert (space.kind, space.names, space.units) == ("field", ("sea/sst", "u"), ("K", "m s-1"))
+    np.testing.assert_array_equal(data.images[:, 0], values[:, 0])
+    np.testing.assert_allclose(data.images[:, 1], values[:, 1], atol=0.0006)
+    with pytest.raises(ValueError, match=r"say which variables .* as d\.zarr:NAME or d\.zarr:NAME,NAME"):
+        prepare(path)
+    done("train", f"{path}:sea/sst,u", "--out", tmp_path / "run", "--images", 8, *TINY)
+    done("sample", tmp_path / "run", "-n", 3, "--steps", 1, "--out", tmp_path / "out")
+    drawn, made = (
+        np.load(tmp_path / "out/samples.npy"),
+        zarr.open_group(tmp_path / "out/samples.zarr", mode="r"),
+    )
+    assert made["u"].metadata.dimension_names == ("sample", "lat", "lon")
+    assert dict(made["sea/sst"].attrs) == {"units": "K", "long_name": "sea surface temperature"}
+    np.testing.assert_allclose(made["lat"][:], np.linspace(0, 60, SIDES[0]))
+    np.testing.assert_array_equal(np.stack([made["sea/sst"][:], made["u"][:]], 1), drawn)
+    np.testing.assert_array_equal(prepare(f"{tmp_path}/out/samples.zarr:sea/sst,u", holdout=0).images, drawn)
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(ValueError, match="is damaged or no Zarr store"):
+        prepare(f"{tmp_path}/empty.zarr:u")
+
+
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
-    for name, package in (("d.nc", "netCDF4"), ("d.h5", "h5py")):
+    for name, package in (("d.nc", "netCDF4"), ("d.h5", "h5py"), ("d.zarr", "zarr")):
         (tmp_path / name).write_bytes(b"anything")
         monkeypatch.setitem(__import__("sys").modules, package, None)
-        with pytest.raises(
-            ValueError, match=rf"need the package {package}: pip install 'alphabar\[fields\]'"
-        ):
+        extra = "zarr" if package == "zarr" else "fields"
+        words = rf"need the package {package}: pip install 'alphabar\[{extra}\]'"
+        with pytest.raises(ValueError, match=words):
             prepare(f"{tmp_path / name}:a")

@@ -66,6 +66,8 @@ LIBRARIES = {  # that each may use
         "netCDF4",
         "h5py",
         "nibabel",
+        "pydicom",
+        "zarr",
         "soundfile",
         "pillow_heif",
     },

@@ -217,9 +217,9 @@ def test_sound_comes_back_in_its_rate_and_depth(tmp_path, depth, ending, dtype, 
     assert data.conditions["class"].names == ("high", "low")
     if bits:
         assert data.space.bounds[1].max() == 2 ** (bits - 1) - 1
-    write, images = KINDS["series"].files, np.asarray(data.images)
-    for name, content in write(lambda: images, data.space, range(6), []):
-        (tmp_path / name).write_bytes(content)
+    ending_of_samples, content_of = KINDS["series"].each(data.space)
+    for i, image in enumerate(data.images):
+        (tmp_path / f"{i:06d}{ending_of_samples}").write_bytes(content_of(image))
     sources = sorted((tmp_path / "in").rglob(f"*.{ending}"))
     assert len(sources) == 6
     for i, source in enumerate(sources):

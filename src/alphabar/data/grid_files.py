@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import needs
-from .sample_files import nibabel, nifti_bytes
+from .volume_files import NIFTI, TIFF, TIFF_TYPES, nibabel, nifti_bytes, tiff_bytes
 
 if TYPE_CHECKING:
     from .space import Space
@@ -111,6 +112,50 @@ def _of_hdf5(v: Any) -> Variable:
     return Variable(v.shape, v.dtype, dims, text("units"), text("long_name"), read)
 
 
+def _zarr_package() -> Any:
+    with needs("Zarr stores", "zarr", "zarr"):
+        import zarr  # pyright: ignore[reportMissingImports]
+    return zarr
+
+
+@contextlib.contextmanager
+def _zarr(path: Path) -> Iterator[dict[str, Variable]]:
+    zarr = _zarr_package()
+    try:
+        store = zarr.open_group(path, mode="r")
+        members = dict(store.members(max_depth=None))
+    except Exception as error:  # damaged stores raise many kinds, all about the store
+        raise ValueError(f"{path} is damaged or no Zarr store: {error}") from None
+    arrays = {name: v for name, v in members.items() if hasattr(v, "dtype") and v.dtype.kind in "buif"}
+    yield {name: _of_zarr(v) for name, v in arrays.items() if v.shape}
+
+
+def _of_zarr(v: Any) -> Variable:
+    """As xarray writes them: names of axes, numbers that stand for others, and for none, in attributes."""
+    about = dict(v.attrs)
+    dims = getattr(v.metadata, "dimension_names", None) or about.get("_ARRAY_DIMENSIONS") or [""] * v.ndim
+    fill, scale, offset = (about.get(name) for name in ("_FillValue", "scale_factor", "add_offset"))
+    if fill is None and v.metadata.zarr_format == 2:
+        fill = v.fill_value or None  # 0 is Zarr's own, and a number like others
+    if isinstance(fill, str):  # base 64 of a float
+        fill = np.frombuffer(base64.b64decode(fill), "<f8")[0] if len(fill) == 12 else float(fill)
+    dtype = np.dtype(v.dtype).newbyteorder("=")
+    changed = {fill, scale, offset} != {None}
+    if changed and dtype.kind in "iu":  # 16 bits are whole in float32
+        dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
+
+    def read(start: int, stop: int) -> np.ndarray:
+        block = np.asarray(v[start:stop])
+        if not changed:
+            return block.astype(dtype, copy=False)
+        lost = False if fill is None else block == fill
+        values = block.astype(dtype) * dtype.type(scale or 1) + dtype.type(offset or 0)
+        return np.where(lost, dtype.type(np.nan), values)
+
+    units, title = (str(about.get(name, "")) for name in ("units", "long_name"))
+    return Variable(tuple(v.shape), dtype, tuple(dim or "" for dim in dims), units, title, read)
+
+
 # --- back ----------------------------------------------------------------------------------------
 
 
@@ -122,7 +167,7 @@ def _variables(space: Space, images: np.ndarray) -> Iterator[tuple[str, str, str
         yield name, unit, str(titles.get(name, "")), images[:, i]
 
 
-def _as_netcdf(space: Space, images: np.ndarray) -> bytes:
+def _as_netcdf(space: Space, images: np.ndarray) -> Iterator[tuple[str, bytes]]:
     axes, coordinates = space.grid["axes"], space.grid.get("coordinates", {})
     file = _netcdf4().Dataset("samples.nc", "w", memory=images.nbytes + 2**16)
     file.createDimension("sample", len(images))
@@ -137,10 +182,10 @@ def _as_netcdf(space: Space, images: np.ndarray) -> bytes:
         made = file.createVariable(name, values.dtype, ("sample", *axes), fill_value=fill)
         made[:] = values
         made.units, made.long_name = unit, title or name
-    return bytes(file.close())
+    yield "samples.nc", bytes(file.close())
 
 
-def _as_hdf5(space: Space, images: np.ndarray) -> bytes:
+def _as_hdf5(space: Space, images: np.ndarray) -> Iterator[tuple[str, bytes]]:
     h5py = _h5py()
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
@@ -154,20 +199,44 @@ def _as_hdf5(space: Space, images: np.ndarray) -> bytes:
         for axis, entry in space.grid.get("coordinates", {}).items():
             if axis not in file:
                 file.create_dataset(axis, data=entry["values"]).attrs["units"] = entry["units"]
-    return content.getvalue()
+    yield "samples.h5", content.getvalue()
+
+
+def _as_zarr(space: Space, images: np.ndarray) -> Iterator[tuple[str, bytes]]:
+    zarr, content = _zarr_package(), {}
+    group = zarr.open_group(zarr.storage.MemoryStore(content), mode="w", zarr_format=3)
+
+    def add(name: str, values: np.ndarray, dims: tuple[str, ...], units: str, title: str) -> None:
+        fill = np.nan if values.dtype.kind == "f" else 0
+        chunks = (1, *values.shape[1:]) if values.ndim > 1 else values.shape
+        made = group.create_array(
+            name, shape=values.shape, dtype=values.dtype, chunks=chunks, fill_value=fill, dimension_names=dims
+        )
+        made[:] = values
+        made.attrs.update({"units": units, "long_name": title} if title else {"units": units})
+
+    axes = tuple(space.grid["axes"])
+    for name, unit, title, values in _variables(space, images):
+        add(name, values, ("sample", *axes), unit, title)
+    for axis, entry in space.grid.get("coordinates", {}).items():
+        if axis not in space.names:
+            add(axis, np.array(entry["values"]), (axis,), entry["units"], "")
+    for key, buffer in content.items():
+        yield f"samples.zarr/{key}", buffer.to_bytes()
 
 
 class Format(NamedTuple):
-    """A row of `FILES`: how a file is opened, and samples written as one."""
+    """A row of `FILES`: how a file is opened, and samples written as one, or as the files of a folder."""
 
     open: Opened
-    write: Callable[[Space, np.ndarray], bytes]
+    write: Callable[[Space, np.ndarray], Iterator[tuple[str, bytes]]]
     package: Callable[[], Any]
-    ending: str
 
 
-NETCDF, HDF5 = Format(_netcdf, _as_netcdf, _netcdf4, ".nc"), Format(_hdf5, _as_hdf5, _h5py, ".h5")
+NETCDF, HDF5 = Format(_netcdf, _as_netcdf, _netcdf4), Format(_hdf5, _as_hdf5, _h5py)
+ZARR = ".zarr"
 FILES = {".nc": NETCDF, ".nc4": NETCDF, ".h5": HDF5, ".hdf5": HDF5, ".hdf": HDF5}
+FILES[ZARR] = Format(_zarr, _as_zarr, _zarr_package)
 """By the endings of files."""
 
 
@@ -176,8 +245,10 @@ def check_grid(space: Space) -> None:
     grid = space.grid
     if not grid:
         return
-    if grid.get("file") == ".nii.gz" and np.shape(grid.get("affine", ())) == (4, 4) and len(space.shape) == 4:
+    if grid.get("file") == NIFTI and np.shape(grid.get("affine", ())) == (4, 4) and len(space.shape) == 4:
         nibabel()
+        return
+    if grid.get("file") == TIFF and len(space.shape) == 4 and space.dtype in TIFF_TYPES:
         return
     axes, coordinates = grid.get("axes"), grid.get("coordinates", {})
     sides = dict(zip(axes, space.shape[1:], strict=False)) if isinstance(axes, list) else {}
@@ -189,13 +260,16 @@ def check_grid(space: Space) -> None:
     FILES[grid["file"]].package()
 
 
+def grid_each(space: Space) -> tuple[str, Callable[[np.ndarray], bytes]] | None:
+    """A NIfTI or TIFF file of what were such ones."""
+    if space.grid.get("file") == NIFTI:
+        return NIFTI, lambda volume: nifti_bytes(volume, space.grid["affine"])
+    return (TIFF, tiff_bytes) if space.grid.get("file") == TIFF else None
+
+
 def grid_files(
     images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], titles: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """A file of all, or one of each, in the form that the data had; none if they were plain arrays."""
-    if space.grid.get("file") == ".nii.gz":
-        for index, volume in zip(indices, images(), strict=True):
-            yield f"{index:06d}.nii.gz", nifti_bytes(volume, space.grid["affine"])
-    elif space.grid:
-        form = FILES[space.grid["file"]]
-        yield f"samples{form.ending}", form.write(space, images())
+    """A file of all in the form that the data had; none of plain arrays, or of a sample each."""
+    if space.grid.get("file") in FILES:
+        yield from FILES[space.grid["file"]].write(space, images())

@@ -38,7 +38,8 @@ def grid_file(path: Path, key: str, layout: str) -> Arrays:
             names = _chosen(path, key, variables)
             return _samples(path, names, {name: variables[name] for name in names}, layout, variables)
 
-    return Arrays([*stamp(path), key], open_file)
+    every = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return Arrays([*map(stamp, every), key], open_file)
 
 
 def _chosen(path: Path, key: str, variables: dict[str, Variable]) -> list[str]:

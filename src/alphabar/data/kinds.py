@@ -10,9 +10,9 @@ import numpy as np
 
 from ..images import displayable, to_bytes
 from .charts import curves, histograms
-from .grid_files import grid_files
+from .grid_files import grid_each, grid_files
 from .maps import in_colors
-from .series_files import series_files
+from .series_files import series_each, series_files
 from .table_files import table_bytes, whole_rows
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ Files = Callable[
 ]
 
 
+Each = tuple[str, Callable[[np.ndarray], bytes]]
+
+
 class Kind(NamedTuple):
     """A row of `KINDS`.
 
@@ -33,8 +36,10 @@ class Kind(NamedTuple):
         show: (samples (n, *shape), space) → pictures (n, C', H, W) of uint8.
         together: whether it shows all of them in one picture (n = 1).
         codec: the one that suits them.
+        each: space → the ending and the content of the file that a sample is written as beside samples.npy;
+            None if it is none of its own.
         files: (samples, space, their numbers, their classes if they have any) → (name, content) of the files
-            that they are written in beside samples.npy; None if there are none but pictures.
+            that all are written in together; None if there are none.
         standardized: whether each channel gets mean 0 and standard deviation 1, and floats have no bounds
             unless some are asked for: a few extreme ones would decide these.
     """
@@ -44,6 +49,7 @@ class Kind(NamedTuple):
     show: Callable[[np.ndarray, Space], np.ndarray]
     together: bool = False
     codec: str = "affine"
+    each: Callable[[Space], Each | None] = lambda space: None
     files: Files | None = None
     standardized: bool = False
 
@@ -120,11 +126,11 @@ def _axes(rank: int) -> str:
 
 
 KINDS = {
-    "picture": Kind("pictures", _axes, _show_picture, files=grid_files),
-    "field": Kind("fields", _axes, _show_field, files=grid_files, standardized=True),
-    "volume": Kind("volumes", _axes, _show_volume, files=grid_files, standardized=True),
-    "array": Kind("samples", _axes, _show_array, files=grid_files),
-    "series": Kind("series", _axes, _show_series, files=series_files, standardized=True),
+    "picture": Kind("pictures", _axes, _show_picture, each=grid_each, files=grid_files),
+    "field": Kind("fields", _axes, _show_field, each=grid_each, files=grid_files, standardized=True),
+    "volume": Kind("volumes", _axes, _show_volume, each=grid_each, files=grid_files, standardized=True),
+    "array": Kind("samples", _axes, _show_array, each=grid_each, files=grid_files),
+    "series": Kind("series", _axes, _show_series, each=series_each, files=series_files, standardized=True),
     "table": Kind(
         "rows", lambda rank: "columns", _show_table, together=True, codec="table", files=_table_files
     ),

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from .space import Space
 
 
+def series_each(space: Space) -> tuple[str, Callable[[np.ndarray], bytes]] | None:
+    """A WAV of sound."""
+    return (".wav", lambda series: sound_bytes(series, space.timeline)) if space.timeline.depth else None
+
+
 def series_files(
     images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], titles: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """(name, content): a WAV each of sound, one table of what was a table; of arrays none."""
-    if space.timeline.depth:
-        for index, series in zip(indices, images(), strict=True):
-            yield f"{index:06d}.wav", sound_bytes(series, space.timeline)
+    """(name, content): one table of what was a table; of arrays none."""
     if space.timeline.order:
         rows, names, columns = as_table(images(), space.names, space.timeline, indices, titles)
         ending, content = table_bytes(rows, names, columns, space.layout)

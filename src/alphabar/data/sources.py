@@ -14,6 +14,7 @@ from .config import DataConfig
 from .folders import OWN_LISTS, folder, is_picture, listed
 from .given import given, is_pictures
 from .grid_files import FILES as GRIDS
+from .grid_files import ZARR
 from .grids import grid_file
 from .hub import hugging_face
 from .parquet_pictures import parquet_pictures, picture_columns
@@ -26,8 +27,9 @@ from .tables import TABLES, table_file
 PARQUET = ".parquet"
 DIGITS, HUB = "digits", "hf:"
 ACCEPTED = (
-    "a folder, .zip or .tar of pictures, a folder of sound (.wav, .flac), an .npy or .npz file, NetCDF or "
-    "HDF5 (FILE.nc:NAME,NAME), a table (.csv, .tsv, .parquet), hf:NAME for a Hugging Face data set, or digits"
+    "a folder, .zip or .tar of pictures, a folder of sound (.wav, .flac), an .npy or .npz file, NetCDF, "
+    "HDF5 or Zarr (FILE.nc:NAME,NAME), a table (.csv, .tsv, .parquet), hf:NAME for a Hugging Face data set, "
+    "or digits"
 )
 FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {
     ".npy": lambda path, key, config: npy(path, config.layout),
@@ -68,11 +70,11 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
             raise ValueError(f"digits are pictures of 28 × 28: layout {config.layout} means nothing for them")
         return digits(config.classes)
     path, key = _path(text)
-    if text and path.is_dir():
+    if text and path.is_dir() and _ending(path) != ZARR:
         return _folder(path, config)
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {text} ({ACCEPTED})")
-    if not path.is_file():
+    if not path.is_file() and _ending(path) != ZARR:
         raise ValueError(f"{text} is a pipe, socket or device: data is {ACCEPTED}")
     ending = _ending(path)
     if ending not in FILES:
@@ -118,7 +120,7 @@ def is_array(data: Any) -> bool:
     if text == DIGITS or text.startswith(HUB):
         return text == DIGITS
     path, _ = _path(text)
-    if path.is_dir():
+    if path.is_dir() and _ending(path) != ZARR:
         return sample_files(path, DataConfig()) is not None
     ending = _ending(path)
     return ending in ARRAYS and not (ending == PARQUET and path.is_file() and picture_columns(path))

@@ -125,14 +125,15 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
     if space.kind == "series":
         return _as_series(before, space, conditions)
     asked: dict[str, Any] = {}
-    for name in ("holdout", *(("layout", "crop") if is_array(data) else ("frames",))):
+    arrays = is_array(data) or space.kind == "volume"
+    for name in ("holdout", *(("layout", "crop") if arrays else ("frames",))):
         if name in before:
             asked[name] = before[name]
     if space.label is not None:
         asked["labels"] = space.label.name
     elif not conditions:
         asked["classes"] = "none"
-    if not is_array(data):
+    if not arrays:
         asked |= _as_pictures((space.channels, *(space.kept or space.shape[1:])))
         asked |= {"background": space.background} if space.background else {}
         if space.resize:

@@ -188,6 +188,9 @@ class SampleWriter:
             write_rows(self.folder / FRAMES, [i for i, _ in film], frames)
         if self.space.bounds is not None:
             self._write_pictures(where, self.space.written(block.images))
+        if each := KINDS[self.space.kind].each(self.space):
+            for index, image in zip(block.indices.tolist(), block.images, strict=True):
+                write_bytes(self.folder / f"{index:06d}{each[0]}", each[1](image))
         self.done |= set(block.indices.tolist())
         self.drawn += len(block.indices)
         self._log.write(block.indices.tolist())
@@ -239,7 +242,7 @@ class SampleWriter:
             save_picture(self.folder / f"{index:06d}.png", image, self._inside(index=index, told=told))
 
     def _write_own(self) -> None:
-        """All samples in files of the form that the data had."""
+        """All samples in one file of the form that the data had."""
         if files := KINDS[self.space.kind].files:
             values = self.told.get("class") or []
             titles = [self.conditions["class"].title(value) for value in values]

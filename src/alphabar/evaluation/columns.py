@@ -21,8 +21,9 @@ MOST_PAIRS = 2000
 def column_shapes(a: np.ndarray, b: np.ndarray, columns: Sequence[Column]) -> float:
     """The mean over columns of how alike their values are distributed, 0 to 1.
 
-    For numbers and dates 1 - sup |F_a - F_b| (Kolmogorov and Smirnov), for categories 1 - sum |p_a - p_b| / 2
-    with a missing one among them: KSComplement and TVComplement of sdmetrics.
+    For numbers and dates 1 - sup |F_a - F_b| (Kolmogorov and Smirnov), for categories
+    1 - sum |p_a - p_b| / 2, of the values that are there: KSComplement and TVComplement of sdmetrics. How often values are missing
+    counts in `column_pairs`.
 
     Args:
         a, b: rows (n, D) of samples and (m, D) of real data, NaN where a value is missing.
@@ -30,11 +31,13 @@ def column_shapes(a: np.ndarray, b: np.ndarray, columns: Sequence[Column]) -> fl
     """
     found = []
     for x, y, column in zip(a.T, b.T, columns, strict=True):
-        if column.kind == "category":
-            p, q = (_shares([z]) for z in (x, y))
-            found.append(1 - _variation(p, q))
+        x, y = (z[~np.isnan(z)] for z in (x, y))
+        if not len(x) or not len(y):
+            found.append(float(len(x) == len(y)))
+        elif column.kind == "category":
+            found.append(1 - _variation(_shares([x]), _shares([y])))
         else:
-            found.append(1 - _smirnov(x[~np.isnan(x)], y[~np.isnan(y)]))
+            found.append(1 - _smirnov(x, y))
     return float(np.mean(found))
 
 
@@ -42,8 +45,9 @@ def column_pairs(a: np.ndarray, b: np.ndarray, columns: Sequence[Column]) -> flo
     """The mean over pairs of columns of how alike they go together, 0 to 1; of many pairs, `MOST_PAIRS`.
 
     For two of numbers 1 - |r_a - r_b| / 2 with Pearson's r; else 1 - sum |p_a - p_b| / 2 over the cells of
-    their table, numbers in ten bins of one width over the real data's range: CorrelationSimilarity and
-    ContingencySimilarity of sdmetrics. 1 for a single column.
+    their table, a missing value among them, numbers in ten bins of one width over the real data's range (a
+    value on an edge is in the upper one): CorrelationSimilarity and ContingencySimilarity of sdmetrics. Pairs
+    with a number that is constant don't count. 1 for a single column.
     """
     pairs = list(itertools.combinations(range(len(columns)), 2))
     if len(pairs) > MOST_PAIRS:
@@ -107,9 +111,7 @@ def gaussian_copula(rows: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
 
 
 def _smirnov(x: np.ndarray, y: np.ndarray) -> float:
-    """sup |F_x - F_y|; 1 where one of them is empty, and not the other."""
-    if not len(x) or not len(y):
-        return float(len(x) != len(y))
+    """sup |F_x - F_y|."""
     every = np.concatenate([x, y])
     below = (np.searchsorted(np.sort(z), every, "right") / len(z) for z in (x, y))
     return float(np.abs(np.subtract(*below)).max())
@@ -144,6 +146,6 @@ def _binned(x: np.ndarray, y: np.ndarray, column: Column) -> tuple[np.ndarray, n
     known = y[~np.isnan(y)]
     if not len(known):
         return np.zeros(len(x)), np.zeros(len(y))
-    inner = np.linspace(known.min(), known.max(), BINS + 1)[1:-1]
-    binned = [np.where(np.isnan(z), math.nan, np.searchsorted(inner, z, "left")) for z in (x, y)]
+    inner = np.histogram_bin_edges(known, BINS)[1:-1]
+    binned = [np.where(np.isnan(z), math.nan, np.searchsorted(inner, z, "right")) for z in (x, y)]
     return binned[0], binned[1]

@@ -11,10 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphabar import load, prepare, sample, train
+from alphabar.data import Dataset
 from alphabar.data.columns import Column, Found, read_column
 from alphabar.data.space import Space
 from alphabar.data.table_files import table_bytes
 from alphabar.evaluation.columns import column_pairs, column_shapes, gaussian_copula, trees
+from alphabar.evaluation.features import pixel_features
+from alphabar.evaluation.scorecard import in_values
 from alphabar.model.codec import codec_from, fit_codec
 from alphabar.model.table_codec import TableCodec
 from alphabar.runs.given import check_shape
@@ -458,3 +461,76 @@ def test_other_rows_have_the_models_numbers_for_categories(tmp_path):
         ValueError, match=r"columns are color \(category\), x \(number\), and the data have x"
     ):
         check_shape(wrong, own.space)
+
+
+# --- distances to the closest record -------------------------------------------------------------
+
+
+def mixed_rows(n, seed=0):
+    """A skewed number, a number with holes, and a category with holes."""
+    rng = np.random.default_rng(seed)
+    holes = np.where(rng.random(n) < 0.2, np.nan, rng.integers(0, 9, n))
+    codes = rng.choice([0.0, 1.0, 2.0, np.nan], n)
+    return np.stack([np.exp(2 * rng.standard_normal(n)), holes, codes], 1)
+
+
+def mixed(n, holdout=0.4):
+    columns = (
+        Column(),
+        Column(decimals=0, missing=""),
+        Column("category", names=("a", "b", "c"), missing=""),
+    )
+    return Dataset(mixed_rows(n), space_of(*columns), holdout=holdout, fingerprint=f"mixed {n}")
+
+
+def test_rows_are_as_far_apart_as_their_ranks_and_categories():
+    data = mixed(60)
+    features, training = pixel_features(data), np.asarray(data.images)[data.training]
+    assert features.name == "rows"
+
+    def place(j, value):
+        known = training[~np.isnan(training[:, j]), j]
+        below, same = (known < value).sum(), (known == value).sum()
+        return 0.5 if np.isnan(value) else (below + (same - 1) / 2) / (len(known) - 1)
+
+    def apart(a, b):
+        lacking = np.isnan([a[:2], b[:2]]).sum(0) == 1
+        ranks = [place(j, a[j]) - place(j, b[j]) for j in (0, 1)]
+        return np.square(ranks).sum() + lacking.sum() + (not np.array_equal(a[2:], b[2:], equal_nan=True))
+
+    embedded = features(training)
+    for i in range(len(training)):
+        j = (7 * i + 3) % len(training)
+        squared = np.square(embedded[i] - embedded[j]).sum()
+        assert squared == pytest.approx(apart(training[i], training[j]), abs=1e-5)
+
+
+def test_half_of_fresh_rows_are_nearer_to_training_ones_and_most_copies():
+    data = mixed(1500)
+    fresh, training = mixed_rows(600, seed=1), np.asarray(data.images)[data.training]
+    found = in_values(fresh, data)
+    assert found.space == "rows"
+    assert found.closest.rows == min(len(data.training), len(data.held_out))
+    assert found.closest.nearer == pytest.approx(0.5, abs=0.07)
+    assert found.closest.distance == pytest.approx(found.closest.usual, rel=0.25)
+    assert found.trivial.nearer == pytest.approx(0.5, abs=0.07)
+    assert not found.memorizes
+    copies = in_values(training[:600], data)
+    assert copies.closest.distance == 0
+    assert copies.closest.nearer > 0.7
+    assert copies.memorizes
+    facts = copies.to_dict()
+    assert facts["closest"]["usual"] > 0
+    assert facts["trivial"]["distance"] > 0
+
+
+def test_many_rows_are_compared_with_some_of_them(monkeypatch):
+    from alphabar.evaluation import scorecard
+
+    data = mixed(300, holdout=0.2)
+    rows = np.asarray(data.images)[data.training]
+    monkeypatch.setattr(scorecard, "MOST_NUMBERS", 8 * 40)
+    found = in_values(rows[:20], data)
+    assert found.training == 40
+    chosen = np.unique(np.linspace(0, len(rows) - 1, 40).round().astype(int))
+    assert set(found.nearest.tolist()) <= set(chosen.tolist())

@@ -198,11 +198,23 @@ def _print(cards: list[dict[str, Any]]) -> None:
             b = first[name]
             rows.append((name, f"{b['bits_per_dim']:.3f} ± {b['error']:.3f} bits/dim ({b['what']})"))
     rows += [("memorization", f"in {m['space']}: {m['verdict']}") for m in first["memorization"]]
+    rows += [("closest record", _closest(m)) for m in first["memorization"] if m["closest"]]
     if rows:
         show()
         table(rows)
     if len(cards) > 1:
         _print_variants(cards)
+
+
+def _closest(found: dict[str, Any]) -> str:
+    """Distances to the closest record, of samples, held-out rows and rows that need no network."""
+    own, plain = found["closest"], found["trivial"]
+    return (
+        f"the nearest training row is {own['distance']:.3g} away (median), "
+        f"of held-out rows {own['usual']:.3g}, of a Gaussian copula's {plain['distance']:.3g}; "
+        f"{own['nearer']:.0%} are nearer to one of {own['rows']:,} training rows than to one of as many held-out ones, of the copula's "
+        f"{plain['nearer']:.0%} (50% where nothing is memorized)"
+    )
 
 
 def _print_scores(card: dict[str, Any]) -> None:

@@ -22,8 +22,8 @@ def column_shapes(a: np.ndarray, b: np.ndarray, columns: Sequence[Column]) -> fl
     """The mean over columns of how alike their values are distributed, 0 to 1.
 
     For numbers and dates 1 - sup |F_a - F_b| (Kolmogorov and Smirnov), for categories
-    1 - sum |p_a - p_b| / 2, of the values that are there: KSComplement and TVComplement of sdmetrics. How often values are missing
-    counts in `column_pairs`.
+    1 - sum |p_a - p_b| / 2, of the values that are there: KSComplement and TVComplement of sdmetrics. How
+    often values are missing counts in `column_pairs`.
 
     Args:
         a, b: rows (n, D) of samples and (m, D) of real data, NaN where a value is missing.

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data import spread
 from .baselines import AT_ONCE
 from .laws import hits_p, least_share, mann_whitney, share_p
 
@@ -17,6 +18,24 @@ NEIGHBORS = 10
 SURE, PLAIN = 1e-3, 0.75
 MOST_HELD_OUT = 5000
 LEAST_COPIES = 0.005  # more than this share beyond what is expected
+
+
+@dataclass(frozen=True)
+class Closest:
+    """Distances to the closest record (DCR), as privacy reports of tables have them.
+
+    Attributes:
+        distance: the median of samples' distances to the nearest training sample.
+        usual: that of held-out samples.
+        nearer: the share of samples that are nearer to one of `rows` training samples than to one of as many
+            held-out ones, ties half: about 1/2 if nothing is memorized.
+        rows: the lesser of both numbers.
+    """
+
+    distance: float
+    usual: float
+    nearer: float
+    rows: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +60,8 @@ class Memorization:
         equal_expected: the share of training samples that are equal to another one.
         equal_p: the probability of at least this share if samples are equal to others as seldom as those.
         nearest: for each sample, the index of the nearest training sample.
+        closest: of tables, distances to the closest record.
+        trivial: of tables, those of samples that need no network.
         memorizes: p < 0.001 and likelihood_closer > 0.75, or one of the shares exceeds its expectation by
             more than 0.005, with a probability below 0.001.
     """
@@ -60,6 +81,8 @@ class Memorization:
     equal_expected: float
     equal_p: float
     nearest: np.ndarray
+    closest: Closest | None = None
+    trivial: Closest | None = None
 
     @property
     def reasons(self) -> list[str]:
@@ -195,6 +218,15 @@ def check_memorization(
     )
 
 
+def closest_record(samples: np.ndarray, training: np.ndarray, held_out: np.ndarray) -> Closest:
+    """How near samples (n, d) come to training samples, and whether nearer than to held-out ones."""
+    rows = min(len(training), len(held_out))
+    alike = (kind[spread(np.arange(len(kind)), rows)] for kind in (training, held_out))
+    own, other = (nearest_of(samples, kind, 1)[0][:, 0] for kind in alike)
+    medians = (float(np.median(nearest_of(x, training, 1)[0])) for x in (samples, held_out))
+    return Closest(*medians, nearer=float(((own < other) + (own == other) / 2).mean()), rows=rows)
+
+
 def find_equal(samples: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, int]:
     """(which samples equal a training sample in every number, how many training samples equal another)."""
     dtype = np.result_type(samples, training)
@@ -208,7 +240,15 @@ def find_equal(samples: np.ndarray, training: np.ndarray) -> tuple[np.ndarray, i
 
 def close(queries: np.ndarray, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(distance to the nearest over the mean distance to the next ten, index of the nearest)."""
-    (count, d), k = pictures.shape, NEIGHBORS + 1
+    exact, first = nearest_of(queries, pictures, NEIGHBORS + 1)
+    rest = exact[:, 1:].mean(1)
+    ratio = np.where(rest > 0, exact[:, 0] / np.where(rest > 0, rest, 1), 1.0)
+    return ratio, first[:, 0]
+
+
+def nearest_of(queries: np.ndarray, pictures: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(distances, indices), each (n, k): the nearest k of pictures, in their order; memory is bounded."""
+    count, d = pictures.shape
     first = np.empty((len(queries), k), np.int64)
     norms = np.concatenate([np.square(part, dtype=np.float64).sum(1) for part in parts(pictures, d)])
     place = 0
@@ -217,7 +257,7 @@ def close(queries: np.ndarray, pictures: np.ndarray) -> tuple[np.ndarray, np.nda
         products = np.concatenate([x @ part.T.astype(np.float64) for part in parts(pictures, d)], 1)
         products *= -2
         products += norms  # squared distances but for |x|^2, which changes no order
-        first[place : place + len(x)] = np.argpartition(products, NEIGHBORS, 1)[:, :k]
+        first[place : place + len(x)] = np.argpartition(products, k - 1, 1)[:, :k]
         place += len(x)
     # the distances to those few again, without the cancellation above
     exact = np.concatenate([
@@ -225,10 +265,7 @@ def close(queries: np.ndarray, pictures: np.ndarray) -> tuple[np.ndarray, np.nda
         for x, near in zip(parts(queries, k * d), parts(first, k * d), strict=True)
     ])  # fmt: skip
     order = np.argsort(exact, 1)
-    exact = np.take_along_axis(exact, order, 1)
-    rest = exact[:, 1:].mean(1)
-    ratio = np.where(rest > 0, exact[:, 0] / np.where(rest > 0, rest, 1), 1.0)
-    return ratio, np.take_along_axis(first, order[:, :1], 1)[:, 0]
+    return np.take_along_axis(exact, order, 1), np.take_along_axis(first, order, 1)
 
 
 def parts(rows: np.ndarray, numbers: int) -> list[np.ndarray]:

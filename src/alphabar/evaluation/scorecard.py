@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,16 @@ import numpy as np
 from ..data import Dataset, spread
 from ..model import Denoiser
 from .bound import variational_bound
-from .comparison import Embedded, embed
+from .comparison import Embedded, embed, trivial_samples
 from .features import Features, pixel_features
 from .features.base import Say, silent
 from .likelihood import ode_likelihood
-from .memorization import NEIGHBORS, Memorization
+from .memorization import MOST_HELD_OUT, NEIGHBORS, Memorization, check_memorization, closest_record
 from .noise_levels import NoiseLevels, error_by_noise_level, same_conditions, trained_on
 
 BOUND_SAMPLES, EXACT_SAMPLES = 256, 32
+MOST_NUMBERS = 2**27
+"""Of the training samples that memorization is looked for in: 512 MB."""
 
 
 def scorecard(
@@ -123,10 +125,26 @@ def memorization_by(
 ) -> list[Memorization]:
     """`check_memorization` of samples (n, *shape) in pixels, and in the features of `embedded` if given."""
     plain = pixel_features(data)
-    found = [embed(images, data, plain).memorization()]
+    found = [in_values(images, data)]
     if embedded is not None and embedded.features.digest != plain.digest:
         found.append(embedded.memorization())
     return found
+
+
+def in_values(images: np.ndarray, data: Dataset) -> Memorization:
+    """`check_memorization` in `pixel_features`, beside training samples of up to `MOST_NUMBERS` numbers."""
+    plain = pixel_features(data)
+    made = plain.raw(images)
+    places = spread(np.arange(len(data.training)), max(MOST_NUMBERS // made.shape[1], NEIGHBORS + 2))
+    training = plain.raw(data.images[data.training[places]])
+    held_out = plain.raw(data.images[spread(data.held_out, MOST_HELD_OUT)])
+    found = check_memorization(made, training, held_out, plain.name)
+    found = replace(found, nearest=places[found.nearest])
+    if not data.space.columns:
+        return found
+    drawn = plain.raw(trivial_samples(data, len(images)))
+    closest, trivial = (closest_record(x, training, held_out) for x in (made, drawn))
+    return replace(found, closest=closest, trivial=trivial)
 
 
 def _plain(found: Any) -> dict[str, Any]:

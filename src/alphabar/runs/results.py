@@ -28,7 +28,7 @@ from ..evaluation.noise_levels import (
     same_conditions,
     trained_on,
 )
-from ..evaluation.scorecard import can_tell, scorecard
+from ..evaluation.scorecard import can_tell, in_values, scorecard
 from ..model.denoiser import Denoiser
 from ..sampling.config import SampleConfig
 from ..sampling.sampler import sample
@@ -215,7 +215,7 @@ class Results(Subject):
         if not self.can_tell:
             return None
         self.say("nearest training samples …")
-        return embed(self.samples.images, self.data, pixel_features(self.data)).memorization()
+        return in_values(self.samples.images, self.data)
 
     @cached_property
     def memorization_in_features(self) -> Memorization | None:

@@ -74,7 +74,9 @@ class Features:
 
 
 def pixel_features(data: Dataset) -> Features:
-    """The values themselves, in model space; for large samples, their means over square blocks."""
+    """The values in model space, of large samples the means over blocks; of tables, `row_features`."""
+    if data.space.columns:
+        return row_features(data)
     codec = codec_of(data)
     return Features(
         "pixels" if data.space.kind == "picture" else "values",
@@ -83,6 +85,37 @@ def pixel_features(data: Dataset) -> Features:
         lambda images: shrunk(torch.from_numpy(codec.encode(images))).flatten(1).numpy(),
         kept=False,
     )
+
+
+def row_features(data: Dataset) -> Features:
+    """The rows of a table, such that |a - b|^2 is the sum over columns of how far two values are apart.
+
+    For numbers and dates that is the squared difference of their ranks among the training rows, from 0 to 1;
+    for categories 1 if they differ. A missing category is one of its own; a missing number has the rank 1/2,
+    and 1 is added where only one of two is missing.
+    """
+    rows = np.asarray(data.images[data.training])
+    ranks = []
+    for values, column in zip(rows.T, data.space.columns, strict=True):
+        known, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+        middle = np.cumsum(counts) - (counts + 1) / 2
+        ranks.append(None if column.kind == "category" else (known, middle / max(counts.sum() - 1, 1)))
+
+    def embed(rows: np.ndarray) -> np.ndarray:
+        found = []
+        for values, rank, column in zip(rows.T, ranks, data.space.columns, strict=True):
+            absent = np.isnan(values)
+            if rank is None:
+                codes = np.where(absent, len(column.names), values)[:, None]
+                found.append((codes == np.arange(len(column.names) + 1)) / math.sqrt(2))
+            else:
+                place = np.interp(values, *rank) if len(rank[0]) else values
+                found.append(np.stack([np.where(absent, 0.5, place), absent], 1))
+        return np.concatenate(found, 1).astype(np.float32)
+
+    about = "numbers as their ranks from 0 to 1, categories as 0 or 1"
+    made_on = hashlib.sha256(f"rows {data.fingerprint} {data.holdout}".encode()).hexdigest()
+    return Features("rows", made_on, about, embed, kept=False)
 
 
 def codec_of(data: Dataset) -> Codec:

@@ -126,6 +126,88 @@ def test_what_some_samples_lack_is_refused_naming_one():
         prepare(values)
 
 
+def clouded(seed=0, land=True):
+    """Weather under a cloud of its own in each sample: (N, 2, *SIDES), and where the clouds are."""
+    values = weather(seed, land)
+    clouds = np.zeros(values.shape, bool)
+    for i, cloud in enumerate(clouds):
+        cloud[:, i % 5 : i % 5 + 3, i % 7 : i % 7 + 4] = True
+    return np.where(clouds, np.nan, values).astype(np.float32), clouds
+
+
+def test_gaps_are_found_beside_what_all_lack_and_do_not_count_in_the_normalization():
+    values, clouds = clouded()
+    data = prepare(values, gaps=True, holdout=0)
+    assert data.space.kind == "field"
+    np.testing.assert_array_equal(data.space.absent, LAND)
+    share = (clouds & ~LAND).mean()
+    assert noted(data, f"{share:.2%} of the numbers are missing (NaN) here and there")
+    codec = fit_codec(data.space, data.images)
+    np.testing.assert_allclose(codec.offset, np.nanmean(values, (0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(codec.scale, np.nanstd(values, (0, 2, 3)), rtol=1e-5)
+    assert not codec.encode(values)[np.isnan(values)].any()
+    values[0, 1] = np.nan  # a channel that the first sample lacks
+    codec = fit_codec(data.space, values)
+    np.testing.assert_allclose(codec.offset, np.nanmean(values, (0, 2, 3)), rtol=1e-5)
+    values[3] = np.nan
+    with pytest.raises(ValueError, match="sample 3 holds infinity, or no number at all"):
+        prepare(values, gaps=True)
+    with pytest.raises(ValueError, match="gaps are for fields and volumes, and these are series"):
+        prepare(np.zeros((9, 2, 30), np.float32), layout="CL", gaps=True)
+
+
+def test_the_network_sees_nothing_in_the_gaps_and_samples_are_full():
+    values, _ = clouded()
+    data = prepare(values, gaps=True, holdout=0)
+    trainer = trained(data, 2)
+    inputs = trainer.inputs(0)
+    assert not inputs.x_0[inputs.known == 0].any()
+    seen = []
+    model = trained(data, 2).model
+    x_0, known = torch.from_numpy(inputs.x_0), torch.from_numpy(inputs.known)
+    call = model.call
+    model.call = lambda net, weights, arguments: seen.append(arguments[0]) or call(net, weights, arguments)
+    eps = torch.randn(x_0.shape, requires_grad=True)
+    draws = Draws(inputs.t, eps, known)
+    losses = denoise(model, "v", x_0, {}, draws)["loss"]
+    losses.sum().backward()
+    assert not seen[0][known == 0].any()
+    assert not eps.grad[known == 0].any()
+    assert eps.grad[known == 1].all()
+    drawn = sample(trainer.ema, 3, evaluations=2).images
+    np.testing.assert_array_equal(np.isnan(drawn), np.broadcast_to(LAND, drawn.shape))
+    full = prepare(clouded(land=False)[0], gaps=True, holdout=0)
+    assert np.isfinite(sample(trained(full, 1).ema, 3, evaluations=2).images).all()
+
+
+def test_the_loss_is_the_mean_over_what_is_known_of_each():
+    values, _ = clouded(land=False)
+    data = prepare(values, gaps=True, holdout=0)
+    model = trained(data, 1).model
+    model.call = lambda net, weights, arguments: torch.zeros_like(arguments[0])
+    x_0, known = (
+        torch.from_numpy(model.codec.encode(values[:4])),
+        torch.from_numpy((~np.isnan(values[:4])).astype(np.float32)),
+    )
+    eps, t = torch.randn(x_0.shape), np.array([10.0, 30.0, 60.0, 90.0])
+    at = model.schedule.at(t)
+    a, s = (torch.tensor(np.sqrt(v)).reshape(-1, 1, 1, 1) for v in (at.alpha_bar, 1 - at.alpha_bar))
+    target = (a * eps - s * x_0).square()
+    expected = torch.stack([target[i][known[i] == 1].mean() for i in range(4)])
+    got = denoise(model, "v", x_0, {}, Draws(t, eps, known))["loss"]
+    torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_crops_of_data_with_land_have_gaps_of_their_own():
+    data = prepare(weather(), crop=4, holdout=0)
+    assert data.space.absent is None
+    assert noted(data, "of crops, samples are full also where all of the data lack a number")
+    assert np.isnan(data.images[:]).any()
+    trainer = trained(data, 2)
+    assert np.isfinite(trainer.update()["loss"])
+    assert np.isfinite(sample(trainer.ema, 2, evaluations=2).images).all()
+
+
 def test_damaged_masks_are_refused():
     text = packed(LAND)
     np.testing.assert_array_equal(unpacked(text, LAND.shape), LAND)

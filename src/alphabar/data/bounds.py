@@ -53,8 +53,15 @@ def array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] | 
     pictures have; else a field, which has bounds only if they are asked for.
     """
     dtype, shape, kind = samples.rows.dtype, samples.rows.shape[1:], samples.kind
-    missing = "" if survey.absent is None else packed(survey.absent)
+    lacking = survey.missing
+    missing = "" if lacking is None else packed(lacking)
+    if survey.gaps and kind not in ("picture", "field", "volume"):
+        raise ValueError(
+            f"gaps are for fields and volumes, and these are {KINDS[kind].noun}: fill the values in"
+        )
     known = wanted or samples.limits or ((0.0, 255.0) if dtype == np.uint8 else None)
+    if survey.share_of_gaps and kind == "picture":
+        kind = "field"
     if kind == "picture" and dtype.kind == "f":
         reach = float(survey.low.min()), float(survey.high.max())
         known = known or (reach if reach in UNIT and shape[0] in MODES else None)
@@ -92,12 +99,19 @@ def standardized_notes(survey: Survey, space: Space) -> list[str]:
     ]
 
 
-def missing_notes(space: Space) -> list[str]:
-    """What to say of numbers that every sample lacks."""
+def missing_notes(space: Space, survey: Survey) -> list[str]:
+    """What to say of numbers that every sample lacks, and of those that some do."""
+    found = []
+    if survey.gaps:
+        found.append(
+            f"{survey.share_of_gaps:.2%} of the numbers are missing (NaN) here and there: the loss counts "
+            "what is known of each sample, and the network sees the mean elsewhere; samples are full there"
+        )
     if space.absent is None:
-        return []
+        return found
     count, total = int(space.absent.sum()), space.absent.size
     return [
+        *found,
         f"{count:,} of the {total:,} numbers of each sample are missing (NaN), the same ones in all: they "
-        "are left out of the loss, and samples lack them too"
+        "are left out of the loss, and samples lack them too",
     ]

@@ -172,6 +172,10 @@ class DataConfig(Settings):
         "SIDE, HxW or DxHxW",
         json_schema_extra={"metavar": "SIDE|DxHxW", "shown": "whole samples"},
     )
+    gaps: bool = Field(
+        default=False,
+        description="train on what is known of fields and volumes that lack other numbers (NaN) each",
+    )
     layout: Annotated[Layout, _one_of("layout", Layout)] = Field(
         default="auto",
         description="axis order of each sample: of a picture, or of a series (L: times; of a table, whose "

@@ -79,14 +79,17 @@ def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
         f"training sees crops of {shown} from anywhere in the {len(stored.images):,} {noun} of {larger}; "
         f"scores and held-out data are {count} of each, which cover it, {len(crops):,} in all"
     )
+    missing = ["of crops, samples are full also where all of the data lack a number (NaN)"] * bool(
+        space.missing
+    )
     facts = json.dumps([stored.fingerprint, sides])
     return stored._replace(
         images=crops,
-        space=replace(with_sides(space, sides), kept=space.shape[1:] if space.resize else None),
+        space=replace(with_sides(space, sides), missing="", kept=space.shape[1:] if space.resize else None),
         labels=None if stored.labels is None else np.repeat(stored.labels, crops.tiles),
         hashes=np.repeat(stored.hashes, crops.tiles),
         fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
-        notes=[*stored.notes, note],
+        notes=[*stored.notes, note, *missing],
     )
 
 
@@ -113,9 +116,5 @@ def _sides(space: Space, wanted: tuple[int, ...]) -> tuple[int, ...]:
             f"{'x'.join(map(str, larger))}, none longer than the samples' {space.shown_shape()}"
             + " (pictures: --size)" * (space.resize is not None)
             + f"; got {'x'.join(map(str, wanted))}"
-        )
-    if space.missing:
-        raise ValueError(
-            "crop is for samples of which no number is missing (NaN): fill these in, or leave it out"
         )
     return sides

@@ -105,7 +105,7 @@ def _refuse(source: Pictures | Arrays, config: DataConfig) -> None:
 
 MEANT_FOR = {
     **dict.fromkeys(("size", "resize", "fit", "channels", "frames", "background", "skip_bad"), "pictures"),
-    "clip": "arrays",
+    **dict.fromkeys(("clip", "gaps"), "arrays"),
     **dict.fromkeys(("range", "crop"), "pictures and arrays"),
     "types": "tables",
     "series": "tables",
@@ -130,6 +130,7 @@ class Opened:
     labels: Callable[[list[int]], Labels]
     notes: list[str]
     may_miss: bool = False
+    gaps: bool = False
     origins: np.ndarray | None = None
 
 
@@ -160,14 +161,14 @@ def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | 
 
     missing = samples.kind == "table"
     return Opened(
-        rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes, missing,
+        rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes, missing, config.gaps,
         samples.origins,
     )  # fmt: skip
 
 
 def _record(opened: Opened, path: Path | None) -> Stored:
     """Go through all samples once, writing them to `path`, or into memory without one."""
-    survey, kept = Survey(opened.may_miss), []
+    survey, kept = Survey(opened.may_miss, opened.gaps), []
     memory = np.empty(opened.shape if path is None else (0,), opened.dtype)
     with open(path or os.devnull, "wb", buffering=0) as file:
         for numbers, block in opened.blocks():
@@ -245,7 +246,7 @@ def _survey_notes(survey: Survey, space: Space) -> list[str]:
     equal = f"{survey.num_equal} of {survey.num} samples are equal to another one"
     if space.columns:
         return [equal] if survey.num_equal else []
-    notes = missing_notes(space)
+    notes = missing_notes(space, survey)
     if space.is_standardized:
         far = [] if space.dtype == "uint8" else _far_notes(survey, replace(space, low=None, high=None), 0)
         return [*notes, *standardized_notes(survey, space), *far, *[equal] * bool(survey.num_equal)]

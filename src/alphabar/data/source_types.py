@@ -115,7 +115,7 @@ class Arrays:
 
     identity: Any
     open: Callable[[], Samples]
-    takes: frozenset[str] = frozenset({"layout", "range", "clip", "crop", "rate", "window", "hop"})
+    takes: frozenset[str] = frozenset({"layout", "range", "clip", "crop", "gaps", "rate", "window", "hop"})
 
 
 def block_size(shape: Sequence[int], dtype: Any = np.uint8) -> int:

@@ -42,7 +42,9 @@ class ByNumber:
             raise IndexError(f"samples are had by a number, a slice, numbers or a mask, got {first!r}")
         places = np.where(numbers < 0, numbers + len(self), numbers).astype(np.int64).ravel()
         if places.size and not 0 <= places.min() <= places.max() < len(self):
-            raise IndexError(f"there are {len(self)} samples, numbered from 0, got {numbers.tolist()[:5]}")
+            raise IndexError(
+                f"there are {len(self)} samples, numbered from 0, got {numbers.ravel()[:5].tolist()}"
+            )
         found = self.read(places)
         if rest and not isinstance(first, slice):  # of arrays, NumPy takes all together
             return found[(np.arange(len(found)).reshape(numbers.shape), *rest)]

@@ -19,17 +19,20 @@ class Survey:
     """Looks at samples block by block.
 
     Args:
-        may_miss: whether any number may be missing (NaN); else the same ones of all samples, or none.
+        may_miss: whether any number may be missing (NaN), and none is looked at; else the same ones of all
+            samples, or none,
+        gaps: or some here and there.
 
     Attributes:
         num: how many there were.
         low, high: the least and the greatest value of each channel, (C,), in the samples' own type.
         absent: (*shape) which numbers each sample lacks, unless any may be missing.
+        lost: with gaps, how many numbers are missing in all.
         gray: whether there are three channels, and they are equal everywhere.
     """
 
-    def __init__(self, may_miss: bool = False) -> None:
-        self.may_miss = may_miss
+    def __init__(self, may_miss: bool = False, gaps: bool = False) -> None:
+        self.may_miss, self.gaps, self.lost = may_miss, gaps, 0
         self.num, self.gray = 0, True
         self.absent: np.ndarray | None = None
         self.low = self.high = self._typical = self._distance = np.zeros(0)
@@ -41,12 +44,12 @@ class Survey:
         """Look at samples (n, *shape), and return them in one piece; ValueError where one isn't finite."""
         block = np.ascontiguousarray(block)
         if block.dtype.kind == "f" and not self.may_miss:
-            self._check_finite(block)
+            (self._count_missing if self.gaps else self._check_finite)(block)
         axes = (0, *range(2, block.ndim))
         lower, higher = (np.fmin, np.fmax) if self.absent is not None else (np.minimum, np.maximum)
         low, high = lower.reduce(block, axes), higher.reduce(block, axes)
         if self.num:
-            low, high = np.minimum(self.low, low), np.maximum(self.high, high)
+            low, high = lower(self.low, low), higher(self.high, high)
         self.low, self.high = low, high
         if block.dtype != np.uint8 and not self.may_miss:
             self._add_distances(np.moveaxis(block, 1, -1).reshape(-1, len(low)))
@@ -72,14 +75,45 @@ class Survey:
             place = ", ".join(map(str, np.argwhere(lost[bad[0]])[0].tolist()))
             raise ValueError(
                 "the data holds values that are not finite (NaN or infinity), first in sample "
-                f"{self.num + bad[0]} at ({place}); remove those samples or fill the values in"
+                f"{self.num + bad[0]} at ({place}); remove those samples or fill the values in; "
+                "--gaps trains on what is known"
             )
         here, there = int(self.absent.sum()), int(np.isnan(block[bad[0]]).sum())
         raise ValueError(
             f"values are missing (NaN) in other places of sample {self.num + bad[0]}, {there} of them, than "
             f"of sample 0, {here}. They may be missing in the same places of every sample, as over land; "
-            "what is missing in some must be filled in, or those samples removed"
+            "what is missing in some must be filled in, or those samples removed; --gaps trains on what is "
+            "known"
         )
+
+    def _count_missing(self, block: np.ndarray) -> None:
+        """Which numbers are missing (NaN); ValueError for infinity, and for samples without any number."""
+        lost, n = np.isnan(block), len(block)
+        flat = lost.reshape(n, -1)
+        bad = np.isinf(block).reshape(n, -1).any(1) | flat.all(1)
+        if bad.any():
+            raise ValueError(
+                f"sample {self.num + int(bad.argmax())} holds infinity, or no number at all: remove it, or "
+                "fill the values in"
+            )
+        self.lost += int(lost.sum())
+        always = np.asarray(lost.all(0))
+        self.absent = always if self.absent is None else self.absent & always
+
+    @property
+    def missing(self) -> np.ndarray | None:
+        """`absent`; None if no number is. ValueError if a channel has none."""
+        if self.absent is None or not self.absent.any():
+            return None
+        check_missing(self.absent, str(self.low.dtype))
+        return self.absent
+
+    @property
+    def share_of_gaps(self) -> float:
+        """The share of numbers that are missing beside those that every sample lacks."""
+        if self.absent is None or not self.gaps:
+            return 0.0
+        return self.lost / (self.num * self.absent.size) - float(self.absent.mean())
 
     def _add_distances(self, values: np.ndarray) -> None:
         """Add up how far values (n, C) are from a typical one, a median of the first ones."""
@@ -143,5 +177,6 @@ def _middle(values: np.ndarray) -> np.ndarray:
     middle = (len(values) - 1) // 2
     found = np.partition(values, middle, 0)[middle]
     if values.dtype.kind == "f" and np.isnan(found).any():  # most are missing
-        found = np.array([np.median(column[~np.isnan(column)]) for column in values.T])
+        known = [column[~np.isnan(column)] for column in values.T]
+        found = np.array([np.median(column) if len(column) else 0.0 for column in known])
     return found

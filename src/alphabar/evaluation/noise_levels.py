@@ -12,6 +12,7 @@ import numpy as np
 from .. import rng
 from ..data import Condition, Dataset, spread
 from ..model import Batched, Codec, Denoiser
+from ..model.affine import known_of
 from ..theory.gaussian import q_sample
 from ..theory.schedule import Schedule
 from .baselines import AT_ONCE, EmpiricalDenoiser, GaussianDenoiser
@@ -92,16 +93,21 @@ def model_errors(denoiser: Denoiser, data: Dataset, indices: np.ndarray, seed: i
 
 
 class Clean(NamedTuple):
-    """Samples of a data set: their indices, x_0 in model space, and the values of their conditions."""
+    """Samples of a data set: their indices, x_0 in model space, the values of their conditions, and what is
+    known of each if that differs.
+    """
 
     indices: np.ndarray
     x_0: np.ndarray
     values: dict[str, np.ndarray]
+    known: np.ndarray | None = None
 
 
 def clean(data: Dataset, codec: Codec, indices: np.ndarray, conditions: Mapping[str, Condition]) -> Clean:
     """The samples at `indices`, with the values of `conditions`."""
-    return Clean(indices, codec.encode(data.images[indices]), data.values_at(indices, conditions))
+    images = data.images[indices]
+    values = data.values_at(indices, conditions)
+    return Clean(indices, codec.encode(images), values, known_of(codec, images))
 
 
 def square_errors(denoise: Denoise, samples: Clean, schedule: Schedule, seed: int) -> np.ndarray:
@@ -119,8 +125,12 @@ def square_errors(denoise: Denoise, samples: Clean, schedule: Schedule, seed: in
         eps = rng.normal(seed, "evaluation", samples.indices[k], LEVEL + level, shape=shape)
         x_0, t = samples.x_0[k], times[level]
         values = {name: v[k] for name, v in samples.values.items()}
-        off = denoise(q_sample(schedule, x_0, t, eps), t, values) - x_0.astype(np.float64)
-        found[:, here] = np.square(off).reshape(len(times), len(here), -1).mean(2)
+        x_t, known, share = q_sample(schedule, x_0, t, eps), 1.0, 1.0
+        if samples.known is not None:
+            known = samples.known[k]
+            x_t, share = x_t * known, known.reshape(len(times), len(here), -1).mean(2, dtype=np.float64)
+        off = known * (denoise(x_t, t, values) - x_0.astype(np.float64))
+        found[:, here] = np.square(off).reshape(len(times), len(here), -1).mean(2) / np.maximum(share, 1e-9)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,16 +70,17 @@ class Codec:
     def encode(self, images: np.ndarray) -> np.ndarray:
         """x_0 = (image - origin - offset) / scale, (…, *shape), float32; by float64 but for bytes.
 
-        What the space lacks is 0, whatever stands there.
+        What the space lacks is 0, whatever stands there, and so is NaN.
         """
         offset, scale = self._columns
         images = np.asarray(images)
         if self.space.absent is not None:
             x_0 = ((images.astype(np.float64) - offset) / scale).astype(np.float32)
-            return np.where(self.space.absent, np.float32(0), x_0)
+            return np.where(self.space.absent | np.isnan(x_0), np.float32(0), x_0)
         if images.dtype == np.uint8:
             return (images.astype(np.float32) - offset.astype(np.float32)) / scale.astype(np.float32)
-        return ((self.space.from_origin(images) - offset) / scale).astype(np.float32)
+        x_0 = ((self.space.from_origin(images) - offset) / scale).astype(np.float32)
+        return np.where(np.isnan(x_0), np.float32(0), x_0) if images.dtype.kind == "f" else x_0
 
     def decode(self, x_0: np.ndarray) -> np.ndarray:
         """image = origin + offset + scale x_0 in the data's own type; whole numbers are rounded and clipped.
@@ -166,6 +168,17 @@ class Codec:
         return cls(space, tuple(mean), tuple(np.where(std > 0, std, 1.0)), tuple(constant))
 
 
+def known_of(codec: Codec, images: np.ndarray) -> np.ndarray | None:
+    """(n, *shape) 1 where each of the images has a number, and 0 where it lacks one; None unless some lacks
+    other ones than all do.
+    """
+    if codec.name == "table" or np.asarray(images).dtype.kind != "f":
+        return None
+    lost = np.isnan(images)
+    same = lost.any() if codec.space.absent is None else (lost & ~codec.space.absent).any()
+    return (~lost).astype(np.float32) if same else None
+
+
 def _relative(space: Space, ends: Sequence[float] | None) -> list[float]:
     """A bound for each channel, less the space's origin."""
     assert ends is not None
@@ -177,18 +190,25 @@ def _moments(images: np.ndarray, space: Space) -> tuple[np.ndarray, np.ndarray]:
 
     The update is that of Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance". Values
     are taken relative to the first one, so that a constant channel has a standard deviation of exactly 0.
-    NaN doesn't count; each channel has a number in the first image.
+    NaN doesn't count.
     """
     channels = images.shape[1]
     size = max(1, NUMBERS_AT_ONCE // math.prod(images.shape[1:]))
-    one = space.from_origin(images[0]).reshape(channels, -1)
-    first = np.take_along_axis(one, np.isfinite(one).argmax(1, keepdims=True), 1)
+    first = np.full((channels, 1), np.nan)
     count, mean, squares = np.zeros(channels), np.zeros(channels), np.zeros(channels)
     for i in range(0, len(images), size):
         block = space.from_origin(images[i : i + size])
-        block = np.moveaxis(block, 1, 0).reshape(channels, -1) - first
-        more, shift = (~np.isnan(block)).sum(1), np.nanmean(block, 1) - mean
-        squares += more * np.nanvar(block, 1) + shift**2 * (count * more / (count + more))
+        block = np.moveaxis(block, 1, 0).reshape(channels, -1)
+        if np.isnan(first).any():
+            found = np.take_along_axis(block, np.isfinite(block).argmax(1, keepdims=True), 1)
+            first = np.where(np.isnan(first), found, first)
+        block, more = block - first, (~np.isnan(block)).sum(1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of channels without a number in this block
+            shift, spread = np.nanmean(block, 1) - mean, np.nanvar(block, 1)
+        shift, spread = np.where(more, shift, 0), np.where(more, spread, 0)
+        total = np.maximum(count + more, 1)
+        squares += more * spread + shift**2 * (count * more / total)
         count += more
-        mean += shift * (more / count)
-    return first[:, 0] + mean, np.sqrt(squares / count)
+        mean += shift * (more / total)
+    return first[:, 0] + mean, np.sqrt(squares / np.maximum(count, 1))

@@ -142,8 +142,10 @@ class Denoiser(nn.Module):
         """x (B, *shape), with 0 where every sample lacks a number."""
         return x if self.known is None else x * self.known
 
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean of values (B, *shape) over the numbers that samples have, (B,)."""
+    def mean(self, values: Tensor, known: Tensor | None = None) -> Tensor:
+        """The mean of values (B, *shape) over the numbers that samples have, (B,); or over those `known`."""
+        if known is not None:
+            return (values * known).flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)
         if self.known is None:
             return values.flatten(1).mean(1)
         return self.where_known(values).flatten(1).sum(1) / self.known.sum()

@@ -15,6 +15,7 @@ from .. import rng
 from ..data.dataset import Dataset, spread
 from ..evaluation.features import Features, untrained_features
 from ..evaluation.scores import frechet_distance
+from ..model.affine import known_of
 from ..model.batched import batch_size, batches
 from ..model.conditions import take
 from ..sampling.executor import NotFinite
@@ -92,7 +93,8 @@ def _losses(trainer: Trainer, indices: np.ndarray) -> tuple[list[float], list[fl
     """(times, mean loss at each) of the samples at `indices`."""
     ema, config, data, n = trainer.ema, trainer.config, trainer.data, len(indices)
     T = ema.schedule.T
-    x_0 = ema.codec.encode(data.take(indices).images)
+    images = data.take(indices).images
+    x_0, known = ema.codec.encode(images), known_of(ema.codec, images)
     cond = ema.told(data.values_at(indices, ema.conditions), n)
     times = np.unique(np.ceil((np.arange(LEVELS) + 0.5) / LEVELS * T))
     losses = []
@@ -104,7 +106,8 @@ def _losses(trainer: Trainer, indices: np.ndarray) -> tuple[list[float], list[fl
                 torch.from_numpy(array[seats]).to(trainer.device, memory_format=trainer.layout)
                 for array in (x_0, eps)
             )
-            draws = Draws(np.full(len(seats), t), noise)
+            here = None if known is None else torch.from_numpy(known[seats]).to(clean)
+            draws = Draws(np.full(len(seats), t), noise, here)
             with torch.no_grad():
                 found = OBJECTIVES[config.objective](ema, config.loss, clean, take(cond, seats), draws)
             each += sum(loss.double() for loss in found.values()).tolist()[: len(k)]  # pyright: ignore[reportAttributeAccessIssue]

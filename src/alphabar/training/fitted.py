@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..data.dataset import Dataset, spread
-from ..model.affine import Codec
+from ..model.affine import Codec, known_of
 from ..model.codec import fit_codec
 from ..theory.scales import Scales, scales_of
 
@@ -21,6 +21,8 @@ def fitted_to(data: Dataset) -> tuple[Codec, Scales]:
     if data not in _FITTED:
         codec = fit_codec(data.space, data.images)
         n = min(max(NUMBERS // math.prod(data.space.shape), 16), 512)
-        x_0 = codec.encode(data.images[spread(data.training, n)])
-        _FITTED[data] = codec, scales_of(x_0 if codec.known is None else np.where(codec.known, x_0, np.nan))
+        images = data.images[spread(data.training, n)]
+        x_0, known = codec.encode(images), known_of(codec, images)
+        known = codec.known if known is None else known
+        _FITTED[data] = codec, scales_of(x_0 if known is None else np.where(known, x_0, np.nan))
     return _FITTED[data]

@@ -17,10 +17,14 @@ from ..theory.schedule import Schedule
 
 
 class Draws(NamedTuple):
-    """What is drawn for a batch: times t (B,), float64, and noise eps of x_0's shape."""
+    """What is drawn for a batch: times t (B,), float64, and noise eps of x_0's shape.
+
+    Beside it, what is `known` of each sample if that differs: 1 and 0 of x_0's shape.
+    """
 
     t: np.ndarray
     eps: Tensor
+    known: Tensor | None = None
 
 
 Objective = Callable[[Denoiser, str, Tensor, Cond, Draws], dict[str, Tensor]]
@@ -30,14 +34,15 @@ def denoise(denoiser: Denoiser, loss: str, x_0: Tensor, cond: Cond, draws: Draws
     """w(t) · mean (target - net)^2 for each sample, (B,): Algorithm 1 of arXiv 2006.11239.
 
     The target is the prediction's p x_0 + q eps, and w(t) the loss's weight in the network's space. The mean
-    is over the numbers that samples have (`Denoiser.mean`).
+    is over the numbers that samples have (`Denoiser.mean`); where one has none, the network sees 0.
     """
     schedule, prediction, eps = denoiser.schedule, denoiser.prediction, draws.eps
     at = schedule.at(draws.t)
     x_t = q_sample(schedule, x_0, at, eps)
+    x_t = x_t if draws.known is None else x_t * draws.known
     p, q = target_coefficients(prediction, schedule, at)
     target = column(p, x_0) * x_0 + column(q, x_0) * eps
-    error = denoiser.mean((target - denoiser.predict(x_t, at, cond)).square())
+    error = denoiser.mean((target - denoiser.predict(x_t, at, cond)).square(), draws.known)
     return {"loss": column(loss_weight(loss, schedule, at, prediction), error) * error}
 
 

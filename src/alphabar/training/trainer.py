@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .. import rng
 from ..data.dataset import Dataset
+from ..model.affine import known_of
 from ..model.denoiser import Denoiser, call_network
 from ..model.devices import compiled, layout_of
 from ..model.generators import has_no_fixed_order, repeatable, seeded
@@ -40,6 +41,7 @@ class Inputs(NamedTuple):
     cond: dict[str, np.ndarray]
     t: np.ndarray
     eps: np.ndarray | None
+    known: np.ndarray | None = None
 
 
 def draw_times(config: TrainConfig, schedule: Schedule, k: int) -> np.ndarray:
@@ -166,6 +168,7 @@ class Trainer:
             hide(cond, config, k),
             draw_times(config, self.model.schedule, k),
             eps,
+            known_of(self.model.codec, batch.images),
         )
 
     def _inputs(self, k: int) -> Inputs:
@@ -203,7 +206,8 @@ class Trainer:
             number = int(rng.stream(config.seed, "network", k, i).integers(2**62))
             # backward too is within them: a network may run its layers again there, to save memory
             with seeded(number, self.device), keyed_dropout(self.model.net, config.seed, k, places):
-                draws = Draws(inputs.t[part], eps)
+                known = None if inputs.known is None else torch.from_numpy(inputs.known[part]).to(x_0)
+                draws = Draws(inputs.t[part], eps, known)
                 losses = OBJECTIVES[config.objective](self.model, config.loss, x_0, cond, draws)
                 total = torch.stack(list(losses.values())).sum(0)
                 (total.sum() / n).backward()

@@ -70,6 +70,7 @@ LIBRARIES = {  # that each may use
         "zarr",
         "soundfile",
         "pillow_heif",
+        "rasterio",
     },
     "model": {"numpy", "torch"},
     "training": {"numpy", "torch", "pydantic"},

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from alphabar.data import prepare
-from alphabar.data.volume_files import tiff_bytes
+from alphabar.data.volume_files import pages_bytes
 from program import TINY
 
 N, SIDES = 3, (5, 6, 8)
@@ -167,7 +167,7 @@ def test_tiff_of_several_pages_are_volumes_and_come_back_as_such(tmp_path, done,
                 np.testing.assert_array_equal(np.moveaxis(np.asarray(image), -1, 0), drawn[:, i])
     (tmp_path / "again").mkdir()
     for i, image in enumerate(data.images):
-        (tmp_path / "again" / f"{i}.tif").write_bytes(tiff_bytes(image))
+        (tmp_path / "again" / f"{i}.tif").write_bytes(pages_bytes(image))
     np.testing.assert_array_equal(prepare(tmp_path / "again", layout="volume").images, data.images)
 
 

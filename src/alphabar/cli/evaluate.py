@@ -212,8 +212,8 @@ def _closest(found: dict[str, Any]) -> str:
     return (
         f"the nearest training row is {own['distance']:.3g} away (median), "
         f"of held-out rows {own['usual']:.3g}, of a Gaussian copula's {plain['distance']:.3g}; "
-        f"{own['nearer']:.0%} are nearer to one of {own['rows']:,} training rows than to one of as many held-out ones, of the copula's "
-        f"{plain['nearer']:.0%} (50% where nothing is memorized)"
+        f"{own['nearer']:.0%} are nearer to one of {own['rows']:,} training rows than to one of as many "
+        f"held-out ones, of the copula's {plain['nearer']:.0%} (50% where nothing is memorized)"
     )
 
 

@@ -85,7 +85,9 @@ def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
     facts = json.dumps([stored.fingerprint, sides])
     return stored._replace(
         images=crops,
-        space=replace(with_sides(space, sides), missing="", kept=space.shape[1:] if space.resize else None),
+        space=replace(
+            with_sides(replace(space, missing=""), sides), kept=space.shape[1:] if space.resize else None
+        ),
         labels=None if stored.labels is None else np.repeat(stored.labels, crops.tiles),
         hashes=np.repeat(stored.hashes, crops.tiles),
         fingerprint=hashlib.sha256(facts.encode()).hexdigest(),

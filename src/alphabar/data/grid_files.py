@@ -7,13 +7,15 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..errors import needs
-from .volume_files import NIFTI, TIFF, TIFF_TYPES, nibabel, nifti_bytes, tiff_bytes
+from .tiff_files import check_tiff, tiff_bytes
+from .volume_files import NIFTI, TIFF, TIFF_TYPES, nibabel, nifti_bytes, pages_bytes
 
 if TYPE_CHECKING:
     from .space import Space
@@ -248,6 +250,8 @@ def check_grid(space: Space) -> None:
     if grid.get("file") == NIFTI and np.shape(grid.get("affine", ())) == (4, 4) and len(space.shape) == 4:
         nibabel()
         return
+    if grid.get("file") == TIFF and len(space.shape) == 3:
+        return check_tiff(space)
     if grid.get("file") == TIFF and len(space.shape) == 4 and space.dtype in TIFF_TYPES:
         return
     axes, coordinates = grid.get("axes"), grid.get("coordinates", {})
@@ -264,7 +268,9 @@ def grid_each(space: Space) -> tuple[str, Callable[[np.ndarray], bytes]] | None:
     """A NIfTI or TIFF file of what were such ones."""
     if space.grid.get("file") == NIFTI:
         return NIFTI, lambda volume: nifti_bytes(volume, space.grid["affine"])
-    return (TIFF, tiff_bytes) if space.grid.get("file") == TIFF else None
+    if space.grid.get("file") != TIFF:
+        return None
+    return TIFF, pages_bytes if len(space.shape) == 4 else partial(tiff_bytes, space=space)
 
 
 def grid_files(

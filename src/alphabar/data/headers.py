@@ -17,6 +17,8 @@ from .source_types import files, some
 
 GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"}
 LARGEST_DEFAULT_SIZE = 64
+PLACE = 33550, 34264, 34735
+"""The tags by which a TIFF says where on earth it lies."""
 SUBFILE, REDUCED_OR_MASK = 254, 0b101
 """The tag by which a page of a TIFF says that it is a smaller copy of another one, or its mask."""
 
@@ -33,6 +35,7 @@ class Header(NamedTuple):
         profile: its ICC profile, unless that is sRGB.
         written: what Alphabar wrote inside, if it did.
         frames: the numbers of those that are pictures of their own.
+        geo: whether it says where on earth it lies.
     """
 
     size: tuple[int, int]
@@ -43,6 +46,7 @@ class Header(NamedTuple):
     profile: Profile | None
     written: str | None
     frames: tuple[int, ...]
+    geo: bool = False
 
 
 def header_of(image: Image.Image) -> Header:
@@ -51,7 +55,9 @@ def header_of(image: Image.Image) -> Header:
     cut = not deep and ("16" in str(decoder_arguments(image)) or image.info.get("bit_depth", 8) > 8)
     profile = profile_of(image)
     size, mode, alpha, written = upright_size(image), image.mode, has_alpha(image), _written(image)
-    return Header(size, mode, alpha, deep, cut, profile, written, _frames(image))  # which moves to the last
+    geo = any(tag in getattr(image, "tag_v2", {}) for tag in PLACE)
+    frames = _frames(image)  # which moves to the last
+    return Header(size, mode, alpha, deep, cut, profile, written, frames, geo)
 
 
 def _written(image: Image.Image) -> str | None:
@@ -148,6 +154,8 @@ def found_notes(headers: Mapping[str, Header], config: DataConfig) -> list[str]:
             f"{len(deep)} of 16 bits and {len(plain)} of 8: the latter's values are multiplied by 257, so "
             f"that white is white; {'16' if few is deep else '8'} bits have {some(few)}"
         )
+    if any(header.geo for header in every):
+        notes.append("GeoTIFFs of 8 bits are read as pictures, and samples lie nowhere on earth")
     notes += _profile_notes(headers)
     several = [name for name, header in headers.items() if len(header.frames) > 1]
     if several:

@@ -224,7 +224,10 @@ def _grays(image: Image.Image, greatest: int) -> Image.Image:
 def _colors(channels: int, background: str, image: Image.Image) -> Image.Image:
     """In sRGB, in the mode of this many channels."""
     if image.mode == "F":
-        raise ValueError("floating-point pictures have no known range; give the data as .npy")
+        raise ValueError(
+            "floating-point pictures have no known range: a folder of TIFFs of floats alone, without "
+            "sub-folders, is read as fields"
+        )
     image = in_srgb(image)
     if has_alpha(image):
         image = image.convert("RGBA")

@@ -1,8 +1,8 @@
-"""Folders of files that are a sample each: arrays (.npy), and volumes as NIfTI, TIFF or series of DICOM."""
+"""Folders of files that are a sample each: arrays (.npy), volumes (NIfTI, TIFF, DICOM), TIFFs of numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from .folders import OWN_LISTS
 from .layouts import arranged
 from .pictures import PICTURE_ENDINGS
 from .source_types import Arrays, Rows, Samples, block_size, files, stamp
+from .tiff_files import TIFF, is_numbers, tiff, tiff_samples
 from .volume_files import One, read_nifti, read_tiff
 
 NIFTI = (".nii", ".nii.gz")
-TIFFS = (".tif", ".tiff")
 SAME = 1e-4
 """Affines that differ by less are one grid; in the units of the file, mm as a rule."""
 
@@ -27,9 +27,9 @@ Each = dict[str, Callable[[], One]]
 
 
 def sample_files(path: Path, config: DataConfig) -> Arrays | None:
-    """The arrays or volumes in a folder, by name, one sample each; None for a folder of anything else.
+    """The arrays, volumes or TIFFs of numbers in a folder, by name, one sample each; None of anything else.
 
-    TIFF files are volumes only with the layout `volume`.
+    TIFF files are volumes only with the layout `volume`, and else pictures, if they could be.
     """
     found = [file for file in path.iterdir() if not file.name.startswith(".")]
     names = sorted(file.name for file in found)
@@ -38,12 +38,14 @@ def sample_files(path: Path, config: DataConfig) -> Arrays | None:
     if (series := dicom_series(path)) is not None:
         notes = [f"{len(series.volumes)} series of DICOM in {path.name}, a sample each", *series.notes]
         return _each(series.volumes, [stamp(file) for file in series.files], notes, config)
-    pictures = any(name.lower().endswith(tuple(PICTURE_ENDINGS)) for name in names)
-    stacks = [path / name for name in names if name.lower().endswith(TIFFS)] * (config.layout == "volume")
-    if (pictures and not stacks) or any(file.is_dir() for file in found):
+    tiffs, stacked = [path / name for name in names if name.lower().endswith(TIFF)], config.layout == "volume"
+    others = tuple(PICTURE_ENDINGS - {*TIFF})
+    pictures = any(name.lower().endswith(others) for name in names)
+    pictures = pictures or bool(tiffs and not stacked and not is_numbers(tiffs[0]))
+    if pictures or any(file.is_dir() for file in found):
         return None
     kinds = {
-        read_tiff: stacks,
+        read_tiff if stacked else tiff: tiffs,
         read_nifti: [path / name for name in names if name.lower().endswith(NIFTI)],
         _npy: [path / name for name in names if name.lower().endswith(".npy")],
     }
@@ -51,9 +53,8 @@ def sample_files(path: Path, config: DataConfig) -> Arrays | None:
     if not there:
         return None
     if len(there) > 1:
-        raise ValueError(
-            f"{path} has arrays (.npy) and volumes, or volumes of two forms: give a folder of one kind"
-        )
+        endings = " and in ".join(chosen[0].suffix for chosen in there.values())
+        raise ValueError(f"{path} has files that are samples in {endings}: give a folder of one kind")
     ((read, chosen),) = there.items()
     notes = [f"{files(len(chosen))} of {path.name}, a sample each"]
     if len(chosen) < len(names):
@@ -70,7 +71,7 @@ def volume_file(path: Path, config: DataConfig) -> Arrays:
 
 def _each(chosen: Each, identity: Any, notes: list[str], config: DataConfig) -> Arrays:
     def open_files() -> Samples:
-        rows, first = _rows(chosen)
+        rows, first, grids = _rows(chosen)
         if len(chosen) == 1 and config.crop is None:
             raise ValueError(
                 f"{next(iter(chosen))} is one sample: train on parts of it by --crop SIDE, or give a folder "
@@ -81,6 +82,12 @@ def _each(chosen: Each, identity: Any, notes: list[str], config: DataConfig) -> 
         if not first.file:
             found = arranged(rows, config.layout, f"the {len(chosen)} arrays, together")
             return found._replace(notes=[*notes, *found.notes])
+        if len(first.shape) == 3:
+            if config.layout != "auto":
+                raise ValueError(
+                    f"TIFF files are (band, height, width): layout {config.layout} means nothing for them"
+                )
+            return tiff_samples(rows, grids, list(notes))
         if config.layout not in ("auto", "volume"):
             raise ValueError(f"these files are volumes: layout {config.layout} means nothing for them")
         said = f"volumes of {' × '.join(map(str, rows.shape[2:]))}"
@@ -94,10 +101,11 @@ def _each(chosen: Each, identity: Any, notes: list[str], config: DataConfig) -> 
     return Arrays(identity, open_files)
 
 
-def _rows(chosen: Each) -> tuple[Rows, One]:
-    """The samples of all files, whose headers are compared at once; and the first."""
+def _rows(chosen: Each) -> tuple[Rows, One, list[Mapping[str, Any]]]:
+    """The samples of all files, whose headers are compared at once; the first; what each says beside them."""
     (name, read), *others = chosen.items()
     first = read()
+    grids = [first.grid]
     for other_name, read_other in others:
         other = read_other()
         if (other.shape, other.dtype) != (first.shape, first.dtype):
@@ -105,6 +113,7 @@ def _rows(chosen: Each) -> tuple[Rows, One]:
                 f"{other_name} is {other.dtype} {other.shape}, and {name} {first.dtype} {first.shape}: "
                 "samples have one shape and type"
             )
+        grids.append(other.grid)
         if first.affine is not None and other.affine is not None:
             columns = 3 if first.anywhere else 4
             if not np.allclose(other.affine[:, :columns], first.affine[:, :columns], atol=SAME):
@@ -117,7 +126,7 @@ def _rows(chosen: Each) -> tuple[Rows, One]:
         for start in range(0, len(makers), size):
             yield np.stack([make().read() for make in makers[start : start + size]])
 
-    return Rows((len(chosen), *first.shape), first.dtype, blocks), first
+    return Rows((len(chosen), *first.shape), first.dtype, blocks), first, grids
 
 
 def _npy(file: Path) -> One:

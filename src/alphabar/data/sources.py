@@ -23,13 +23,14 @@ from .recordings import is_sound, recordings
 from .sample_files import NIFTI, sample_files, volume_file
 from .source_types import Arrays, Pictures, some
 from .tables import TABLES, table_file
+from .tiff_files import TIFF, scene
 
 PARQUET = ".parquet"
 DIGITS, HUB = "digits", "hf:"
 ACCEPTED = (
     "a folder, .zip or .tar of pictures, a folder of sound (.wav, .flac), an .npy or .npz file, NetCDF, "
-    "HDF5 or Zarr (FILE.nc:NAME,NAME), a table (.csv, .tsv, .parquet), hf:NAME for a Hugging Face data set, "
-    "or digits"
+    "HDF5 or Zarr (FILE.nc:NAME,NAME), a GeoTIFF or a folder of them, a table (.csv, .tsv, .parquet), "
+    "hf:NAME for a Hugging Face data set, or digits"
 )
 FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {
     ".npy": lambda path, key, config: npy(path, config.layout),
@@ -38,6 +39,7 @@ FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {
     ".tar": lambda path, key, config: tarred(path, config),
     **dict.fromkeys(NIFTI, lambda path, key, config: volume_file(path, config)),
     **dict.fromkeys(GRIDS, lambda path, key, config: grid_file(path, key, config.layout)),
+    **dict.fromkeys(TIFF, lambda path, key, config: scene(path, config)),
     **dict.fromkeys(TABLES, lambda path, key, config: table_file(path, config)),
     PARQUET: lambda path, key, config: _parquet([path], config),
 }
@@ -52,7 +54,7 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
     """The source that DATA names.
 
     DATA is a folder, a .zip of one, an .npy or .npz file (FILE.npz:IMAGES,LABELS for arrays of it), NetCDF or
-    HDF5 (FILE.nc:NAME,NAME), a folder of .npy or NIfTI, `hf:NAME`
+    HDF5 (FILE.nc:NAME,NAME), a TIFF, a folder of .npy, NIfTI or TIFFs of numbers, `hf:NAME`
     or `hf:PATH` (with `@SPLIT` if not "train", and `:PICTURES,LABELS` for columns of it), `digits`, or what
     `given` takes.
     """

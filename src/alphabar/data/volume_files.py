@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ class One(NamedTuple):
         read: its numbers.
         file: the ending that samples are written with; "" for plain arrays.
         anywhere: whether each may have an origin of its own.
+        grid: what else it says, as of a TIFF its bands and its place.
     """
 
     shape: tuple[int, ...]
@@ -38,6 +40,7 @@ class One(NamedTuple):
     read: Callable[[], np.ndarray]
     file: str = ""
     anywhere: bool = False
+    grid: Mapping[str, Any] = MappingProxyType({})
 
 
 def nibabel() -> Any:
@@ -103,7 +106,7 @@ def read_tiff(file: Path) -> One:
     return One((channels, n, size[1], size[0]), np.dtype(MODES[mode]), None, read, TIFF)
 
 
-def tiff_bytes(volume: np.ndarray) -> bytes:
+def pages_bytes(volume: np.ndarray) -> bytes:
     """A volume (C, D, H, W) as the content of a TIFF, a slice a page."""
     slices = np.moveaxis(volume, 0, -1) if len(volume) == 3 else volume[0]
     first, *rest = (Image.fromarray(np.ascontiguousarray(page)) for page in slices)

@@ -19,6 +19,7 @@ from ..data.preparation import prepare
 from ..data.source_types import Pictures, some
 from ..data.sources import is_array, open_source
 from ..data.space import Space
+from ..data.tiff_files import TIFF
 from ..files import DamagedFile, check_facts, expanded, read_json
 from ..model.file import MODEL_FILE
 from ..sampling.output import UNFINISHED
@@ -140,7 +141,9 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
             asked |= {"resize": space.resize, "fit": space.fit, "crop": space.kept and space.shape[1:]}
         if space.resize and space.dtype == "uint8" and "range" in before:
             asked["range"] = before["range"]
-    elif data != "digits" and space.low and space.high and space.dtype != "uint8":
+        return DataConfig(**asked)
+    asked |= _as_tiles(data, space.shape)
+    if data != "digits" and space.low and space.high and space.dtype != "uint8":
         if not space.is_whole:  # the bounds of these may be only what was found
             asked["range"] = (min(space.low), max(space.high))
         if "range" in before:
@@ -169,12 +172,18 @@ def data_beside(samples: Samples, data: Any) -> Dataset:
     if samples.facts:  # that Alphabar wrote: they say what they are
         config = alike(data, {}, space, samples.facts.get("conditions") or {})
         return check_shape(_prepared(data, config, _layout(space)), space)
-    return _prepared(data, DataConfig() if is_array(data) else DataConfig(**_as_pictures(space.shape)))
+    shape = space.shape
+    return _prepared(data, DataConfig(**(_as_tiles(data, shape) if is_array(data) else _as_pictures(shape))))
 
 
 def _layout(space: Space) -> str:
     """That of a space's arrays, where these can be read in several ways."""
     return space.kind if space.kind in ("array", "volume") else space.layout
+
+
+def _as_tiles(data: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The size of the tiles that a single TIFF is cut into."""
+    return {"size": shape[1:]} if str(data).lower().endswith(TIFF) and len(shape) == 3 else {}
 
 
 def _prepared(data: Any, config: DataConfig, layout: str = "array") -> Dataset:

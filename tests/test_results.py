@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from alphabar.data import Dataset, prepare
-from alphabar.evaluation import comparison
+from alphabar.evaluation import comparison, scorecard
 from alphabar.model import save
 from alphabar.runs import results as module
 from alphabar.runs import subject
@@ -57,6 +57,7 @@ def calls(monkeypatch):
     count(module, "open_features")
     count(module, "error_by_noise_level")
     count(comparison, "check_memorization")
+    count(scorecard, "check_memorization")
     count(module, "check_conditioning")
     return counted
 

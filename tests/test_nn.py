@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from alphabar.data import Space
 from alphabar.nn import MLP, UNet
 from alphabar.nn.embedding import TimeEmbedding
 from alphabar.nn.layers import Attention, Downsample, ResBlock, Upsample, fold, unfold
+from alphabar.training.presets import default_network
 from tiny import NETWORK, tiny_denoiser
 
 SETTINGS = {name: value for name, value in NETWORK.items() if name != "name"}
@@ -64,6 +66,41 @@ def test_any_channel_count_and_any_one_two_or_three_sides(shape, patch):
     torch.testing.assert_close(one[0], out[1], atol=1e-4, rtol=1e-4)  # samples of a batch are apart
 
 
+@pytest.mark.parametrize(
+    ("shape", "patch", "levels"),
+    [
+        ((1, 24, 40, 17), 1, [(24, 40, 17), (12, 20, 17), (6, 10, 9), (3, 5, 5)]),
+        ((1, 1, 4096), 64, [(1, 64), (1, 32), (1, 16), (1, 8)]),
+        ((1, 5, 300), 8, [(5, 38), (5, 19), (5, 10), (3, 5)]),
+        ((1, 100, 300), 8, [(25, 38), (13, 19), (7, 10), (4, 5)]),
+        ((2, 16, 16), 2, [(8, 8), (4, 4), (2, 2), (1, 1)]),
+    ],
+)
+def test_unequal_sides_become_about_equal_and_little_is_padded(shape, patch, levels):
+    net, seen = random_net(shape, channel_mult=(1, 1, 1, 1), patch=patch, attention_levels=(3,)), []
+    for stage in net.down:
+        stage.blocks[0].register_forward_hook(lambda block, given, out: seen.append(out.shape[2:]))
+    x = torch.randn(1, *shape)
+    assert net(x, torch.ones(1)).shape == x.shape
+    top = seen[0]
+    for depth, (wanted, found) in enumerate(zip(levels, seen, strict=True)):
+        assert all(a <= b < a + 2 ** (3 - depth) for a, b in zip(wanted, found, strict=True)), (wanted, found)
+    assert math.prod(top) <= 1.4 * math.prod(levels[0])
+    gradient = torch.autograd.grad(net(x.requires_grad_(), torch.ones(1)).square().sum(), x)[0]
+    assert gradient.abs().amin() > 0  # each place counts
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4096), (3, 5, 300), (1, 24, 40, 17), (2, 64, 64), (1, 28, 28)])
+def test_the_default_network_for_unequal_sides_has_a_small_lowest_level(shape):
+    network = default_network(Space(shape, "float32", None, None, "array"))
+    settings = {name: value for name, value in network.items() if name != "name"}
+    with torch.device("meta"):
+        net = UNet(shape, **settings)
+    lowest = [-(-side // multiple) for side, multiple in zip(shape[1:], net.multiples, strict=True)]
+    assert max(lowest) <= 11
+    assert shape[0] * math.prod(net.patches) <= max(settings["channels"], shape[0] * 16)
+
+
 @pytest.mark.parametrize("shape", [(1, 12), (2, 5, 8), (1, 4, 6, 5)])
 def test_every_side_is_seen_and_axes_are_not_mixed_up(shape):
     """The network of exchanged axes is the network with its convolutions' axes exchanged."""
@@ -96,16 +133,20 @@ def test_bfloat16_and_channels_last_change_no_more_than_roundings():
 
 def test_folding_is_pixel_unshuffle_for_any_number_of_sides():
     x = torch.randn(2, 3, 6, 9)
-    assert torch.equal(fold(x, 3), F.pixel_unshuffle(x, 3))
-    assert torch.equal(unfold(fold(x, 3), 3), x)
+    assert torch.equal(fold(x, (3, 3)), F.pixel_unshuffle(x, 3))
+    assert torch.equal(unfold(fold(x, (3, 3)), (3, 3)), x)
+    assert torch.equal(fold(x, (1, 3)), F.pixel_unshuffle(x.flatten(0, 2)[:, None, None], 1).reshape(
+        2, 3, 6, 3, 3).permute(0, 1, 4, 2, 3).reshape(2, 9, 6, 3))  # fmt: skip
+    assert torch.equal(unfold(fold(x, (2, 1)), (2, 1)), x)
     line, block = torch.arange(6.0).view(1, 1, 6), torch.randn(2, 3, 4, 6, 2)
-    assert fold(line, 2).tolist() == [[[0, 2, 4], [1, 3, 5]]]
-    folded = fold(block, 2)
+    assert fold(line, (2,)).tolist() == [[[0, 2, 4], [1, 3, 5]]]
+    folded = fold(block, (2, 2, 2))
     assert folded.shape == (2, 24, 2, 3, 1)
     assert torch.equal(folded[:, 8 + 5], block[:, 1, 1::2, 0::2, 1::2])  # offsets 1, 0, 1 are 5 in binary
     for given in (line, block):
-        assert torch.equal(unfold(fold(given, 2), 2), given)
-        assert fold(given, 1) is unfold(given, 1) is given
+        twos, ones = (2,) * (given.ndim - 2), (1,) * (given.ndim - 2)
+        assert torch.equal(unfold(fold(given, twos), twos), given)
+        assert fold(given, ones) is unfold(given, ones) is given
 
 
 def test_a_fresh_network_gives_zero_and_every_parameter_learns():
@@ -268,7 +309,7 @@ def test_time_embedding_is_sines_then_cosines_from_1_to_1e_4():
 
 
 def test_downsampling_pads_at_the_far_edges():
-    layer = Downsample(2, 1)
+    layer = Downsample((2, 2), 1)
     nn.init.zeros_(layer.conv.weight)
     layer.conv.weight.data[0, 0, 0, 0] = 1
     layer.conv.bias.data.zero_()
@@ -278,7 +319,7 @@ def test_downsampling_pads_at_the_far_edges():
 
 def test_upsampling_repeats_each_place():
     for dims in (1, 2, 3):
-        layer = Upsample(dims, 1)
+        layer = Upsample((2,) * dims, 1)
         nn.init.dirac_(layer.conv.weight)
         nn.init.zeros_(layer.conv.bias)
         x = torch.randn(1, 1, *range(2, 2 + dims))

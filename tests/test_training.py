@@ -589,7 +589,7 @@ def test_the_default_network_fits_any_size(shape):
         ((512, 512), 4, 5),
         ((1024,), 16, 4),
         ((16_000,), 16, 8),
-        ((80, 1000), 4, 4),
+        ((80, 1000), 8, 5),
     ],
 )
 def test_large_sides_are_folded_as_far_as_channels_reach_and_halved_for_the_rest(sides, patch, levels):

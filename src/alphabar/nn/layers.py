@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -65,46 +67,79 @@ class Attention(nn.Module):
         return x + self.out(h).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
-class Downsample(nn.Module):
-    """Halve the sides by a strided convolution, padded at the far edges as in the paper's code."""
+def strides(sides: Sequence[int], factor: int) -> tuple[int, ...]:
+    """`factor` for each side that is at least 1 / factor as long as the longest one, 1 for the others.
 
-    def __init__(self, dims: int, channels: int) -> None:
+    So unequal sides become about equal first, and equal ones are all divided.
+
+    >>> strides((24, 40, 17), 2), strides((12, 20, 17), 2), strides((5, 300), 2)
+    ((2, 2, 1), (2, 2, 2), (1, 2))
+    """
+    return tuple(factor if factor * side >= max(sides) else 1 for side in sides)
+
+
+def divided(sides: Sequence[int], by: Sequence[int]) -> tuple[int, ...]:
+    """The sides divided, rounded up."""
+    return tuple(-(-side // stride) for side, stride in zip(sides, by, strict=True))
+
+
+def patches(sides: Sequence[int], patch: int) -> tuple[int, ...]:
+    """What each side is folded by where the longest is by `patch`, a prime factor after the other.
+
+    >>> patches((64, 64), 4), patches((100, 300), 8), patches((1, 4096), 32)
+    ((4, 4), (4, 8), (1, 32))
+    """
+    found, prime = (1,) * len(sides), 2
+    while patch > 1:
+        while patch % prime:
+            prime += 1
+        by, patch = strides(divided(sides, found), prime), patch // prime
+        found = tuple(a * b for a, b in zip(found, by, strict=True))
+    return found
+
+
+class Downsample(nn.Module):
+    """Divide the sides by 2, or 1: a strided convolution, padded at the far edges as in the paper's code."""
+
+    def __init__(self, by: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.conv = CONVOLUTIONS[dims](channels, channels, 3, stride=2)
+        self.padding = [n for stride in reversed(by) for n in ((0, 1) if stride == 2 else (1, 1))]
+        self.conv = CONVOLUTIONS[len(by)](channels, channels, 3, stride=tuple(by))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1) * (x.ndim - 2)))
+        return self.conv(F.pad(x, self.padding))
 
 
 class Upsample(nn.Module):
-    """Double the sides: repeat each place, then a convolution."""
+    """Multiply the sides by 2, or 1: repeat each place, then a convolution."""
 
-    def __init__(self, dims: int, channels: int) -> None:
+    def __init__(self, by: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.conv = CONVOLUTIONS[dims](channels, channels, 3, padding=1)
+        self.by = tuple(float(stride) for stride in by)
+        self.conv = CONVOLUTIONS[len(by)](channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return self.conv(F.interpolate(x, scale_factor=self.by, mode="nearest"))
 
 
-def fold(x: Tensor, patch: int) -> Tensor:
-    """(B, C, *sides) → (B, C patch^dims, *(sides / patch)): `F.pixel_unshuffle` for any number of sides."""
-    if patch == 1:
+def fold(x: Tensor, by: Sequence[int]) -> Tensor:
+    """(B, C, *sides) → (B, C prod(by), *(sides / by)): `F.pixel_unshuffle` for any number of sides."""
+    if max(by) == 1:
         return x
     dims, split = x.ndim - 2, x
     for side in reversed(range(2, x.ndim)):
-        split = split.unflatten(side, (-1, patch))
+        split = split.unflatten(side, (-1, by[side - 2]))
     within = range(3, 3 + 2 * dims, 2)
     across = range(2, 2 + 2 * dims, 2)
     return split.permute(0, 1, *within, *across).flatten(1, 1 + dims)
 
 
-def unfold(x: Tensor, patch: int) -> Tensor:
+def unfold(x: Tensor, by: Sequence[int]) -> Tensor:
     """The inverse of `fold`."""
-    if patch == 1:
+    if max(by) == 1:
         return x
     dims = x.ndim - 2
-    split = x.unflatten(1, (-1, *[patch] * dims))
+    split = x.unflatten(1, (-1, *by))
     pairs = [axis for side in range(dims) for axis in (2 + dims + side, 2 + side)]
     split = split.permute(0, 1, *pairs)
     for side in range(2, x.ndim):
@@ -112,9 +147,9 @@ def unfold(x: Tensor, patch: int) -> Tensor:
     return split
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """The sides made multiples of a number by repeating their far edges."""
-    for side in range(2, x.ndim):
+def pad_to_multiple(x: Tensor, multiples: Sequence[int]) -> Tensor:
+    """Each side made a multiple of its number by repeating its far edge."""
+    for side, multiple in enumerate(multiples, 2):
         missing = -x.shape[side] % multiple
         if missing:  # joined, for the gradient of F.pad's "replicate" adds up in no fixed order on a GPU
             edge = x.narrow(side, -1, 1)

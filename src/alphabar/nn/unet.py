@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -16,8 +17,11 @@ from .layers import (
     Downsample,
     ResBlock,
     Upsample,
+    divided,
     fold,
     pad_to_multiple,
+    patches,
+    strides,
     unfold,
 )
 
@@ -29,18 +33,19 @@ class UNet(Embedded):
         shape: (C, *sides) of one sample. C and the number of sides, one to three, are built in; the sides
             themselves may be others in each call.
         channels: channels of the first level.
-        channel_mult: one factor a level; each level halves the sides of the one before.
+        channel_mult: one factor a level; each level halves the sides of the one before, but for those that
+            are less than half as long as the longest: unequal sides become about equal first.
         num_res_blocks: residual blocks a level (one more on the way up).
         attention_levels: the levels, counted from 0, that have self-attention; level l works at
-            1 / 2^l of the sample's sides.
+            1 / 2^l of the sample's longest side.
         middle_attention: self-attention between the two middle blocks.
         head_channels: channels of one attention head; None for a single head.
         dropout: within the residual blocks, while training.
         groups: of every group norm.
         scale_shift: the embedding scales and shifts the second norm (ADM) rather than being added
             before it (DDPM).
-        patch: blocks of `patch` places a side are folded into channels first: a cheap way to make
-            the top level small. 1 for none.
+        patch: blocks of `patch` places a side, of shorter sides fewer, are folded into channels first: a
+            cheap way to make the top level small. 1 for none.
         conditions: name → shape of what the network can be told. (K,) is a vector: a matrix without bias
             maps it to (B, embed), added to the embedding of the time. (C', *sides) is concatenated to the
             input. All zeros, or a missing name, tell nothing.
@@ -90,8 +95,10 @@ class UNet(Embedded):
         )
         self.shape = _checked_shape(shape)
         vectors, self.grids = _split_conditions(conditions or {}, self.shape)
-        self.dims, self.patch, self.multiple = len(shape) - 1, patch, patch * 2 ** (len(channel_mult) - 1)
-        embed, folded = 4 * channels, patch**self.dims
+        self.dims, self.patches = len(shape) - 1, patches(self.shape[1:], patch)
+        self.strides = self._halvings(divided(self.shape[1:], self.patches), len(channel_mult) - 1)
+        self.multiples = tuple(math.prod(by) for by in zip(self.patches, *self.strides, strict=True))
+        embed, folded = 4 * channels, math.prod(self.patches)
         conv = CONVOLUTIONS[self.dims]
         self.add_embeddings(channels, embed, vectors)
         c_in = self.shape[0] + sum(grid[0] for grid in self.grids.values())
@@ -100,6 +107,15 @@ class UNet(Embedded):
         self.norm_out = nn.GroupNorm(groups, c, eps=1e-6)
         self.conv_out = conv(c, self.shape[0] * folded, 3, padding=1)
         self._initialize()
+
+    @staticmethod
+    def _halvings(sides: tuple[int, ...], count: int) -> list[tuple[int, ...]]:
+        """What each change of level divides the sides by."""
+        found = []
+        for _ in range(count):
+            found.append(strides(sides, 2))
+            sides = divided(sides, found[-1])
+        return found
 
     def _add_stages(self) -> int:
         """Build the way down, the middle and the way up; return the channels at its end."""
@@ -125,7 +141,7 @@ class UNet(Embedded):
                 stage.attentions.append(attention(c, level in config["attention_levels"]))
                 skips.append(c)
             if level < last:
-                stage.resample = Downsample(dims, c)
+                stage.resample = Downsample(self.strides[level], c)
                 skips.append(c)
             self.down.append(stage)
 
@@ -141,7 +157,7 @@ class UNet(Embedded):
                 c = channels * mult
                 stage.attentions.append(attention(c, level in config["attention_levels"]))
             if level:
-                stage.resample = Upsample(dims, c)
+                stage.resample = Upsample(self.strides[level - 1], c)
             self.up.append(stage)
         return c
 
@@ -164,7 +180,7 @@ class UNet(Embedded):
         emb = self.embedded(c_noise, cond)
         if self.grids:
             x = torch.cat([x, *self._grids(cond, x)], 1)
-        h = self.conv_in(fold(pad_to_multiple(x, self.multiple), self.patch))
+        h = self.conv_in(fold(pad_to_multiple(x, self.multiples), self.patches))
         skips = [h]
         for stage in cast(list[Stage], self.down):
             for block, attention in zip(stage.blocks, stage.attentions, strict=True):
@@ -183,7 +199,7 @@ class UNet(Embedded):
             if stage.resample is not None:
                 h = stage.resample(h)
 
-        h = unfold(self.conv_out(F.silu(self.norm_out(h))), self.patch)
+        h = unfold(self.conv_out(F.silu(self.norm_out(h))), self.patches)
         return h[(..., *(slice(side) for side in sides))]
 
     def _grids(self, cond: Mapping[str, Tensor], x: Tensor) -> Iterator[Tensor]:

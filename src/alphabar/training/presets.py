@@ -102,8 +102,8 @@ def default_network(space: Space) -> dict[str, Any]:
 
     The U-Net's lowest level has at most about 10 places a side. Its top level has at most 32 for sides up to
     128. For longer ones it has at most 64, but a patch never grows beyond as many numbers as that level has
-    channels, which couldn't predict them all. Each level halves the sides; where one is much shorter than the
-    longest, there are fewer, to spare padding.
+    channels, which couldn't predict them all. Shorter sides are folded and halved as often as makes them
+    about as long as the longest (`nn.layers.strides`).
 
     ValueError for samples with more sides: their network must be given.
     """
@@ -115,12 +115,13 @@ def default_network(space: Space) -> dict[str, Any]:
             f"there is no network for samples of shape {space.shape} yet: give a class of your own, "
             "network.name=package.module:Class (in Python also net=…, a module)"
         )
+    from ..nn.layers import patches
+
     side = max(sides)
     patch = 1 if side <= 16 else 2 if side <= 64 else 4
-    while side > 64 * patch and space.channels * (2 * patch) ** len(sides) <= CHANNELS:
+    while side > 64 * patch and space.channels * math.prod(patches(sides, 2 * patch)) <= CHANNELS:
         patch *= 2
-    most = max(4, round(math.log2(min(sides) / patch)))
-    levels = max(2, min(most, round(math.log2(side / patch / 7)) + 1))
+    levels = max(2, round(math.log2(side / patch / 7)) + 1)
     return {
         "name": "unet",
         "channels": CHANNELS,

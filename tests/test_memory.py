@@ -1,4 +1,4 @@
-"""Preparing data that are far larger than what it may take: the memory of each source that is read in parts."""
+"""Preparing data that are far larger than what it may take: the memory of sources that are read in parts."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +229,43 @@ def test_sound_comes_back_in_its_rate_and_depth(tmp_path, depth, ending, dtype, 
         np.testing.assert_array_equal(before, after)
         assert rate == again == 8000
         assert soundfile.info(tmp_path / f"{i:06d}.wav").subtype == {"PCM_S8": "PCM_U8"}.get(depth, depth)
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar"])
+def test_sound_in_an_archive_is_that_of_a_folder(tmp_path, ending):
+    folder = write_sounds(tmp_path / "in", ending="flac", seconds=(0.5, 0.5, 0.75, 1.0))
+    shutil.make_archive(tmp_path / "top/in", ending, tmp_path, "in")
+    data, wanted = (
+        prepare(place, window=0.25, hop=0.25, holdout=0) for place in (tmp_path / f"top/in.{ending}", folder)
+    )
+    np.testing.assert_array_equal(data.images[:], wanted.images[:])
+    np.testing.assert_array_equal(data.values["class"], wanted.values["class"])
+    assert (data.space, data.fingerprint) == (wanted.space, wanted.fingerprint)
+    with pytest.raises(ValueError, match="size is for pictures"):
+        prepare(tmp_path / f"top/in.{ending}", size=32)
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_of_sound_and_pictures_together_there_are_more_of_one_and_the_others_are_said(tmp_path, form):
+    folder = write_sounds(tmp_path / "in")  # six
+    for i in range(8):
+        Image.fromarray(np.full((8, 8, 3), 10 * i, np.uint8)).save(folder / f"cover{i}.png")
+
+    def read():
+        if form == "folder":
+            return prepare(folder, holdout=0)
+        shutil.make_archive(tmp_path / "in", "zip", folder)
+        return prepare(tmp_path / "in.zip", holdout=0)
+
+    data = read()
+    assert (data.space.kind, len(data.images)) == ("picture", 8)
+    assert noted(data, "6 other files left out (6 × .wav)")
+    assert noted(data, "low holds no picture that can be read (3 × .wav) and is left out as a whole")
+    for i in range(5):
+        (folder / f"cover{i}.png").unlink()
+    data = read()
+    assert (data.space.kind, len(data.images)) == ("series", 6)
+    assert noted(data, "3 other files left out (3 × .png)")
 
 
 def test_sound_is_cut_into_windows_and_says_so(tmp_path):

@@ -101,6 +101,18 @@ def test_an_extreme_shape_is_padded_to_one_pixel_at_least(tmp_path):
     assert (made[7] == 9).all()
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_pictures_of_one_pixel_are_taken_and_enlarged(tmp_path, fit):
+    for i in range(3):
+        save(tmp_path / f"{i}.png", np.full((1, 1, 3), 50 * i, np.uint8))
+    own = prepare(tmp_path, fit=fit, holdout=0)
+    assert own.images[:, 0].ravel().tolist() == [0, 50, 100]
+    assert "all 1 × 1 pixels (height × width), taken as they are" in notes(own)
+    large = prepare(tmp_path, size=8, fit=fit, holdout=0)
+    assert (large.images[:] == own.images[:]).all()
+    assert "(3 of 3 are enlarged)" in notes(large)
+
+
 def test_a_way_to_fit_that_is_none_and_one_for_arrays_are_refused():
     with pytest.raises(ValueError, match=r"unknown way to fit 'area'.*crop, pad, stretch"):
         prepare(np.zeros((4, 3, 8, 8), np.uint8), fit="area")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DATA = typer.Argument(
     metavar="DATA",
-    help="A folder, .zip or .tar of pictures, a folder of sound, an .npy or .npz file, a table, "
+    help="A folder, .zip or .tar of pictures or of sound, an .npy or .npz file, a table, "
     "FILE.nc:NAME,NAME, hf:NAME (Hugging Face), or digits (the demo).",
     show_default=False,
 )

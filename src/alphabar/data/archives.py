@@ -1,4 +1,4 @@
-"""Archives of pictures: .zip, .tar, and folders of .tar files (WebDataset's shards)."""
+"""Archives of pictures or sound: .zip, .tar, and folders of .tar files (WebDataset's shards)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from shutil import copyfileobj
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, NamedTuple
 
-from PIL import Image
-
 from .config import DataConfig
-from .folders import Files, is_picture, pictures_of
-from .pictures import opened
-from .source_types import Pictures, some, stamp
+from .folders import Files, is_one
+from .pictures import PICTURE_ENDINGS
+from .sound import SOUND_ENDINGS
+from .source_types import some, stamp
 
+SAMPLE_ENDINGS = PICTURE_ENDINGS | SOUND_ENDINGS
 LARGEST_ENTRY = 2**29
 LARGEST_IN_MEMORY = 2**23
 BLOCK = tarfile.BLOCKSIZE
@@ -29,8 +29,8 @@ COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 """How files begin that were made by gzip, bzip2, xz and zstd."""
 
 
-def zipped(path: Path, config: DataConfig) -> Pictures:
-    """All pictures within a .zip; a single folder that holds all of them doesn't count as one."""
+def zipped(path: Path, config: DataConfig) -> Files:
+    """All files within a .zip; a single folder that holds all pictures, or sound, doesn't count as one."""
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
@@ -41,7 +41,7 @@ def zipped(path: Path, config: DataConfig) -> Pictures:
     entries = {name.removeprefix(root): info for name, info in entries.items()}
 
     @contextlib.contextmanager
-    def unpacked(name: str, most: int | None = None) -> Iterator[BinaryIO]:
+    def unpacked(name: str, most: int | None) -> Iterator[BinaryIO]:
         """An entry, whole unless `most` bytes are enough; a large one on the disk, and not in memory."""
         if most is None and entries[name].file_size > LARGEST_ENTRY:
             raise ValueError(f"unpacks to {_gb(entries[name].file_size)}, too much for one file")
@@ -54,19 +54,8 @@ def zipped(path: Path, config: DataConfig) -> Pictures:
             copy.seek(0)
             yield copy  # pyright: ignore[reportReturnType]
 
-    @contextlib.contextmanager
-    def open_entry(name: str) -> Iterator[Image.Image]:
-        with unpacked(name) as file, opened(file) as image:
-            yield image
-
-    def read(name: str, most: int | None = None) -> bytes:
-        with unpacked(name, most) as file:
-            return file.read()
-
     notes = _twice([name.removeprefix(root) for name, _ in found], entries)
-    return pictures_of(
-        Files(str(path), sorted(entries), open_entry, read, lambda _: stamp(path), notes), config
-    )
+    return Files(str(path), sorted(entries), unpacked, lambda _: stamp(path), notes)
 
 
 def _entry_name(info: zipfile.ZipInfo) -> str:
@@ -78,10 +67,10 @@ def _entry_name(info: zipfile.ZipInfo) -> str:
 
 
 def _root(names: Sequence[str], config: DataConfig) -> str:
-    """The folder, with its slash, that all pictures lie in; "" if there is none."""
-    pictures = [name for name in names if is_picture(name)]
-    tops = {PurePosixPath(name).parts[0] for name in pictures if "/" in name}
-    inside = all(name.count("/") > (config.classes == "folders") for name in pictures)
+    """The folder, with its slash, that all samples lie in; "" if there is none."""
+    samples = [name for name in names if is_one(name, SAMPLE_ENDINGS)]
+    tops = {PurePosixPath(name).parts[0] for name in samples if "/" in name}
+    inside = all(name.count("/") > (config.classes == "folders") for name in samples)
     return f"{tops.pop()}/" if len(tops) == 1 and inside else ""
 
 
@@ -107,16 +96,16 @@ class Entry(NamedTuple):
     size: int
 
 
-def tarred(path: Path, config: DataConfig) -> Pictures:
-    """All pictures within a .tar, which is read where it lies; as in a .zip otherwise."""
+def tarred(path: Path, config: DataConfig) -> Files:
+    """All files within a .tar, which is read where it lies; as in a .zip otherwise."""
     names, entries, notes = _index(path)
     root = _root(list(entries), config)
     notes += _twice(names, entries)
-    return _of_tars([path], {name.removeprefix(root): e for name, e in entries.items()}, notes, config)
+    return _of_tars([path], {name.removeprefix(root): e for name, e in entries.items()}, notes)
 
 
-def shards(path: Path, names: Sequence[str], config: DataConfig) -> Pictures:
-    """All pictures within the .tar files of a folder, one after another."""
+def shards(path: Path, names: Sequence[str]) -> Files:
+    """All files within the .tar files of a folder, one after another."""
     tars = {name: _index(path / name) for name in names}
     counts = Counter(entry for _, entries, _ in tars.values() for entry in entries)
     again = max(counts.values(), default=0) > 1
@@ -128,7 +117,7 @@ def shards(path: Path, names: Sequence[str], config: DataConfig) -> Pictures:
         for entry, where in entries.items():
             above, slash, last = entry.rpartition("/")
             every[above + slash + before + last] = where
-    return _of_tars([path / name for name in names], every, notes, config)
+    return _of_tars([path / name for name in names], every, notes)
 
 
 class _Bounded(io.BufferedReader):
@@ -176,10 +165,9 @@ def _index(path: Path) -> tuple[list[str], dict[str, Entry], list[str]]:
     return names, entries, notes
 
 
-def _of_tars(
-    tars: Sequence[Path], entries: dict[str, Entry], notes: list[str], config: DataConfig
-) -> Pictures:
-    def read(name: str, most: int | None = None) -> bytes:
+def _of_tars(tars: Sequence[Path], entries: dict[str, Entry], notes: list[str]) -> Files:
+    @contextlib.contextmanager
+    def stream(name: str, most: int | None) -> Iterator[BinaryIO]:
         entry = entries[name]
         if most is None and entry.size > LARGEST_ENTRY:
             raise ValueError(f"has {_gb(entry.size)}, too much for one file")
@@ -189,15 +177,7 @@ def _of_tars(
             content = file.read(wanted)
         if len(content) < wanted:
             raise ValueError(f"{entry.tar.name} got shorter since it was opened")
-        return content
-
-    @contextlib.contextmanager
-    def open_entry(name: str) -> Iterator[Image.Image]:
-        with opened(io.BytesIO(read(name))) as image:
-            yield image
+        yield io.BytesIO(content)
 
     where = str(tars[0]) if len(tars) == 1 else str(tars[0].parent)
-    found = Files(
-        where, sorted(entries), open_entry, read, lambda _: [stamp(tar) for tar in tars], list(notes)
-    )
-    return pictures_of(found, config)
+    return Files(where, sorted(entries), stream, lambda _: [stamp(tar) for tar in tars], notes)

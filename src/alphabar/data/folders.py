@@ -1,16 +1,16 @@
-"""Folders of pictures, and what they have in common with archives: which files are samples, and which not."""
+"""Folders of files, and what they have in common with archives: which files are samples, and which not."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 
@@ -30,32 +30,49 @@ HEAD = 4096
 
 @dataclass
 class Files:
-    """What is in a folder or an archive.
+    """What is in a folder or an archive, but for what Alphabar wrote there.
 
     Attributes:
         where: it is, in words.
         names: of all files, sorted.
-        open: a picture, as `Pictures` does.
-        read: the first bytes of a file, or all.
+        stream: (name, how many bytes are enough, or None for all) → a file, closed afterwards.
         stamp: as JSON, another one whenever these files may have changed.
         notes: what was left out.
     """
 
     where: str
     names: list[str]
-    open: Callable[[str], AbstractContextManager[Image.Image]]
-    read: Callable[..., bytes]
+    stream: Callable[[str, int | None], AbstractContextManager[BinaryIO]]
     stamp: Callable[[list[str]], Any]
     notes: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.names, own = _without_own(self.names, self._head)
+        self.notes = [*self.notes, *own]
+
+    def _head(self, name: str) -> bytes:
+        with contextlib.suppress(OSError, ValueError):
+            return self.read(name, HEAD)
+        return b""
+
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """The first bytes of a file, or all."""
+        with self.stream(name, most) as file:
+            return file.read(-1 if most is None else most)
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[Image.Image]:
+        """A picture, as `Pictures` opens it."""
+        with self.stream(name, None) as file, opened(file) as image:
+            yield image
+
 
 def pictures_of(found: Files, config: DataConfig) -> Pictures:
-    """The pictures among files, with their classes."""
-    found.names, own = _without_own(found.names, lambda name: _head(found, name))
+    """The pictures among files, by their endings in any letter case, with their classes."""
     seen = [name for name in found.names if is_picture(name)]
     side = find_labels(found, seen, config)
     rest = [name for name in found.names if name not in side.used]
-    names, notes = files_of(found.where, rest, [*found.notes, *own])
+    names, notes = files_of(found.where, rest, found.notes)
     names = side.labeled(names, config)
 
     def labels(numbers: Any) -> Labels:
@@ -69,20 +86,14 @@ def pictures_of(found: Files, config: DataConfig) -> Pictures:
     return Pictures(names, lambda i: found.open(names[i]), identity, labels, notes, takes)
 
 
-def listed(path: Path) -> tuple[list[str], list[str]]:
-    """(the files below a folder, but for what Alphabar wrote; notes)."""
-
-    def head(name: str) -> bytes:
-        with contextlib.suppress(OSError), open(path / name, "rb") as file:
-            return file.read(HEAD)
-        return b""
-
+def folder(path: Path) -> Files:
+    """All files below a folder."""
     names, notes = _walk(path)
-    names, own = _without_own(names, head)
-    return names, notes + own
+    where = str(path.resolve())
+    return Files(where, names, lambda name, most: open(path / name, "rb"), partial(_stamps, path), notes)
 
 
-def stamps(path: Path, names: Sequence[str]) -> list[Any]:
+def _stamps(path: Path, names: Sequence[str]) -> list[Any]:
     """As JSON: the folder, and the size and time of each file."""
     found: dict[str, Any] = {}
     for name in names:
@@ -90,20 +101,6 @@ def stamps(path: Path, names: Sequence[str]) -> list[Any]:
             stat = (path / name).stat()
             found[name] = (stat.st_size, stat.st_mtime_ns)
     return [str(path.resolve()), found]
-
-
-def folder(path: Path, names: list[str], notes: list[str], config: DataConfig) -> Pictures:
-    """The pictures among `names` below a folder, by their endings in any letter case, without hidden ones."""
-
-    def read(name: str, most: int | None = None) -> bytes:
-        with open(path / name, "rb") as file:
-            return file.read(-1 if most is None else most)
-
-    def open_one(name: str) -> AbstractContextManager[Image.Image]:
-        return opened(path / name)
-
-    where = str(path.resolve())
-    return pictures_of(Files(where, names, open_one, read, partial(stamps, path), notes), config)
 
 
 # --- which files -------------------------------------------------------------------------------
@@ -151,16 +148,14 @@ def _without_own(names: list[str], head: Callable[[str], bytes]) -> tuple[list[s
     return kept, notes if own else []
 
 
-def _head(found: Files, name: str) -> bytes:
-    try:
-        return found.read(name, HEAD)
-    except (OSError, ValueError):
-        return b""
-
-
 def is_picture(name: str) -> bool:
     """Whether a file is one by its name."""
-    return not _hidden(name) and _ending(name) in PICTURE_ENDINGS
+    return is_one(name, PICTURE_ENDINGS)
+
+
+def is_one(name: str, endings: Collection[str]) -> bool:
+    """Whether a file has one of these endings, and isn't hidden."""
+    return not _hidden(name) and _ending(name) in endings
 
 
 def files_of(

@@ -1,16 +1,16 @@
-"""Folders of sound files as data: samples are windows of them."""
+"""Folders and archives of sound as data: samples are windows of its files."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from .classes import folder_classes
 from .config import DataConfig
-from .folders import files_of, stamps
+from .folders import Files, files_of
 from .pictures import PICTURE_ENDINGS
 from .sound import SOUND_ENDINGS, Sound, header, read_part
 from .source_types import Arrays, Rows, Samples, some
@@ -28,16 +28,15 @@ def is_sound(names: Sequence[str]) -> bool:
     return sum(endings[e] for e in SOUND_ENDINGS) > sum(endings[e] for e in PICTURE_ENDINGS)
 
 
-def recordings(path: Path, names: Sequence[str], notes: Sequence[str], config: DataConfig) -> Arrays:
-    """The sound files among `names`, below a folder."""
-    names, notes = files_of(str(path.resolve()), list(names), list(notes), SOUND_ENDINGS, "sound file")
-    identity = stamps(path, names)
+def recordings(found: Files, config: DataConfig) -> Arrays:
+    """The sound files among these."""
+    names, notes = files_of(found.where, found.names, found.notes, SOUND_ENDINGS, "sound file")
     takes = frozenset({"window", "hop", "skip_bad"})
-    return Arrays(identity, lambda: _samples(path, names, notes, config), takes)
+    return Arrays(found.stamp(names), lambda: _samples(found, names, notes, config), takes)
 
 
-def _samples(path: Path, names: list[str], notes: list[str], config: DataConfig) -> Samples:
-    sounds, said = _headers(path, names, config.skip_bad)
+def _samples(found: Files, names: list[str], notes: list[str], config: DataConfig) -> Samples:
+    sounds, said = _headers(found, names, config.skip_bad)
     names, lengths = list(sounds), [sound.length for sound in sounds.values()]
     first = next(iter(sounds.values()))
     rate = _the_one("sampling rates (Hz)", sounds, lambda s: s.rate, "ffmpeg -i IN.wav -ar {} OUT.wav")
@@ -64,7 +63,8 @@ def _samples(path: Path, names: list[str], notes: list[str], config: DataConfig)
         for name, count in zip(names, counts, strict=True):
             for start in range(0, count, most):
                 length = (min(most, count - start) - 1) * windows.hop + windows.size
-                yield windows.cut(read_part(path / name, start * windows.hop, length))
+                with found.stream(name, None) as file:
+                    yield windows.cut(read_part(file, name, start * windows.hop, length))
 
     rows = Rows((sum(counts), channels, windows.size), np.dtype(first.dtype), blocks)
     labels = folder_classes(names, config.classes)
@@ -75,12 +75,13 @@ def _samples(path: Path, names: list[str], notes: list[str], config: DataConfig)
     )  # fmt: skip
 
 
-def _headers(path: Path, names: list[str], skip_bad: bool) -> tuple[dict[str, Sound], list[str]]:
+def _headers(every: Files, names: list[str], skip_bad: bool) -> tuple[dict[str, Sound], list[str]]:
     """What each file says of itself, and notes on those that are left out."""
     found, bad, own = {}, {}, {}
     for name in names:
         try:
-            sound = header(path / name)
+            with every.stream(name, None) as file:
+                sound = header(file, name)
         except ValueError as error:
             if "alphabar[" in str(error):
                 raise

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -45,29 +45,35 @@ class Sound:
         return (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if bits else None
 
 
-def header(path: Path) -> Sound:
-    """Of a sound file; ValueError if it can't be read."""
-    with _opened(path) as file:
+def header(sound: BinaryIO, name: str) -> Sound:
+    """Of a sound file of this name; ValueError if it can't be read."""
+    with _opened(sound) as file:
         depth = SAME.get(file.subtype, file.subtype)
         if depth not in BITS:
-            raise ValueError(f"its numbers are {depth}: ffmpeg -i {path.name} -c:a pcm_s16le OUT.wav")
+            raise ValueError(
+                f"its numbers are {depth}: ffmpeg -i {PurePath(name).name} -c:a pcm_s16le OUT.wav"
+            )
         return Sound(file.frames, file.samplerate, file.channels, depth, file.comment == MARK)
 
 
-def read_part(path: Path, start: int, length: int) -> np.ndarray:
+def read_part(stream: BinaryIO, name: str, start: int, length: int) -> np.ndarray:
     """(C, length) from a place of a sound file on, whole numbers in their own depth."""
-    sound = header(path)
-    with _opened(path) as file:
+    sound = header(stream, name)
+    stream.seek(0)
+    with _opened(stream) as file:
         file.seek(start)
         found = file.read(length, dtype=sound.dtype, always_2d=True).T
     if found.shape[1] < length:
-        raise ValueError(f"{path} holds fewer numbers than its header says: it is cut short")
+        raise ValueError(f"{name} holds fewer numbers than its header says: it is cut short")
     return found >> _spare(sound.depth, sound.dtype) if BITS[sound.depth] else found
 
 
 def read_sound(path: str, space: Space) -> tuple[np.ndarray, int]:
     """(the first numbers (C, L) of a file, how many it has); ValueError unless it is like the samples."""
-    sound, timeline = header(Path(path)), space.timeline
+    with open(path, "rb") as file:
+        sound, timeline = header(file, path), space.timeline
+        file.seek(0)
+        series = read_part(file, path, 0, min(space.shape[1], sound.length))
     wanted = (space.channels, timeline.rate, timeline.depth)
     if (sound.channels, float(sound.rate), sound.depth) != wanted or sound.length < space.shape[1]:
         raise ValueError(
@@ -75,7 +81,7 @@ def read_sound(path: str, space: Space) -> tuple[np.ndarray, int]:
             f"{timeline.depth or 'and no sound'}; {path} has {sound.channels} of {sound.length:,} at "
             f"{sound.rate:,}, {sound.depth}"
         )
-    return read_part(Path(path), 0, space.shape[1]), sound.length
+    return series, sound.length
 
 
 def sound_bytes(series: np.ndarray, timeline: Timeline) -> bytes:
@@ -94,10 +100,10 @@ def _spare(depth: str, dtype: str) -> int:
     return np.dtype(dtype).itemsize * 8 - BITS[depth]
 
 
-def _opened(path: Path) -> Any:
+def _opened(file: BinaryIO) -> Any:
     library = soundfile()
     try:
-        return library.SoundFile(str(path))
+        return library.SoundFile(file)
     except library.LibsndfileError as error:
         raise ValueError(f"cannot be read: {error.error_string}") from None
 

@@ -11,7 +11,7 @@ from ..files import expanded
 from .archives import shards, tarred, zipped
 from .arrays import digits, npy, npz
 from .config import DataConfig
-from .folders import OWN_LISTS, folder, is_picture, listed
+from .folders import OWN_LISTS, Files, folder, is_picture, pictures_of
 from .given import given, is_pictures
 from .grid_files import FILES as GRIDS
 from .grid_files import ZARR
@@ -28,15 +28,15 @@ from .tiff_files import TIFF, scene
 PARQUET = ".parquet"
 DIGITS, HUB = "digits", "hf:"
 ACCEPTED = (
-    "a folder, .zip or .tar of pictures, a folder of sound (.wav, .flac), an .npy or .npz file, NetCDF, "
-    "HDF5 or Zarr (FILE.nc:NAME,NAME), a GeoTIFF or a folder of them, a table (.csv, .tsv, .parquet), "
-    "hf:NAME for a Hugging Face data set, or digits"
+    "a folder, .zip or .tar of pictures or of sound (.wav, .flac), an .npy or .npz file, NetCDF, HDF5 or Zarr "
+    "(FILE.nc:NAME,NAME), a GeoTIFF or a folder of them, a table (.csv, .tsv, .parquet), hf:NAME for a "
+    "Hugging Face data set, or digits"
 )
 FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {
     ".npy": lambda path, key, config: npy(path, config.layout),
     ".npz": lambda path, key, config: npz(path, key, config.classes, config.layout),
-    ".zip": lambda path, key, config: zipped(path, config),
-    ".tar": lambda path, key, config: tarred(path, config),
+    ".zip": lambda path, key, config: _of(zipped(path, config), config),
+    ".tar": lambda path, key, config: _of(tarred(path, config), config),
     **dict.fromkeys(NIFTI, lambda path, key, config: volume_file(path, config)),
     **dict.fromkeys(GRIDS, lambda path, key, config: grid_file(path, key, config.layout)),
     **dict.fromkeys(TIFF, lambda path, key, config: scene(path, config)),
@@ -95,14 +95,17 @@ def _folder(path: Path, config: DataConfig) -> Pictures | Arrays:
     tars = [name for name in found if name.lower().endswith(".tar") and (path / name).is_file()]
     tables = [name for name in found if name.lower().endswith(PARQUET) and (path / name).is_file()]
     if any(is_picture(name) or (path / name).is_dir() for name in found) or not (tars or tables):
-        names, notes = listed(path)
-        read = recordings if is_sound(names) else folder
-        return read(path, names, notes, config)
+        return _of(folder(path), config)
     if tars and tables:
         raise ValueError(
             f"{path} holds {some(tars)} and {some(tables)}: give one of them, or a folder of one kind"
         )
-    return shards(path, tars, config) if tars else _parquet([path / name for name in tables], config)
+    return _of(shards(path, tars), config) if tars else _parquet([path / name for name in tables], config)
+
+
+def _of(found: Files, config: DataConfig) -> Pictures | Arrays:
+    """The sounds among files if there are more of them than pictures, else the pictures."""
+    return (recordings if is_sound(found.names) else pictures_of)(found, config)
 
 
 def _parquet(paths: list[Path], config: DataConfig) -> Pictures | Arrays:

@@ -28,8 +28,8 @@ from .tiff_files import TIFF, scene
 PARQUET = ".parquet"
 DIGITS, HUB = "digits", "hf:"
 ACCEPTED = (
-    "a folder, .zip or .tar of pictures or of sound (.wav, .flac), an .npy or .npz file, NetCDF, HDF5 or Zarr "
-    "(FILE.nc:NAME,NAME), a GeoTIFF or a folder of them, a table (.csv, .tsv, .parquet), hf:NAME for a "
+    "a folder, .zip or .tar of pictures or of sound (.wav, .flac), an .npy or .npz file, NetCDF, HDF5 or "
+    "Zarr (FILE.nc:NAME,NAME), a GeoTIFF or a folder of them, a table (.csv, .tsv, .parquet), hf:NAME for a "
     "Hugging Face data set, or digits"
 )
 FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {

@@ -949,9 +949,9 @@ def test_pictures_halved_by_default_are_told_with_the_way_to_keep_them(tmp_path)
 def test_a_class_that_cannot_be_read_at_all_is_named(tmp_path):
     grays(tmp_path / "cats", 3)
     for i in range(6):
-        save(tmp_path / "dogs" / f"{i}.png", noise(8, 8)).rename(tmp_path / "dogs" / f"{i}.heic")
+        save(tmp_path / "dogs" / f"{i}.png", noise(8, 8)).rename(tmp_path / "dogs" / f"{i}.dng")
     assert noted(
-        prepare(tmp_path), "dogs holds no picture that can be read (6 × .heic) and is left out as a whole"
+        prepare(tmp_path), "dogs holds no picture that can be read (6 × .dng) and is left out as a whole"
     )
     for i in range(2):
         (tmp_path / "dogs" / f"{i}.jpg").write_text("none")

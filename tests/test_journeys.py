@@ -120,9 +120,9 @@ def test_a_class_from_a_telephone_is_named_as_unreadable(tmp_path, journey):
     pictures(tmp_path / "data" / "cats", 3)
     (tmp_path / "data" / "dogs").mkdir()
     for i in range(3):
-        (tmp_path / "data" / "dogs" / f"IMG_{i}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+        (tmp_path / "data" / "dogs" / f"IMG_{i}.DNG").write_bytes(b"\0\0\0\x18ftypdng ")
     said, dataset = journey(tmp_path / "data", "L")
-    assert "dogs holds no picture that can be read (3 × .heic) and is left out as a whole" in said
+    assert "dogs holds no picture that can be read (3 × .dng) and is left out as a whole" in said
     assert dataset.conditions == {}
 
 

@@ -71,7 +71,7 @@ def array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] | 
         ends = survey.ends(known)
     return Space(
         shape, str(dtype), *ends, kind=kind, layout=samples.layout, names=samples.names, units=samples.units,
-        missing=missing, grid=dict(samples.grid), timeline=samples.timeline,
+        missing=missing, gaps=survey.share_of_gaps > 0, grid=dict(samples.grid), timeline=samples.timeline,
     )  # fmt: skip
 
 

@@ -86,7 +86,9 @@ def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
     return stored._replace(
         images=crops,
         space=replace(
-            with_sides(replace(space, missing=""), sides), kept=space.shape[1:] if space.resize else None
+            with_sides(replace(space, missing=""), sides),
+            kept=space.shape[1:] if space.resize else None,
+            gaps=space.gaps or bool(space.missing),
         ),
         labels=None if stored.labels is None else np.repeat(stored.labels, crops.tiles),
         hashes=np.repeat(stored.hashes, crops.tiles),

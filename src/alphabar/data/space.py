@@ -49,6 +49,7 @@ class Space:
         kept: the larger (H, W) that they were brought to, if samples are crops of them.
         columns: what the numbers of a table's row mean, one each.
         missing: which numbers every sample lacks (NaN), such as an ocean's land, as `packed`; "" if none.
+        gaps: whether samples of the data lack others beside (NaN).
         grid: of the file that samples came from: its ending, axes and their values, to be written again.
         timeline: of a series, its rate and the form of its file.
         label: of a table, the column beside them that is told as the class.
@@ -68,6 +69,7 @@ class Space:
     kept: tuple[int, int] | None = None
     columns: tuple[Column, ...] = ()
     missing: str = ""
+    gaps: bool = False
     grid: dict[str, Any] = field(default_factory=dict, hash=False)
     timeline: Timeline = NO_TIMELINE
     label: LabelColumn | None = None

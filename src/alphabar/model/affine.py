@@ -70,17 +70,18 @@ class Codec:
     def encode(self, images: np.ndarray) -> np.ndarray:
         """x_0 = (image - origin - offset) / scale, (…, *shape), float32; by float64 but for bytes.
 
-        What the space lacks is 0, whatever stands there, and so is NaN.
+        What the space lacks is 0, whatever stands there, and so are gaps (NaN), if it has some.
         """
         offset, scale = self._columns
         images = np.asarray(images)
         if self.space.absent is not None:
             x_0 = ((images.astype(np.float64) - offset) / scale).astype(np.float32)
-            return np.where(self.space.absent | np.isnan(x_0), np.float32(0), x_0)
+            x_0 = np.where(self.space.absent, np.float32(0), x_0)
+            return np.where(np.isnan(x_0), np.float32(0), x_0) if self.space.gaps else x_0
         if images.dtype == np.uint8:
             return (images.astype(np.float32) - offset.astype(np.float32)) / scale.astype(np.float32)
         x_0 = ((self.space.from_origin(images) - offset) / scale).astype(np.float32)
-        return np.where(np.isnan(x_0), np.float32(0), x_0) if images.dtype.kind == "f" else x_0
+        return np.where(np.isnan(x_0), np.float32(0), x_0) if self.space.gaps else x_0
 
     def decode(self, x_0: np.ndarray) -> np.ndarray:
         """image = origin + offset + scale x_0 in the data's own type; whole numbers are rounded and clipped.
@@ -169,14 +170,8 @@ class Codec:
 
 
 def known_of(codec: Codec, images: np.ndarray) -> np.ndarray | None:
-    """(n, *shape) 1 where each of the images has a number, and 0 where it lacks one; None unless some lacks
-    other ones than all do.
-    """
-    if codec.name == "table" or np.asarray(images).dtype.kind != "f":
-        return None
-    lost = np.isnan(images)
-    same = lost.any() if codec.space.absent is None else (lost & ~codec.space.absent).any()
-    return (~lost).astype(np.float32) if same else None
+    """(n, *shape) 1 where each of the images has a number, and 0 where it lacks one; None without gaps."""
+    return (~np.isnan(images)).astype(np.float32) if codec.space.gaps else None
 
 
 def _relative(space: Space, ends: Sequence[float] | None) -> list[float]:

@@ -21,6 +21,7 @@ SPACE = {
     "fit": str,
     "kept": (None, [range(1, 2**16)]),
     "missing": str,
+    "gaps": bool,
     "grid": {str: Any},
     "columns": [COLUMN],
     "timeline": {"order?": [str], "times?": [float], "columns?": [COLUMN], str: (float, str)},

@@ -330,8 +330,8 @@ def test_a_copula_keeps_columns_and_their_dependence_and_trees_see_what_it_misse
     both = ~np.isnan(drawn[:, 1])
     assert np.corrcoef(np.log(drawn[both, 0]), drawn[both, 1])[0, 1] == pytest.approx(0.5**0.5, abs=0.08)
     again = rows[rng.permutation(3000)]
-    assert trees(again[:1500], again[1500:], columns) < 0.54
-    assert trees(drawn, rows, columns) > 0.9  # that the third is the first one's logarithm, squared
+    assert trees(again[:1500], again[1500:], columns).value < 0.54
+    assert trees(drawn, rows, columns).value > 0.9  # that the third is the first one's logarithm, squared
 
 
 # --- tables that others' programs fail at --------------------------------------------------------

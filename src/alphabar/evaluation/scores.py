@@ -38,7 +38,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TwoSample(Estimate):
-    """What `classifier_two_sample` found: the accuracy, and P(one as high) if a and b have one law."""
+    """What a classifier found: the accuracy, and P(one as high) if a and b have one law."""
 
     p_value: float
 
@@ -162,6 +162,11 @@ def classifier_two_sample(a: ArrayLike, b: ArrayLike, seed: int = 0, folds: int 
     gram, right = rows.T @ rows, 0
     for held in (fold == i for i in range(folds)):
         right += int(((_held_out_logits(rows, is_a, held, gram) > 0) == is_a[held]).sum())
+    return two_sample(right, size)
+
+
+def two_sample(right: int, size: int) -> TwoSample:
+    """`right` answers of the 2 size rows of two sets, each judged by what was learned on the other folds."""
     accuracy = right / (2 * size)
     p_value = 0.5 * math.erfc((accuracy - 0.5) * math.sqrt(2 * size))
     return TwoSample(accuracy, math.sqrt(accuracy * (1 - accuracy) / size), p_value)

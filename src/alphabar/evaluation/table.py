@@ -123,7 +123,7 @@ SCORES = {
     "trees": Score(
         "boosted trees",
         trees,
-        "",
+        "value",
         "lower",
         500,
         "How often boosted trees tell samples from data; 0.5 is chance.",

@@ -76,8 +76,8 @@ def trees(
     """How often boosted trees tell samples from data that they haven't seen (arXiv 1610.06545).
 
     0.5 is chance. The larger set is cut at random to the size of the smaller; each fold is judged by trees
-    that were grown on the others (scikit-learn's HistGradientBoostingClassifier, as it is). Its error is that of
-    `classifier_two_sample`: they are grown 15 times for a score card instead of 215.
+    that were grown on the others (scikit-learn's HistGradientBoostingClassifier, as it is). Error and p-value
+    count as those of `classifier_two_sample`.
     """
     with needs("boosted trees", "scikit-learn", "tables"):
         from sklearn.ensemble import HistGradientBoostingClassifier

@@ -16,7 +16,7 @@ from torch import nn
 
 from alphabar import Schedule
 from alphabar.cli.app import command
-from alphabar.cli.read import read_mask
+from alphabar.cli.masks import read_mask
 from alphabar.data import Space
 from alphabar.data import pictures as pictures_module
 from alphabar.model import Denoiser, fit_codec, load, save

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from alphabar.cli.read import read_mask, read_sample
+from alphabar.cli.masks import read_mask
+from alphabar.cli.read import read_sample
 from alphabar.data import Space, prepare
 from alphabar.data.dataset import Dataset
 from alphabar.data.pictures import open_picture

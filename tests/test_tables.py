@@ -15,6 +15,7 @@ from alphabar.data import Dataset
 from alphabar.data.columns import Column, Found, read_column
 from alphabar.data.space import Space
 from alphabar.data.table_files import table_bytes
+from alphabar.data.table_rows import read_row
 from alphabar.evaluation.columns import column_pairs, column_shapes, gaussian_copula, trees
 from alphabar.evaluation.features import pixel_features
 from alphabar.evaluation.scorecard import in_values
@@ -437,6 +438,41 @@ def test_what_is_known_of_a_row_stays_and_the_rest_follows(trained):
     assert np.all(filled.images[:, 0] == names.index("green"))
     assert np.all(off == 0)
     assert (filled.images[:, 1] > 20).mean() > 0.6  # of all rows 0.4
+
+
+def test_columns_of_a_row_in_a_file_are_filled_in_by_their_names(
+    trained, tmp_path, monkeypatch, done, refused
+):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "one.csv", [["price", "color"], ["", "green"]])
+    edit = ["edit", "inpaint", trained / "run", "one.csv"]
+    done(*edit, "size,price", "-n", 20, "--out", "filled")
+    with open("filled/samples.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["color"] for row in rows} == {"green"}
+    assert np.mean([int(row["size"]) > 20 for row in rows]) > 0.6  # of all rows 0.4
+    for columns, said in {
+        "size": "one.csv has no price, which the data never miss",
+        "siz,price": "unknown column 'siz'; known: color, size, price; did you mean 'size'",
+        "color,size,price": "has all columns",
+    }.items():
+        assert said in refused(*edit, columns, "--out", "again")
+    for cells, said in {
+        ("price", "color"): "unknown category 'grey'; known: blue, green, red",
+        ("weight", "color"): "has the columns weight, which the model has not: color, size, price",
+    }.items():
+        write(tmp_path / "one.csv", [cells, ["1", "grey"]])
+        assert said in refused(*edit, "size,price", "--out", "again")
+    write(tmp_path / "one.csv", [["color"], ["red"], ["red"]])
+    assert "has 2 rows: give a table of one" in refused(*edit, "size,price", "--out", "again")
+
+
+def test_a_row_is_read_as_it_was_written(trained):
+    model, path = load(trained / "run"), trained / "one.csv"
+    row = np.array([1.0, 31.0, 46.75])
+    texts = [column.texts(row[[i]])[0] for i, column in enumerate(model.space.columns)]
+    write(path, [model.space.names, texts])
+    np.testing.assert_array_equal(read_row(path, model.space), row)
 
 
 def test_bits_are_refused_for_a_table(trained):

@@ -12,25 +12,30 @@ if TYPE_CHECKING:
 
     from ..data.space import Space
 
-HALVES = ("left", "right", "top", "bottom")
 SOUNDS = {".wav", ".flac"}
-COLORFUL = 40  # levels between the channels of a pixel
 
 
-def read_sample(path: str, space: Space) -> np.ndarray:
-    """One sample of the model's shape, in data space. A picture of another size is resized, with a notice."""
+def read_sample(path: str, space: Space, known: np.ndarray | None = None) -> np.ndarray:
+    """One sample of the model's shape, in data space. A picture of another size is resized, with a notice.
+
+    What isn't `known` of a row of a table, if that is given, may be empty.
+    """
     from .console import say
 
-    array = _array(path)
+    array = array_of(path)
     if array is not None:
         return _checked(path, array, space, space.shape)
     if Path(path).suffix.lower() in SOUNDS:
         return _sound(path, space)
+    if space.columns:
+        from ..data.table_rows import read_row
+
+        return read_row(Path(path), space, known)
     channels, *sides = space.shape
     from ..data.headers import BROUGHT
 
     image = _picture(path, space, tuple(sides), channels)
-    found = _size(path)
+    found = size_of(path)
     if found != tuple(sides):
         height, width = sides
         brought = "of which the center is cut out" if space.kept else BROUGHT[space.fit]
@@ -40,7 +45,7 @@ def read_sample(path: str, space: Space) -> np.ndarray:
 
 def read_noisy(path: str, space: Space) -> np.ndarray:
     """One x_t of the model's shape, in model space: an array, as `edit vary` writes one."""
-    array = _array(path)
+    array = array_of(path)
     if array is None:
         raise ValueError(f"a noisy sample is an array in model space: give an .npy file, got {path}")
     if array.shape != space.shape:
@@ -50,12 +55,12 @@ def read_noisy(path: str, space: Space) -> np.ndarray:
 
 def read_observation(path: str, space: Space, shape: tuple[int, ...]) -> np.ndarray:
     """What is known of a sample, of this shape in data space; ValueError for a picture of another size."""
-    array = _array(path)
+    array = array_of(path)
     if array is not None:
         return _checked(path, array, space, shape)
     channels, *sides = shape
     image = _picture(path, space, tuple(sides), channels)
-    found = _size(path)
+    found = size_of(path)
     if found != tuple(sides):
         height, width = sides
         raise ValueError(
@@ -65,114 +70,7 @@ def read_observation(path: str, space: Space, shape: tuple[int, ...]) -> np.ndar
     return image
 
 
-def read_mask(mask: str, space: Space, picture: str) -> np.ndarray:
-    """True where the sample is known: (1, *sides), or of the sample's shape if each channel has its own.
-
-    Args:
-        mask: left, right, top or bottom, the half to fill. Or START:END of a series, in seconds if its rate
-            is known, else in numbers; either may be left out. Or a picture: what is white, or transparent if
-            anything is, is filled; one of the picture's own size is resized as the picture is. Or an .npy
-            file: what is above the middle of 0..1, or of 0..255, is filled; it has the sides of a sample, or
-            the shape of a whole one.
-        space: of the sample.
-        picture: the path of the sample.
-    """
-    sides = space.shape[1:]
-    if mask in HALVES:
-        return _half(mask, sides)
-    if space.kind == "series" and ":" in mask and not Path(mask).is_file():
-        return _stretch(mask, space)
-    if not Path(mask).is_file():
-        raise FileNotFoundError(f"no such file: {mask} (a mask is a picture, .npy, or {', '.join(HALVES)})")
-    array = _array(mask)
-    fill = _drawn(mask, space, picture) if array is None else _above_half(array)
-    whole = space.to_layout(np.empty(space.shape, bool)).shape  # in the user's own arrays
-    for_all = [sides, (1, *sides)] if sides else []  # channels
-    if fill.shape not in [*for_all, whole]:
-        accepted = " or ".join(map(str, [*for_all[:1], *([] if whole in for_all else [whole])]))
-        raise ValueError(f"the mask {mask} must have the shape {accepted}, got {fill.shape}")
-    if fill.all() or not fill.any():
-        raise ValueError(f"the mask {mask} is all {'white' if fill.all() else 'black'}: white is filled")
-    return ~(fill.reshape(1, *sides) if fill.shape in for_all else space.from_layout(fill))
-
-
-def _half(name: str, sides: tuple[int, ...]) -> np.ndarray:
-    if len(sides) < (1 if name in ("left", "right") else 2):
-        raise ValueError(f"this model's samples have no {name} half: give a mask as an .npy file")
-    axis = -1 if name in ("left", "right") else -2
-    middle = sides[axis] // 2
-    fill = np.arange(sides[axis]) < middle
-    fill = fill if name in ("left", "top") else ~fill
-    return np.broadcast_to(~(fill if axis == -1 else fill[:, None]), sides)[None].copy()
-
-
-def _stretch(mask: str, space: Space) -> np.ndarray:
-    """START:END of a series is filled."""
-    length, rate = space.shape[1], space.timeline.rate
-    start, _, end = mask.partition(":")
-    try:
-        first, last = (round(float(text) * (rate or 1)) if text else None for text in (start, end))
-    except (ValueError, OverflowError):
-        raise ValueError(f"a stretch of a series is START:END, two numbers, got {mask!r}") from None
-    first, last = first or 0, length if last is None else last
-    if not 0 <= first < last <= length or (first, last) == (0, length):
-        raise ValueError(
-            f"the mask {mask} must be a part of {space.timeline.lasting(length)}, START:END in "
-            f"{'seconds' if rate else 'numbers'}"
-        )
-    place = np.arange(length)
-    return ~((place >= first) & (place < last))[None]
-
-
-def _above_half(array: np.ndarray) -> np.ndarray:
-    """Where a mask's numbers are above the middle of their range, 0..1 or 0..255."""
-    if array.dtype == bool:
-        return array
-    return array > (0.5 if array.max(initial=0) <= 1 else 127)
-
-
-def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
-    """Where a mask that is a picture says to fill."""
-    from PIL import Image as Pictures
-
-    from ..data.colors import has_alpha
-    from ..data.pictures import file_opened
-
-    height, width = size = _sides(space, mask)
-    found = _size(mask)
-    if found != size and (picture.lower().endswith(".npy") or found != _size(picture)):
-        raise ValueError(
-            f"the mask {mask} is {found[1]} × {found[0]}, and the model's pictures are {width} × {height}: "
-            "give a mask of that size, or of the picture's own"
-        )
-    with file_opened(mask) as header:
-        transparent = has_alpha(header)
-
-    def read(channels: int) -> np.ndarray:
-        with file_opened(mask) as image:
-            return _as_prepared(image, space, size, channels, "black")
-
-    if transparent:
-        *color, alpha = read(4)
-        inside = _as_prepared(Pictures.new("L", (found[1], found[0]), 255), space, size, 1, "black")
-        hole = (alpha < 128) & (inside[0] > 127)
-        if hole.any():
-            if np.any(np.min(color, axis=0)[~hole] > 127):
-                raise ValueError(
-                    f"the mask {mask} has white parts and transparent ones, and either could be meant to be "
-                    "filled: save it without transparency, white where it is to be filled"
-                )
-            return hole
-    gray = read(3).astype(int)
-    if np.mean(gray.max(0) - gray.min(0) > COLORFUL) > 0.01:
-        raise ValueError(f"the mask {mask} has colors: a mask is white where it is filled, black elsewhere")
-    return gray.mean(0) > 127
-
-
-# --- files ---------------------------------------------------------------------------------------
-
-
-def _array(path: str) -> np.ndarray | None:
+def array_of(path: str) -> np.ndarray | None:
     """The array of an .npy file; None for any other file that exists."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such file: {path}")
@@ -214,14 +112,16 @@ def _wrong_shape(path: str, array: np.ndarray, wanted: tuple[int, ...]) -> Value
     )
 
 
-def _size(path: str) -> tuple[int, int]:
+def size_of(path: str) -> tuple[int, int]:
+    """(H, W) of a picture."""
     from ..data.pictures import file_opened, upright_size
 
     with file_opened(path) as header:
         return upright_size(header)
 
 
-def _sides(space: Space, path: str) -> tuple[int, int]:
+def sides_of(space: Space, path: str) -> tuple[int, int]:
+    """(H, W) of the model's samples; ValueError if they are no pictures, and the file is one."""
     if len(space.shape) != 3:
         raise ValueError(
             f"{path} is a picture, and this model's samples are {space.shown_shape()}: give an .npy file"
@@ -239,12 +139,12 @@ def _picture(path: str, space: Space, sides: tuple[int, ...], channels: int) -> 
     from ..data.pictures import file_opened, is_deep
     from .console import say
 
-    _sides(space, path)
+    sides_of(space, path)
     if channels not in (1, 3, 4):
         raise ValueError(f"this model's samples have {channels} channels: give one as an .npy file")
     with file_opened(path) as image:
         bits, dtype = (16, "uint16") if is_deep(image) else (8, "uint8")
-        image = _as_prepared(image, space, sides, channels, space.background or "white", dtype)
+        image = as_prepared(image, space, sides, channels, space.background or "white", dtype)
     if space.resize is None or space.bounds is None:
         return _scaled(image, space)
     if dtype != space.dtype:
@@ -258,7 +158,7 @@ def _picture(path: str, space: Space, sides: tuple[int, ...], channels: int) -> 
     return image
 
 
-def _as_prepared(
+def as_prepared(
     image: Image, space: Space, sides: tuple[int, ...], channels: int, background: str, dtype: Any = np.uint8
 ) -> np.ndarray:
     """A picture (channels, *sides) as those of the data were prepared; one of these sides as it is."""

@@ -11,7 +11,8 @@ import typer
 
 from . import options
 from .flags import Flag, glossed, shown_default, takes
-from .read import read_mask, read_observation, read_sample
+from .masks import read_mask
+from .read import read_observation, read_sample
 from .sampling import UNTOLD, config_of, load_model, sample_flags, with_defaults
 from .written import asked_folder, drawn, report_written, save_sheets, say_if_drawn
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from ..model import Denoiser
     from ..sampling.inverse import Operator
 
-Picture = Annotated[str, typer.Argument(metavar="PICTURE", help="A picture or sound, or a sample as .npy.")]
+Picture = Annotated[
+    str,
+    typer.Argument(metavar="PICTURE", help="A picture or sound, a table of one row, or a sample as .npy."),
+]
 NUMBER = 8  # samples, unless --number says
 
 
@@ -59,7 +63,7 @@ def inpaint(
         typer.Argument(
             metavar="MASK",
             help="What to fill in: white in a picture, 1 in an .npy; or left, right, top, bottom: that half; "
-            "or START:END of a series, in seconds.",
+            "or START:END of a series, in seconds; or COLUMN,COLUMN of a table.",
         ),
     ],
     *,
@@ -70,8 +74,9 @@ def inpaint(
     from ..sampling.inverse import Known
 
     denoiser = load_model(run, how)
-    operator = Known(read_mask(mask, denoiser.space, picture))
-    known = read_sample(picture, denoiser.space)
+    mask_of_known = read_mask(mask, denoiser.space, picture)
+    operator = Known(mask_of_known)
+    known = read_sample(picture, denoiser.space, mask_of_known)
     facts = {"model_file": run, "picture": picture, "mask": mask}
     _restore(denoiser, operator, known, None, "inpainted", asked, how, facts)
 

@@ -40,6 +40,11 @@ def table_file(path: Path, config: DataConfig) -> Arrays:
     return Arrays(stamp(path), opened, takes=TAKES)
 
 
+def cells_of(path: Path) -> dict[str, Cells]:
+    """What stands in the columns of a file, by their names."""
+    return typed_columns(parquet_table(path)) if path.suffix.lower() == ".parquet" else _texts(path)[1]
+
+
 def frame(data: Any, config: DataConfig) -> Arrays:
     """A frame of pandas or polars, or a table of pyarrow."""
 

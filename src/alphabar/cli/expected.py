@@ -16,12 +16,19 @@ FEW = 0.5  # of the images that were expected
 NOISE = 10.0  # times as far from the data as held-out samples are
 
 
-def expected_in_minutes(config: TrainConfig, images: int) -> str:
-    """What the minutes allow on this machine, and what to expect of it."""
-    text = f"{images:,} images fit into these minutes here, about, in batches of {config.batch_size}"
+def expected_in_minutes(config: TrainConfig, images: int, kind: str = "picture") -> str:
+    """What the minutes allow on this machine, and what to expect of it if samples are pictures."""
+    text = f"{images:,} {noun_of(kind)} fit into these minutes here, about, in batches of {config.batch_size}"
     if config.network.get("name") == "unet":
         text += f", by a network of {config.network['channels']} channels"
-    return text + expected_of(images)
+    return text + (expected_of(images) if kind == "picture" else "")
+
+
+def noun_of(kind: str) -> str:
+    """What samples of a kind are called while they are counted."""
+    from ..data.kinds import KINDS
+
+    return "images" if kind == "picture" else KINDS[kind].noun
 
 
 def expected_of(images: int) -> str:
@@ -32,13 +39,16 @@ def expected_of(images: int) -> str:
     return ""
 
 
-def tell_shortfall(images: int, expected: int | None, show: Any) -> None:
+def tell_shortfall(images: int, expected: int | None, show: Any, kind: str = "picture") -> None:
     """Say where training saw far fewer images than its minutes promised."""
     if expected and images < FEW * expected:
+        import torch
+
+        threads = ", or threads were in each other's way (OMP_NUM_THREADS=1 would tell)"
         show(
-            f"these are {images / expected:.0%} of the {expected:,} images expected: the machine was busier "
-            "than when it was measured, or threads were in each other's way (OMP_NUM_THREADS=1 would tell); "
-            "with a larger budget the run goes on"
+            f"these are {images / expected:.0%} of the {expected:,} {noun_of(kind)} expected: the machine "
+            f"was busier than when it was measured{threads * (torch.get_num_threads() > 1)}; with a larger "
+            "budget the run goes on"
         )
 
 

@@ -136,12 +136,18 @@ def _picture(path: str, space: Space, sides: tuple[int, ...], channels: int) -> 
     Where samples were pictures of as many bits, that is its own values; else black and white become the
     least and the greatest value, as where samples are shown.
     """
-    from ..data.pictures import file_opened, is_deep
+    from ..data.pictures import PICTURE_ENDINGS, file_opened, is_deep
     from .console import say
 
+    if Path(path).suffix.lower() not in PICTURE_ENDINGS:
+        raise ValueError(
+            f"{path} is no picture: give a sample {space.shown_shape()} as an .npy file, by numpy.save"
+        )
     sides_of(space, path)
     if channels not in (1, 3, 4):
-        raise ValueError(f"this model's samples have {channels} channels: give one as an .npy file")
+        raise ValueError(
+            f"this model's samples have {channels} channels: give one, {space.shown_shape()}, as an .npy file"
+        )
     with file_opened(path) as image:
         bits, dtype = (16, "uint16") if is_deep(image) else (8, "uint8")
         image = as_prepared(image, space, sides, channels, space.background or "white", dtype)

@@ -160,10 +160,9 @@ def _opened(
     from ..runs.run import Run
     from .console import say
 
-    device = pick_device(device)
+    device, before = pick_device(device), RunFolder(folder)
     if dry:
         say("reading the data, and measuring how fast the network trains here …")
-    before = RunFolder(folder)
     if fork is not None and not preparing and before.exists() and before.entry()["data"]["source"] == data:
         preparing = before.entry()["data"]["prepared"]
     dataset = options.read_data(data, preparing)
@@ -172,6 +171,8 @@ def _opened(
     measured: dict[str, Any] = {}
     images = None
     if fork is None:
+        if config.minutes is not None and not before.exists() and not dry:
+            say("measuring how fast the network trains here …")
         config, measured, images = afford(before, config, dataset, device, settings)
     target = folder if fork is None else expanded(fork)
     command = ["alphabar", *sys.argv[1:]]
@@ -182,7 +183,7 @@ def _opened(
         for note in dataset.notes:
             say(f"data: {note}")
     if images is not None:
-        say(expected_in_minutes(config, images))
+        say(expected_in_minutes(config, images, dataset.space.kind))
     return run, images
 
 
@@ -261,7 +262,7 @@ def _train(run: Run, stop: Stop, json: bool, expected: int | None) -> None:
         show(f"to train it longer, give a larger budget: --images {2 * images}")
     else:
         tell_distance(last, show)
-        tell_shortfall(images, expected, show)
+        tell_shortfall(images, expected, show, run.data.space.kind)
         show(f"trained on {images:,} images; now: alphabar sample {shlex.quote(str(folder))}")
     if stop:
         raise typer.Exit(stop.exit_code)
@@ -275,8 +276,9 @@ def _announce(run: Run, say: Any) -> None:
     say(
         f"{run.folder.path}: {parameters:,} parameters, {execution(run)}, sqrt(alpha_bar_T) {signal_left:.4f}"
     )
-    if run.total and run.config.minutes is None and (expected := expected_of(run.total)):
-        say(f"{run.total:,} images are few{expected}")
+    few = expected_of(run.total) if run.total and run.data.space.kind == "picture" else ""
+    if few and run.config.minutes is None:
+        say(f"{run.total:,} images are few{few}")
 
 
 def _last(row: dict[str, Any]) -> dict[str, Any]:

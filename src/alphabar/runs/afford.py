@@ -80,7 +80,8 @@ def afford(
             if way is ways[-1]:
                 raise
             continue
-        images = round(TRAINING_SHARE * 60 * config.minutes * max(measured["images_per_s"].values()))
+        left_s = max(60 * config.minutes - (clock() - start), 0.0)
+        images = round(TRAINING_SHARE * left_s * max(measured["images_per_s"].values()))
         if images >= IMAGES:
             break
     if "batch_size" not in asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from ..model.devices import LAYOUTS, has_bfloat16
 from .config import TrainConfig
 from .trainer import Trainer
 
-TRIAL_IMAGES = 32
+TRIAL_IMAGES, TRIAL_PLACES = 32, 2**17
 TRIAL_S = 1.0
 ROUNDS = 3
 
@@ -52,7 +53,7 @@ def fastest_execution(
         layouts = [False]
     size = config.micro_batch or config.batch_size
     if torch.device(device).type == "cpu" and data.space.shape[1:]:  # else the choice depends on the size
-        size = min(size, TRIAL_IMAGES)
+        size = max(1, min(size, TRIAL_IMAGES, TRIAL_PLACES // math.prod(data.space.shape[1:])))
     start, trials, failed = clock(), {}, None
 
     def is_over() -> bool:

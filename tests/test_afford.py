@@ -10,7 +10,7 @@ import pytest
 from alphabar.cli.expected import tell_shortfall
 from alphabar.data import Dataset, Space
 from alphabar.runs import RunFolder, afford, train
-from alphabar.training import resolve
+from alphabar.training import autotune, resolve
 from tiny import EXECUTION, NETWORK, tiny_data
 
 DATA = tiny_data(60)
@@ -113,3 +113,25 @@ def test_a_network_without_faster_ways_gets_a_batch_alone(tmp_path):
     found = afford.afford(RunFolder(tmp_path / "run"), config, data, "cpu", {"minutes": 0.01})
     assert found.config.network == config.network
     assert found.measured["afforded"] == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((1, 28, 28), 32), ((3, 128, 128), 8), ((1, 32, 32, 32), 4), ((1, 96, 96, 96), 1)]
+)
+def test_large_samples_are_timed_in_small_batches(monkeypatch, shape, size):
+    """An update of 32 crops of a volume took minutes, which were those of training."""
+    timed = []
+
+    class Timed:
+        def __init__(self, config, data, *rest):
+            timed.append(config.batch_size)
+
+        def update(self):
+            pass
+
+    monkeypatch.setattr(autotune, "Trainer", Timed)
+    monkeypatch.setattr(autotune, "_seconds", lambda trainer, clock: 1.0)
+    data = Dataset(np.zeros((2, *shape), np.uint8), Space(shape), holdout=0)
+    config = resolve(data.space, {}, 2, None, {"minutes": 1.0})
+    autotune.fastest_execution(config, data, "cpu", budget_s=0.0)
+    assert set(timed) == {size}

@@ -16,20 +16,29 @@ from ..data.space import Space
 from .affine import Codec
 
 MOST_NODES = 257
-LEAST_SHARE = 1e-4
+TAILS = 2.0 ** -np.arange(9, 16)
+"""Probabilities of more quantiles at both ends: a long line to one extreme value would be drawn often."""
+LEAST_SHARE = 2.0**-16
 FEW = 64  # categories, up to which each has a number of its own
 MOST_ROWS = 2**17  # that a codec is fitted to
 
 
+def places_of(count: int) -> np.ndarray:
+    """The probabilities of so many quantiles: even ones, and of many also `TAILS` at both ends."""
+    if count < MOST_NODES:
+        return np.linspace(0, 1, count)
+    return np.unique([*np.linspace(0, 1, MOST_NODES), *TAILS, *(1 - TAILS)])
+
+
 class Ranks:
-    """A column's numbers by their quantiles at even probabilities: v ↔ p within share..1 - share.
+    """A column's numbers by their quantiles at `places_of` probabilities: v ↔ p within share..1 - share.
 
     Args:
         nodes: the quantiles, rising; none if there are no numbers.
     """
 
     def __init__(self, nodes: Sequence[float]) -> None:
-        self.nodes, self.places = np.array(nodes), np.linspace(0, 1, len(nodes))
+        self.nodes, self.places = np.array(nodes), places_of(len(nodes))
         self.known, first, counts = np.unique(self.nodes, return_index=True, return_counts=True)
         self.middle = (self.places[first] + self.places[first + counts - 1]) / 2 if len(nodes) else first
         self.share = 0.5 / max(len(nodes), 1) if len(nodes) < MOST_NODES else LEAST_SHARE
@@ -88,6 +97,8 @@ class TableCodec(Codec):
         super().__post_init__()
         found = tuple(tuple(map(float, nodes)) for nodes in self.quantiles)
         object.__setattr__(self, "quantiles", found)
+        if any(len(nodes) != len(places_of(len(nodes))) for nodes in found):
+            raise ValueError(f"quantiles must be fewer than {MOST_NODES}, or {len(places_of(MOST_NODES))}")
         if len(found) != len(self.space.columns):
             raise ValueError(
                 f"quantiles must be those of {len(self.space.columns)} columns, got {len(found)}"
@@ -189,11 +200,11 @@ class TableCodec(Codec):
 
 
 def _quantiles(values: np.ndarray) -> tuple[float, ...]:
-    """At even probabilities from 0 to 1, of the data's own values."""
+    """At the probabilities of `places_of`, of the data's own values."""
     if not len(values):
         return ()
     nodes = min(MOST_NODES, max(2, len(values)))
-    return tuple(np.quantile(values, np.linspace(0, 1, nodes), method="nearest").tolist())
+    return tuple(np.quantile(values, places_of(nodes), method="nearest").tolist())
 
 
 def _corners(column: Column) -> np.ndarray:

@@ -13,7 +13,7 @@ import alphabar
 
 MIB = 2**20
 SHAPE, PART = (600, 512, 512), 100  # 600 MiB of float32
-LIMIT = 500 * MIB
+LIMIT = 640 * MIB
 """Above what the process has when it begins: packages, and blocks of 64 MiB, a few at a time."""
 
 PREPARE = """

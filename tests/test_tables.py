@@ -487,6 +487,35 @@ def test_a_few_extreme_values_are_drawn_as_rarely_as_they_are():
     np.testing.assert_allclose(codec.decode(codec.encode(values[:2])), values[:2], rtol=0.05)
 
 
+@pytest.mark.parametrize(
+    ("column", "text", "number"),
+    [
+        (Column("date", form="%H:%M"), "07:30", 27_000.0),
+        (Column("date", form="%d.%m.%Y"), "02.01.1970", 86_400.0),
+        (Column(decimals=2, comma=True), "1,5", 1.5),
+        (Column("category", ("a", "NA")), "NA", 1.0),
+        (Column(), "NA", math.nan),
+    ],
+)
+def test_a_text_of_a_known_column_is_its_number(column, text, number):
+    """A time of day is that of the first day, as where columns are found."""
+    np.testing.assert_equal(column.number(text), number)
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (Column(), "inf"),
+        (Column(), "x"),
+        (Column("date", form="%H:%M"), "7.30"),
+        (Column("category", ("a",)), "b"),
+    ],
+)
+def test_a_text_that_a_known_column_cannot_hold_is_refused(column, text):
+    with pytest.raises(ValueError, match=repr(text)):
+        column.number(text)
+
+
 def test_bits_are_refused_for_a_table(trained):
     from alphabar.evaluation.likelihood import ode_likelihood
 

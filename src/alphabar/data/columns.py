@@ -85,6 +85,26 @@ class Column:
         text = "0" if text == "-0" else text
         return text.replace(".", ",") if self.comma else text
 
+    def number(self, text: str | None) -> float:
+        """The number that a text stands for, NaN for a missing one: the inverse of `texts`.
+
+        ValueError for what the column can't hold.
+        """
+        if text is None or text == self.missing or (text in MISSING and text not in self.names):
+            return math.nan
+        if self.kind == "category":
+            if text not in self.names:
+                raise unknown("category", text, self.names)
+            return float(self.names.index(text))
+        if self.kind == "date":
+            seconds = _seconds(text, self.form)
+            if seconds is None:
+                raise ValueError(f"a date must have the form {self.form}, got {text!r}")
+            return seconds
+        if not _parsed(text, self.comma):
+            raise ValueError(f"a number must be finite, got {text!r}")
+        return float(text.replace(",", ".") if self.comma else text)
+
     def rounded(self, values: np.ndarray) -> np.ndarray:
         """Numbers (n,) as they can stand in a file."""
         if self.kind == "category":

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import unknown
-from .columns import EPOCH, MISSING, Column, Found
+from .columns import Found
 from .source_types import some
-from .tables import cells_of
+from .tables import read_columns
 
 if TYPE_CHECKING:
     from .space import Space
@@ -24,7 +22,7 @@ def read_row(path: Path, space: Space, known: np.ndarray | None = None) -> np.nd
     ValueError for a table of several rows, or of other columns, for a value that its column can't hold, and
     for none where the data miss none, unless it isn't `known` (D,).
     """
-    cells = cells_of(path)
+    _, cells, _ = read_columns(path)
     if odd := [name for name in cells if name not in space.names]:
         odd = [name for name in odd if space.label is None or name != space.label.name]
     if odd:
@@ -40,9 +38,7 @@ def read_row(path: Path, space: Space, known: np.ndarray | None = None) -> np.nd
         if count != 1:
             raise ValueError(f"{path} has {count} rows: give a table of one, with its header")
         try:
-            row[i] = (
-                _number(found.texts[found.places[0]], column) if isinstance(found, Found) else found[1][0]
-            )
+            row[i] = column.number(found.texts[found.places[0]]) if isinstance(found, Found) else found[1][0]
         except ValueError as error:
             raise ValueError(f"column {name} of {path}: {error}") from None
     empty = np.isnan(row) & [column.missing is None for column in space.columns]
@@ -52,19 +48,3 @@ def read_row(path: Path, space: Space, known: np.ndarray | None = None) -> np.nd
             f"it in, {','.join(lost)}"
         )
     return row
-
-
-def _number(text: str | None, column: Column) -> float:
-    """The number that a text of a column stands for; the inverse of `Column.texts`."""
-    if text is None or text == column.missing or (text in MISSING and text not in column.names):
-        return math.nan
-    if column.kind == "category":
-        if text not in column.names:
-            raise unknown("category", text, column.names)
-        return float(column.names.index(text))
-    if column.kind == "date":
-        return (datetime.strptime(text, column.form) - EPOCH).total_seconds()
-    value = float(text.replace(",", ".") if column.comma else text)
-    if not math.isfinite(value):
-        raise ValueError(f"a number must be finite, got {text}")
-    return value

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from .columns import MOST_CATEGORIES, Column, Found, LabelColumn, read_column
 from .config import DataConfig
 from .series_tables import Table, long, wide
 from .source_types import Arrays, Labels, Rows, Samples, some, stamp
-
-if TYPE_CHECKING:
-    pass
 
 DELIMITERS = (",", "\t", ";", "|")
 PARQUET = "parquet"
@@ -31,18 +28,18 @@ def table_file(path: Path, config: DataConfig) -> Arrays:
     """A table in a file: one sample a row."""
 
     def opened() -> Samples:
-        if path.suffix.lower() == ".parquet":
-            return _samples(typed_columns(parquet_table(path)), config, str(path), PARQUET)
-        delimiter, columns, notes = _texts(path)
-        samples = _samples(columns, config, str(path), delimiter)
+        layout, columns, notes = read_columns(path)
+        samples = _samples(columns, config, str(path), layout)
         return samples._replace(notes=[*notes, *samples.notes])
 
     return Arrays(stamp(path), opened, takes=TAKES)
 
 
-def cells_of(path: Path) -> dict[str, Cells]:
-    """What stands in the columns of a file, by their names."""
-    return typed_columns(parquet_table(path)) if path.suffix.lower() == ".parquet" else _texts(path)[1]
+def read_columns(path: Path) -> tuple[str, dict[str, Cells], list[str]]:
+    """(delimiter, or `PARQUET`; what stands in the columns, by their names; notes) of a file."""
+    if path.suffix.lower() == ".parquet":
+        return PARQUET, typed_columns(parquet_table(path)), []
+    return _texts(path)
 
 
 def frame(data: Any, config: DataConfig) -> Arrays:

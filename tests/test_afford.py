@@ -123,6 +123,8 @@ def test_large_samples_are_timed_in_small_batches(monkeypatch, shape, size):
     timed = []
 
     class Timed:
+        model = None
+
         def __init__(self, config, data, *rest):
             timed.append(config.batch_size)
 
@@ -131,7 +133,10 @@ def test_large_samples_are_timed_in_small_batches(monkeypatch, shape, size):
 
     monkeypatch.setattr(autotune, "Trainer", Timed)
     monkeypatch.setattr(autotune, "_seconds", lambda trainer, clock: 1.0)
+    checked = []
+    monkeypatch.setattr(autotune, "check_memory", lambda model, n, training: checked.append(n))
     data = Dataset(np.zeros((2, *shape), np.uint8), Space(shape), holdout=0)
     config = resolve(data.space, {}, 2, None, {"minutes": 1.0})
     autotune.fastest_execution(config, data, "cpu", budget_s=0.0)
     assert set(timed) == {size}
+    assert checked == [32] * (size < 32)  # a small trial fits where training would not

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..data.dataset import Dataset
 from ..model.devices import LAYOUTS, has_bfloat16
+from ..model.memory import check_memory
 from .config import TrainConfig
 from .trainer import Trainer
 
@@ -51,9 +52,10 @@ def fastest_execution(
     layouts = [False, True] if config.channels_last is None else [config.channels_last]
     if config.channels_last is None and len(data.space.shape) + 1 not in LAYOUTS:
         layouts = [False]
-    size = config.micro_batch or config.batch_size
+    size = whole = config.micro_batch or config.batch_size
     if torch.device(device).type == "cpu" and data.space.shape[1:]:  # else the choice depends on the size
-        size = max(1, min(size, TRIAL_IMAGES, TRIAL_PLACES // math.prod(data.space.shape[1:])))
+        whole = min(size, TRIAL_IMAGES)
+        size = max(1, min(whole, TRIAL_PLACES // math.prod(data.space.shape[1:])))
     start, trials, failed = clock(), {}, None
 
     def is_over() -> bool:
@@ -65,6 +67,8 @@ def fastest_execution(
             break
         update = {"precision": pair[0], "channels_last": pair[1], "batch_size": size, "compile": None}
         trainer = Trainer(config.model_copy(update=update), data, device, copy.deepcopy(net))
+        if size < whole and not seconds:  # what is timed would fit where what is trained does not
+            check_memory(trainer.model, whole, training=True)
         try:
             trainer.update()  # the first warms up
         except RuntimeError as error:  # such as a network of the user's that mixes types in bfloat16

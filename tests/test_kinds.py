@@ -27,14 +27,13 @@ from alphabar.files import load_tensors
 from alphabar.sampling import stream_samples
 from commands import SMALL
 from program import call, contents
-from tiny import EXECUTION
+from tiny import AFFINE, EXECUTION, write_nifti
 
 N, HOLDOUT = 40, 0.2
 RNG = np.random.default_rng(0)
 NAMES = ("autumn", "spring", "summer")
 LAND = np.zeros((2, 8, 12), bool)
 LAND[0, 2:6, 3:9] = LAND[1, 0] = True
-AFFINE = np.array([[2.0, 0, 0, -10], [0, 3, 0, 5], [0, 0, 4, 7], [0, 0, 0, 1]])
 
 
 class Row(NamedTuple):
@@ -185,12 +184,8 @@ def read_hdf5(folder):
         return np.stack([file["sea/sst"], file["u"]], 1)
 
 
-def write_nifti(folder, values):
-    nibabel = pytest.importorskip("nibabel")
-    folder.mkdir(parents=True)
-    for i, value in enumerate(values):
-        nibabel.save(nibabel.Nifti1Image(value[0], AFFINE), folder / f"s{i:02d}.nii.gz")
-    return str(folder)
+def write_volumes(folder, values):
+    return str(write_nifti(folder, values[:, 0]))
 
 
 def read_nifti(folder):
@@ -348,7 +343,7 @@ ROWS = {
         refused=NO_COLOR, units=(column(0.5, 8, sides=3), column(3, -100, sides=3)),
     ),
     "NIfTI": Row(
-        "volume", "int16", blobs("int16", 1, 900, (4, 6, 8)), write_nifti, read_nifti, "*.nii.gz",
+        "volume", "int16", blobs("int16", 1, 900, (4, 6, 8)), write_volumes, read_nifti, "*.nii.gz",
         refused=NO_COLOR, units=(column(8, sides=3), column(-1000, sides=3)),
     ),
     "series in an .npy": Row(

@@ -110,7 +110,7 @@ class Ideal(Denoiser):
 def write_nifti(folder, volumes, affines=None):
     """A folder of NIfTI files."""
     nibabel = pytest.importorskip("nibabel")
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for i, volume in enumerate(volumes):
         affine = AFFINE if affines is None else affines[i]
         nibabel.save(nibabel.Nifti1Image(volume, affine), folder / f"s{i:02d}.nii.gz")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import unknown
 from .read import array_of, as_prepared, sides_of, size_of
 
 if TYPE_CHECKING:
@@ -61,8 +62,6 @@ def _half(name: str, sides: tuple[int, ...]) -> np.ndarray:
 
 def _columns(mask: str, space: Space) -> np.ndarray:
     """Columns of a table, by their names, are filled."""
-    from ..errors import unknown
-
     named = [name.strip() for name in mask.split(",")]
     for name in named:
         if name not in space.names:

@@ -79,8 +79,8 @@ def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
         stored.images, stored.space, conditions, values, stored.fingerprint, config.holdout, notes, prepared,
         stored.hashes,
     )  # fmt: skip
-    few = len(np.unique(dataset.hashes)) if dataset.hashes is not None else len(dataset.images)
     if config.holdout and not len(dataset.held_out):
+        few = len(np.unique(dataset.hashes)) if dataset.hashes is not None else len(dataset.images)
         dataset.notes.append(
             f"none of the few samples is held out by a share of {config.holdout:g}"
             + (": a larger one (--holdout 0.2) holds some out" if config.holdout < 0.2 and few > 1 else "")

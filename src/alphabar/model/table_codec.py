@@ -17,17 +17,16 @@ from .affine import Codec
 
 MOST_NODES = 257
 TAILS = 2.0 ** -np.arange(9, 16)
-"""Probabilities of more quantiles at both ends: a long line to one extreme value would be drawn often."""
+PLACES = np.unique([*np.linspace(0, 1, MOST_NODES), *TAILS, *(1 - TAILS)])
+"""Probabilities of quantiles, closer at both ends: a long line to one extreme value would be drawn often."""
 LEAST_SHARE = 2.0**-16
 FEW = 64  # categories, up to which each has a number of its own
 MOST_ROWS = 2**17  # that a codec is fitted to
 
 
 def places_of(count: int) -> np.ndarray:
-    """The probabilities of so many quantiles: even ones, and of many also `TAILS` at both ends."""
-    if count < MOST_NODES:
-        return np.linspace(0, 1, count)
-    return np.unique([*np.linspace(0, 1, MOST_NODES), *TAILS, *(1 - TAILS)])
+    """The probabilities of so many quantiles: even ones, or `PLACES` from `MOST_NODES` on."""
+    return np.linspace(0, 1, count) if count < MOST_NODES else PLACES
 
 
 class Ranks:
@@ -97,8 +96,8 @@ class TableCodec(Codec):
         super().__post_init__()
         found = tuple(tuple(map(float, nodes)) for nodes in self.quantiles)
         object.__setattr__(self, "quantiles", found)
-        if any(len(nodes) != len(places_of(len(nodes))) for nodes in found):
-            raise ValueError(f"quantiles must be fewer than {MOST_NODES}, or {len(places_of(MOST_NODES))}")
+        if any(MOST_NODES <= len(nodes) != len(PLACES) for nodes in found):
+            raise ValueError(f"quantiles must be fewer than {MOST_NODES}, or {len(PLACES)}")
         if len(found) != len(self.space.columns):
             raise ValueError(
                 f"quantiles must be those of {len(self.space.columns)} columns, got {len(found)}"

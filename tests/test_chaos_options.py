@@ -168,7 +168,7 @@ def outcome(place, words):
             entry = json.loads(left[name])
             left[name] = json.dumps([entry[part] for part in ("identity", "budget", "habits")])
     left = {n: raw for n, raw in left.items() if not n.endswith(("times.jsonl", "metrics.jsonl"))}
-    text = re.sub(r"\d+(\.\d+)? (s|images/s|MB|min)\b", "", said.out + said.err)
+    text = re.sub(r"\d+(\.\d+)? (s|\w+/s|MB|min)\b", "", said.out + said.err)
     return said.code, re.sub(r"\d\d:\d\d:\d\d", "", text), left
 
 

@@ -490,3 +490,15 @@ def test_the_progress_bar_works_on_a_terminal_while_the_budget_is_not_known(here
     assert b"images" in seen
     assert b"loss" in seen
     assert b"Traceback" not in seen
+
+
+def test_a_path_with_nothing_there_is_answered_by_what_is_called_almost_so(tmp_path):
+    from alphabar.files.places import missing
+
+    (tmp_path / "diamonds").mkdir()
+    (tmp_path / "power").mkdir()
+    assert str(missing(tmp_path / "diamods", "run")).endswith(
+        f"diamods; did you mean {tmp_path / 'diamonds'}?"
+    )
+    assert str(missing(tmp_path / "x" / "y")) == f"no such file or folder: {tmp_path / 'x' / 'y'}"
+    assert "did you mean" not in str(missing(tmp_path / "nothing like it"))

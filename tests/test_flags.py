@@ -453,6 +453,15 @@ def test_a_line_of_progress_says_the_time_how_far_it_is_and_what_is_left(monkeyp
     assert "held out 0.2500, 12.0 images/s, 75 s left" in line
 
 
+def test_a_total_that_follows_from_minutes_is_said_to_be_about_so_many(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("alphabar.cli.progress.time.monotonic", lambda: now[0])
+    with Progress("rows", rough=True) as progress:
+        now[0] = 30.0
+        progress.update({"images": 300, "loss": 0.5}, 1_200, images_per_s=12.0)
+    assert "300 of about 1,200 rows, loss 0.5000, 12.0 rows/s" in capsys.readouterr().err
+
+
 def test_the_closing_line_says_how_many_samples_were_compared():
     said = []
     expected.tell_distance({"sample_distance": 3.0, "sample_floor": 2.0, "sample_n": 8}, said.append)

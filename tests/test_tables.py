@@ -611,3 +611,28 @@ def test_many_rows_are_compared_with_some_of_them(monkeypatch):
     assert found.training == 40
     chosen = np.unique(np.linspace(0, len(rows) - 1, 40).round().astype(int))
     assert set(found.nearest.tolist()) <= set(chosen.tolist())
+
+
+def test_numbers_with_an_exponent_come_back_with_as_many_digits_as_the_data_have():
+    column, values, _ = read_column(found(["4.7297e-05", "-1.25", "0.004", "1E4"]))
+    assert (column.decimals, column.digits) == (None, 5)
+    assert column.rounded(values).tolist() == values.tolist()
+    drawn = column.rounded(np.array([0.123456789, -3.00000001e-7, np.nan, 123456.0]))
+    assert column.texts(drawn) == ["0.12346", "-3e-07", "", "123460"]
+
+
+def test_a_table_whose_columns_count_evenly_is_asked_whether_its_rows_are_series(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, heads in {"a": [f"h{2 * i}" for i in range(12)], "b": list("abcdefghijkl")}.items():
+        rows = [",".join(heads), *(",".join(map(str, row)) for row in rng.normal(size=(30, 12)).tolist())]
+        (tmp_path / f"{name}.csv").write_text("\n".join(rows))
+    said = "h0 to h22 look like times: if each row is a series, --layout L"
+    assert said in prepare(tmp_path / "a.csv").notes
+    assert not any("times" in note for note in prepare(tmp_path / "b.csv").notes)
+
+
+def test_asking_a_tables_model_for_a_class_names_the_way_to_one(trained):
+    with pytest.raises(
+        ValueError, match=r"no class to give \(training with --labels COLUMN makes one of color\)"
+    ):
+        sample(load(trained / "run"), 2, cond={"class": 0})

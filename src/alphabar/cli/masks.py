@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import unknown
+from ..files import missing
 from .read import array_of, as_prepared, sides_of, size_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def read_mask(mask: str, space: Space, picture: str) -> np.ndarray:
     if space.columns and not Path(mask).is_file():
         return _columns(mask, space)
     if not Path(mask).is_file():
-        raise FileNotFoundError(f"no such file: {mask} (a mask is a picture, .npy, or {', '.join(HALVES)})")
+        raise missing(mask, "file", f"a mask is a picture, .npy, or {', '.join(HALVES)}")
     array = array_of(mask)
     fill = _drawn(mask, space, picture) if array is None else _above_half(array)
     whole = space.to_layout(np.empty(space.shape, bool)).shape  # in the user's own arrays

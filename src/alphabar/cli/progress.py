@@ -19,9 +19,15 @@ LATER = 0.15  # the wait for the next line, as a share of the time since the sta
 
 
 class Progress:
-    """Shows images, loss, rate and time left, in the way that suits where standard error goes."""
+    """Shows images, loss, rate and time left, in the way that suits where standard error goes.
 
-    def __init__(self) -> None:
+    Args:
+        noun: what samples are called.
+        rough: whether the total follows from a time, and may be planned anew.
+    """
+
+    def __init__(self, noun: str = "images", rough: bool = False) -> None:
+        self.noun, self.of = noun, "of about" if rough else "of"
         self.start = time.monotonic()
         self.line_at = self.start + FIRST_LINE_S
         self.bar: Any = None
@@ -52,8 +58,8 @@ class Progress:
             images_per_s: the present rate; 0 while it is not known.
         """
         now, images = time.monotonic(), row["images"]
-        count = f"{images:,}{f' of {total:,}' if total else ''} images"
-        loss, rate = f"loss {row['loss']:.4f}", f"{images_per_s:,.1f} images/s" if images_per_s else ""
+        count = f"{images:,}{f' {self.of} {total:,}' if total else ''} {self.noun}"
+        loss, rate = f"loss {row['loss']:.4f}", f"{images_per_s:,.1f} {self.noun}/s" if images_per_s else ""
         if self.bar is not None:
             self.bar.update(self.task, completed=images, total=total, count=count, loss=loss, rate=rate)
         elif now >= self.line_at:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..files import missing
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -73,7 +75,7 @@ def read_observation(path: str, space: Space, shape: tuple[int, ...]) -> np.ndar
 def array_of(path: str) -> np.ndarray | None:
     """The array of an .npy file; None for any other file that exists."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+        raise missing(path, "file")
     if not path.lower().endswith(".npy"):
         return None
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
-from .expected import expected_in_minutes, expected_of, tell_distance, tell_shortfall
+from .expected import expected_in_minutes, expected_of, noun_of, tell_distance, tell_shortfall
 from .flags import Flag, described, flags_of, glossed, takes
 from .progress import Progress, Stop, Stopped, execution, stop_signals
 from .settings import check_given, in_flags, merged, parse_sets
@@ -235,7 +235,8 @@ def _train(run: Run, stop: Stop, json: bool, expected: int | None) -> None:
     last: dict[str, Any] = {}
     updates = run.train()
     stop.finishing = True  # from here on a signal waits for the update in progress, which is saved
-    with Progress() as shown:
+    noun, rough = noun_of(run.data.space.kind), run.config.minutes is not None
+    with Progress(noun, rough) as shown:
         for row in updates:
             if not last:
                 _announce(run, say)
@@ -255,15 +256,15 @@ def _train(run: Run, stop: Stop, json: bool, expected: int | None) -> None:
             **_last(last),
         })  # fmt: skip
     elif stop:
-        say(f"stopped and saved after {images:,} images; the same command resumes:")
+        say(f"stopped and saved after {images:,} {noun}; the same command resumes:")
         say(f"  {as_typed()}")
     elif not last:
-        show(f"{folder} is finished: {images:,} images; now: alphabar sample {shlex.quote(str(folder))}")
+        show(f"{folder} is finished: {images:,} {noun}; now: alphabar sample {shlex.quote(str(folder))}")
         show(f"to train it longer, give a larger budget: --images {2 * images}")
     else:
         tell_distance(last, show)
         tell_shortfall(images, expected, show, run.data.space.kind)
-        show(f"trained on {images:,} images; now: alphabar sample {shlex.quote(str(folder))}")
+        show(f"trained on {images:,} {noun}; now: alphabar sample {shlex.quote(str(folder))}")
     if stop:
         raise typer.Exit(stop.exit_code)
 

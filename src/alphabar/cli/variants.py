@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..files import expanded
+from ..files import expanded, missing
 from .flags import Flag
 from .sampling import told_of
 
@@ -24,7 +24,7 @@ def checked(variant: Variant, flags: Mapping[str, Flag]) -> Variant:
     from ..runs.given import is_model
 
     if not expanded(variant.path).exists():
-        raise FileNotFoundError(f"no such file or folder: {variant.path}")
+        raise missing(variant.path)
     given = [flags[name].flag for name in variant.how if name != "device"]
     if given and not is_model(variant.path):
         raise ValueError(

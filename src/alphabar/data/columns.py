@@ -41,6 +41,7 @@ class Column:
         kind: `number`; `category`, whose number is its place in `names`; `date`, in seconds since 1970.
         names: of the categories.
         decimals: of a number as text; None for as many as it takes.
+        digits: that count, of a number as text; None for as many as it takes. They stand back for decimals.
         padded: whether it is written with all of them, or without zeros at its end.
         comma: whether they follow a comma.
         form: of a date, as strptime has it.
@@ -51,6 +52,7 @@ class Column:
     kind: ColumnKind = "number"
     names: tuple[str, ...] = ()
     decimals: int | None = None
+    digits: int | None = None
     padded: bool = False
     comma: bool = False
     form: str = ""
@@ -65,6 +67,8 @@ class Column:
             raise ValueError(f"the names of categories must differ, got {self.names[:9]}")
         if self.decimals is not None and not 0 <= self.decimals <= 17:
             raise ValueError(f"decimals must lie within 0 and 17, got {self.decimals}")
+        if self.digits is not None and not 1 <= self.digits <= 17:
+            raise ValueError(f"digits must lie within 1 and 17, got {self.digits}")
 
     def texts(self, values: np.ndarray) -> list[str]:
         """Numbers (n,) as the texts of a file."""
@@ -112,7 +116,10 @@ class Column:
         if self.kind == "date":
             step = next(step for part, step in STEPS.items() if part in self.form)
             return np.rint(values / step) * step
-        values = values if self.decimals is None else np.round(values, self.decimals)
+        if self.decimals is not None:
+            values = np.round(values, self.decimals)
+        elif self.digits is not None:
+            values = np.array([float(f"{value:.{self.digits}g}") for value in values.tolist()], np.float64)
         return values.astype(NARROW.get(self.type, np.float64)).astype(np.float64) + 0.0
 
     def said(self) -> str:
@@ -240,12 +247,19 @@ def _number(texts: list[str], comma: bool, asked: bool) -> Read | None:
         return None
     lengths = {0 if m["power"] else len(m["decimals"] or m["only"] or "") for m in parts}
     power = any(m["power"] for m in parts)
-    most = max(lengths, default=0)
+    most, digits = max(lengths, default=0), max((_digits(m) for m in parts), default=1)
     decimals = None if power or most > 15 else most
     padded = len(lengths) == 1 and most > 0 and not power
     comma = comma and any("," in text for text in texts)
-    column = Column("number", decimals=decimals, padded=padded, comma=comma)
+    digits = digits if digits <= 15 else None
+    column = Column("number", decimals=decimals, digits=digits, padded=padded, comma=comma)
     return column, lambda text: float(text.replace(",", ".") if comma else text)
+
+
+def _digits(number: re.Match[str]) -> int:
+    """How many of its digits count, at least one: neither zeros before nor those after them all."""
+    digits = f"{number['whole'] or ''}{number['decimals'] or number['only'] or ''}".strip("0")
+    return max(1, len(digits))
 
 
 def _date(texts: list[str], form: str) -> Read | None:

@@ -16,6 +16,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import jpeg_factory
 
 from ..errors import needs
+from ..files import missing
 from ..images import MODES
 from .colors import has_alpha, in_srgb
 from .fitting import fit, is_copy, padded, placed
@@ -272,7 +273,7 @@ def open_picture(
 def file_opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """A picture file that a person named, opened; ValueError if it, or what is done with it, fails."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+        raise missing(path, "file")
     try:
         with warnings.catch_warnings(action="ignore"), opened(path) as image:  # Pillow's, on odd metadata
             yield image

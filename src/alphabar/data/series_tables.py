@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +21,10 @@ NUMBER = Column("number", decimals=0, type="int64")
 """Of a sample's number, which stands where the data had an id."""
 
 
+LEAST_TIMES = 8
+"""So many columns whose names count evenly look like times."""
+
+
 class Table(NamedTuple):
     """What was read of a table: its columns by name, rows (N, D) of their numbers, and notes."""
 
@@ -27,6 +33,23 @@ class Table(NamedTuple):
     notes: list[str]
     where: str
     layout: str
+
+
+def times_among(columns: Mapping[str, Column]) -> tuple[str, str] | None:
+    """The first and the last of many columns of numbers whose names count evenly, as those of times do.
+
+    >>> times_among({f"{hour}:00": Column("number") for hour in range(24)})
+    ('0:00', '23:00')
+    """
+    found = [
+        (int(digits[0]), name)
+        for name, column in columns.items()
+        if column.kind == "number" and (digits := re.search(r"\d+", name))
+    ]
+    steps = {b - a for (a, _), (b, _) in pairwise(found)}
+    return (
+        (found[0][1], found[-1][1]) if len(found) >= LEAST_TIMES and len(steps) == 1 and min(steps) else None
+    )
 
 
 def wide(table: Table, config: DataConfig) -> Samples:
@@ -194,10 +217,13 @@ def _common(columns: Sequence[Column]) -> Column:
     (kind, comma), _ = kinds.most_common(1)[0]
     decimals = [c.decimals for c in columns]
     most = None if None in decimals else max(d for d in decimals if d is not None)
+    digits = [c.digits for c in columns]
+    counting = None if None in digits else max(d for d in digits if d is not None)
     padded = all(c.padded for c in columns) and len(set(decimals)) == 1
     return Column(
-        "number", decimals=most, padded=padded, comma=comma, type=kind if len(kinds) == 1 else "double"
-    )
+        "number", decimals=most, digits=counting, padded=padded, comma=comma,
+        type=kind if len(kinds) == 1 else "double",
+    )  # fmt: skip
 
 
 # --- back ----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
-from ..files import expanded, parse_json
+from ..files import expanded, missing, parse_json
 from .config import DataConfig
 from .label_files import LABEL_FILES, LABEL_NAMES, METADATA, Told, forms, label_of, labels_in, read_sheet
 from .source_types import some, stamp
@@ -91,7 +91,7 @@ def _from_file(files: Readable, pictures: list[str], given: str) -> Found:
         )
     inside = not path.is_file() and before in files.names
     if not inside and not path.is_file():
-        raise FileNotFoundError(f"no such file of labels: {before} (nor one of that name within DATA)")
+        raise missing(before, "file of labels", "nor one of that name within DATA")
     content = files.read(before) if inside else path.read_bytes()
     told = labels_in(read_sheet(content, before, _namer(pictures)), pictures, before, columns)
     return Found(told, before, {before} if inside else set(), None if inside else stamp(path))

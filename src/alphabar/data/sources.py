@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..files import expanded
+from ..files import expanded, missing
 from .archives import shards, tarred, zipped
 from .arrays import digits, npy, npz
 from .config import DataConfig
@@ -75,7 +75,7 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
     if text and path.is_dir() and _ending(path) != ZARR:
         return _folder(path, config)
     if not path.exists():
-        raise FileNotFoundError(f"no such file or folder: {text} ({ACCEPTED})")
+        raise missing(text, more=ACCEPTED)
     if not path.is_file() and _ending(path) != ZARR:
         raise ValueError(f"{text} is a pipe, socket or device: data is {ACCEPTED}")
     ending = _ending(path)

@@ -14,7 +14,7 @@ import numpy as np
 from .arrow import Cells, found_texts, parquet_table, pyarrow, typed_columns
 from .columns import MOST_CATEGORIES, Column, Found, LabelColumn, read_column
 from .config import DataConfig
-from .series_tables import Table, long, wide
+from .series_tables import Table, long, times_among, wide
 from .source_types import Arrays, Labels, Rows, Samples, some, stamp
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -231,6 +231,8 @@ def _odd(columns: dict[str, Column], matrix: np.ndarray) -> list[str]:
         notes.append(f"the same in each row: {some(same)}")
     if absent:
         notes.append(f"missing in each row: {some(absent)}")
+    if times := times_among(columns):
+        notes.append(f"{times[0]} to {times[1]} look like times: if each row is a series, --layout L")
     return notes
 
 

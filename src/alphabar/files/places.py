@@ -8,6 +8,7 @@ written here: they never open a file to write themselves.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import itertools
 import os
@@ -34,6 +35,21 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise ValueError(f"the home folder in {path} is not known; give the whole path") from None
+
+
+def missing(given: str | os.PathLike[str], what: str = "file or folder", more: str = "") -> FileNotFoundError:
+    """The error for a path at which there is nothing; it names what is called almost so beside it.
+
+    Args:
+        given: the path, as it was given.
+        what: should have been there.
+        more: to say of it.
+    """
+    path, names = expanded(given), []
+    with contextlib.suppress(OSError):
+        names = difflib.get_close_matches(path.name, os.listdir(path.parent), 1)
+    near = f"; did you mean {Path(given).parent / names[0]}?" if names else ""
+    return FileNotFoundError(f"no such {what}: {given}{f' ({more})' if more else ''}{near}")
 
 
 def temporary_name(path: Path) -> Path:

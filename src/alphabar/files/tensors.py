@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .json_files import DamagedFile, parse_json
-from .places import lock_of, locked, write_bytes
+from .places import lock_of, locked, missing, write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +75,7 @@ def read_metadata(path: Path) -> tuple[dict[str, Any], str]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+        raise missing(path, "file")
     try:
         with safe_open(str(path), framework="pt") as file:
             header, names = file.metadata() or {}, list(file.keys())

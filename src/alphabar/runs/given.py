@@ -20,7 +20,7 @@ from ..data.source_types import Pictures, some
 from ..data.sources import is_array, open_source
 from ..data.space import Space
 from ..data.tiff_files import TIFF
-from ..files import DamagedFile, check_facts, expanded, read_json
+from ..files import DamagedFile, check_facts, expanded, missing, read_json
 from ..model.file import MODEL_FILE
 from ..sampling.output import UNFINISHED
 from ..sampling.samples import Samples
@@ -207,7 +207,7 @@ def read_samples(path: str | Path) -> Samples:
     """
     place = expanded(path)
     if not place.exists():
-        raise FileNotFoundError(f"no such file or folder: {path}")
+        raise missing(path)
     if (place / UNFINISHED).exists():
         raise ValueError(f"{path} is unfinished: repeat the alphabar sample command to finish it")
     if (place / "samples.json").exists() and (place / "samples.npy").exists():

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data import Dataset, prepare
-from ..files import DamagedFile, check_facts, expanded, load_tensors, read_metadata
+from ..files import DamagedFile, check_facts, expanded, load_tensors, missing, read_metadata
 from ..model.denoiser import Denoiser
 from ..model.facts import CHECKPOINT
 from ..model.file import load, model_path
@@ -106,7 +106,7 @@ def fork_differences(entry: Entry, config: TrainConfig, data: Dataset) -> list[s
 def _newest(path: Path, say: Say) -> tuple[Path, dict[str, Tensor], Entry, str]:
     """(file, tensors, metadata, digest) of a checkpoint, or of the newest sound one of a run."""
     if not path.exists():
-        raise FileNotFoundError(f"no such run or checkpoint: {path}")
+        raise missing(path, "run or checkpoint")
     files = checkpoint_files(RunFolder(path).checkpoint_folder) if path.is_dir() else [path]
     for file in reversed(files):
         try:

@@ -48,9 +48,18 @@ def check_known(denoiser: Denoiser, names: Iterable[str]) -> None:
     """Raise ValueError unless the model has conditions of these names."""
     for name in names:
         if not denoiser.conditions:
-            raise ValueError(f"this model is told nothing beside x_t: it has no {name} to give")
+            raise ValueError(
+                f"this model is told nothing beside x_t: it has no {name} to give{_way(denoiser)}"
+            )
         if name not in denoiser.conditions:
             raise unknown("condition", name, denoiser.conditions)
+
+
+def _way(denoiser: Denoiser) -> str:
+    """How a table's model comes to know a class."""
+    columns = zip(denoiser.space.names, denoiser.space.columns, strict=True) if denoiser.space.columns else ()
+    names = [name for name, column in columns if column.kind == "category"]
+    return f" (training with --labels COLUMN makes one of {', '.join(names)})" if names else ""
 
 
 def check_guidance_leads(denoiser: Denoiser, guidance: Guidance, told: Told) -> None:

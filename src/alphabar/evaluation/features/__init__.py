@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...data import Dataset
-from ...files import expanded
+from ...files import expanded, missing
 from .base import Features, Say, pixel_features, silent
 from .learned import learned_features
 from .networks import CONFIG, inception_features, onnx_features, timm_features, torchscript_features
@@ -57,5 +57,5 @@ def features_file(given: str) -> Path | None:
             f"timm network's folder ({CONFIG} and weights), got {given!r}"
         )
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {given}")
+        raise missing(given, "file")
     return path

@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from alphabar import load, prepare, sample, train
+from alphabar.cli.read import read_sample
 from alphabar.data import KINDS, Space
 from alphabar.files import load_tensors
 from alphabar.sampling import stream_samples
@@ -496,6 +497,19 @@ def test_samples_come_back_as_the_data_came(place, done):
     found = as_they_came(place.row, Path("new"), 5)
     assert len(np.unique(found.reshape(5, -1), axis=0)) == 5
     assert Path("new/grid.png").exists()
+
+
+def test_a_sample_that_was_written_is_read_again_by_itself(place, done):
+    done("sample", "run", "-n", 1, *FEW, "--out", "one")
+    space = place.prepared().space
+    sample = space.from_layout(np.load("one/samples.npy"))[0]
+    (path,) = Path("one").glob(place.row.files)
+    if place.row.kind == "series" and path.suffix == ".csv":
+        with pytest.raises(ValueError, match=r"as an \.npy file"):
+            read_sample(str(path), space)
+        return
+    found = read_sample(str(path), space) if path.suffix != ".npy" else sample
+    np.testing.assert_allclose(found, sample, rtol=1e-9)
 
 
 @pytest.mark.parametrize("command", EDITS)

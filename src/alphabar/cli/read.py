@@ -24,8 +24,7 @@ def read_sample(path: str, space: Space, known: np.ndarray | None = None) -> np.
     """
     from .console import say
 
-    array = array_of(path)
-    if array is not None:
+    if (array := _own_array(path, space)) is not None:
         return _checked(path, array, space, space.shape)
     if Path(path).suffix.lower() in SOUNDS:
         return _sound(path, space)
@@ -57,8 +56,7 @@ def read_noisy(path: str, space: Space) -> np.ndarray:
 
 def read_observation(path: str, space: Space, shape: tuple[int, ...]) -> np.ndarray:
     """What is known of a sample, of this shape in data space; ValueError for a picture of another size."""
-    array = array_of(path)
-    if array is not None:
+    if (array := _own_array(path, space)) is not None:
         return _checked(path, array, space, shape)
     channels, *sides = shape
     image = _picture(path, space, tuple(sides), channels)
@@ -70,6 +68,14 @@ def read_observation(path: str, space: Space, shape: tuple[int, ...]) -> np.ndar
             "for a whole picture, to be degraded first, add --whole"
         )
     return image
+
+
+def _own_array(path: str, space: Space) -> np.ndarray | None:
+    """The numbers in an .npy file, or in one of the form that the data had; None for pictures, say."""
+    from ..data.one_sample import one_sample
+
+    own = one_sample(Path(path), space) if Path(path).exists() else None
+    return array_of(path) if own is None else own
 
 
 def array_of(path: str) -> np.ndarray | None:
@@ -128,6 +134,7 @@ def sides_of(space: Space, path: str) -> tuple[int, int]:
         raise ValueError(
             f"{path} is a picture, and this model's samples are {space.shown_shape()}: give an .npy file"
             + " or a .wav" * bool(space.timeline.depth)
+            + f" or a {space.grid.get('file')}" * ("file" in space.grid)
         )
     return space.shape[1], space.shape[2]
 

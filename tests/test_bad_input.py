@@ -517,3 +517,15 @@ def test_schedules_that_are_none(here, capfd, options, expected):
 ])  # fmt: skip
 def test_commands_that_are_none(here, refused, arguments, expected):
     assert expected in refused(*arguments)
+
+
+def test_a_run_that_is_being_trained_is_refused_before_the_data_are_read(tmp_path, monkeypatch, said):
+    from alphabar.runs.folder import RunFolder
+
+    (tmp_path / "run").mkdir()
+    with RunFolder(tmp_path / "run").alone():
+        code, _, err = said("train", "no such data", "--out", tmp_path / "run", "--images", 64)
+    assert (code, "another process or loop is training" in err) == (2, True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").touch()
+    assert "something that is not a run" in said("train", "no such data", "--out", tmp_path / "other")[2]

@@ -72,7 +72,7 @@ def _show(data: str, out: str | None, json: bool, preparing: dict[str, Any]) -> 
     rows += [("note", note) for note in dataset.notes]
     table([*rows, ("fingerprint", dataset.fingerprint[:16])])
     if target is not None:
-        show(f"wrote {target}")
+        show(f"wrote {target}{_part(dataset)}")
 
 
 def _value_rows(dataset: Dataset) -> list[tuple[str, str]]:
@@ -111,6 +111,15 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
         "prepared": dataset.prepared,
         "fingerprint": dataset.fingerprint,
     }
+
+
+def _part(dataset: Dataset) -> str:
+    """Which of the samples a sheet shows, if it doesn't show all."""
+    from ..data import KINDS
+
+    kind, n = KINDS[dataset.space.kind], len(dataset.images)
+    most = ROWS if kind.together else SHEET
+    return f": {most:,} of the {n:,} {kind.noun}, at random" if n > most else ""
 
 
 def _write_sheet(path: Any, dataset: Dataset) -> None:

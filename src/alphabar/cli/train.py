@@ -161,6 +161,8 @@ def _opened(
     from .console import say
 
     device, before = pick_device(device), RunFolder(folder)
+    if not dry:
+        (before if fork is None else RunFolder(expanded(fork))).check_trainable()
     if dry:
         say("reading the data, and measuring how fast the network trains here …")
     if fork is not None and not preparing and before.exists() and before.entry()["data"]["source"] == data:

@@ -74,9 +74,10 @@ def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
     crops = Crops(stored.images, sides)
     shown, larger = (" × ".join(map(str, each)) for each in (sides, space.shape[1:]))
     count = f"{crops.tiles} fixed ones" if crops.tiles > 1 else "a fixed one"
-    noun = KINDS[space.kind].noun
+    kind, n = KINDS[space.kind], len(stored.images)
+    among = f"the {n:,} {kind.noun}" if n > 1 else f"one {kind.one}"
     note = (
-        f"training sees crops of {shown} from anywhere in the {len(stored.images):,} {noun} of {larger}; "
+        f"training sees crops of {shown} from anywhere in {among} of {larger}; "
         f"scores and held-out data are {count} of each, which cover it, {len(crops):,} in all"
     )
     missing = ["of crops, samples are full also where all of the data lack a number (NaN)"] * bool(

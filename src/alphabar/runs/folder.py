@@ -153,6 +153,14 @@ class RunFolder:
                 raise ValueError(f"another process or loop is training in {self.path}") from None
             yield
 
+    def check_trainable(self) -> None:
+        """ValueError, before data are read, where nothing can be trained here now."""
+        if not self.exists():
+            self.check_free()
+        if self._lock.exists():
+            with self.alone():
+                pass
+
     def check_free(self) -> None:
         """ValueError unless a new run may start here: there is no folder, or an empty one."""
         if not self.path.exists():

@@ -161,3 +161,9 @@ def test_curves_of_a_run_are_drawn_once(tmp_path):
 def test_every_color_of_a_chart_has_a_name_on_the_page():
     assert len(set(COLORS)) == 5
     assert set(CSS.values()) == {"var(--soft)", "var(--rule)", *(f"var(--c{i})" for i in range(1, 6))}
+
+
+def test_no_two_ticks_of_a_narrow_range_have_one_label():
+    chart = Chart("t", [Line("loss", np.arange(9.0), 0.75 + 1e-5 * np.arange(9))], "x", "y")
+    labels = re.findall(r">(0\.75\d*)<", svg(chart))
+    assert len(set(labels)) == len(labels) > 3, labels

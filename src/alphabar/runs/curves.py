@@ -125,19 +125,19 @@ class Chart:
         return max(float(values.min()), high / 10**DECADES) / 1.1, high * 1.1
 
 
-def short(value: float) -> str:
+def short(value: float, digits: int = 4) -> str:
     """20000 → 20k, 1500000 → 1.5M, 0.00001 → 10⁻⁵.
 
-    >>> short(20_000), short(1.5e6), short(1e-5)
-    ('20k', '1.5M', '10⁻⁵')
+    >>> short(20_000), short(1.5e6), short(1e-5), short(0.750125, 6)
+    ('20k', '1.5M', '10⁻⁵', '0.750125')
     """
     for least, unit, letter in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= least:
-            return f"{value / unit:.4g}{letter}"
-    digits, _, power = f"{value:.4g}".partition("e")
+            return f"{value / unit:.{digits}g}{letter}"
+    number, _, power = f"{value:.{digits}g}".partition("e")
     if not power:
-        return digits.replace("-", "−")
-    factor = "" if digits == "1" else f"{digits}·".replace("-", "−")
+        return number.replace("-", "−")
+    factor = "" if number == "1" else f"{number}·".replace("-", "−")
     return f"{factor}10{str(int(power)).translate(SUPERSCRIPT)}"
 
 
@@ -167,9 +167,8 @@ def draw(axes: Axes, chart: Chart) -> None:
 def _ticks(axes: Axes, chart: Chart) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    shown = FuncFormatter(lambda value, _: short(value))
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(shown)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     if chart.ticks is not None:
         axes.set_xticks([place for place, _ in chart.ticks], [label for _, label in chart.ticks])
     low, high = chart.limits
@@ -180,7 +179,8 @@ def _ticks(axes: Axes, chart: Chart) -> None:
         steps = (1, 2, 5) if decades < 1.5 else (1, 3) if decades < 2.5 else (1,)
         axes.yaxis.set_major_locator(LogLocator(subs=steps))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(shown)
+    digits = 4 if chart.log else max(4, 2 + math.ceil(math.log10(max(abs(low), abs(high)) / (high - low))))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value, digits)))
 
 
 def _names(axes: Axes, chart: Chart) -> None:

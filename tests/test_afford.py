@@ -52,6 +52,7 @@ def test_the_slowest_network_that_sees_enough_and_a_batch_for_its_images(
     assert config.batch_size == batch
     rate, left_s = {(64, 2): 30, (64, 1): 90, (32, 1): 300}[channels, blocks], 60 * minutes - len(speeds)
     assert images == round(0.86 * left_s * rate)  # measuring took a second for each network
+    assert config.prediction == ("x0" if images < 30_000 else "v")
     assert speeds[-1] == (channels, blocks)
     assert measured["took_s"] > 0
 
@@ -61,6 +62,7 @@ def test_what_is_asked_for_stays(tmp_path, speeds):
     assert config.batch_size == 48
     assert config.network["channels"] == 32
     assert (config.prediction, config.lr) == ("x0", 4e-3)
+    assert afforded(tmp_path, {"prediction": "eps"})[0].prediction == "eps"
     config, _, _ = afforded(tmp_path, {"lr": 1e-3})
     assert (config.prediction, config.lr, config.network["channels"]) == ("x0", 1e-3, 32)
     config, _, images = afforded(tmp_path, {"network": {"channels": 64}})
@@ -76,7 +78,7 @@ def test_what_is_asked_for_stays(tmp_path, speeds):
 def test_a_run_keeps_what_was_chosen_and_counts_the_time_it_took(tmp_path, monkeypatch, caplog):
     """On another day, when the machine is faster or slower, the same command is the same run."""
     quick = {"num_res_blocks": 1, "attention_levels": []}
-    last = {"network": {**quick, "channels": 8, "groups": 4}, "prediction": "x0"}
+    last = {"network": {**quick, "channels": 8, "groups": 4}}
     monkeypatch.setattr(afford, "WAYS", {"unet": ({"network": {}}, last)})
     monkeypatch.setattr(afford, "IMAGES", 10**9)
     settings = {**EXECUTION, "minutes": 0.1, "previews": False}
@@ -96,6 +98,21 @@ def test_a_run_keeps_what_was_chosen_and_counts_the_time_it_took(tmp_path, monke
     assert RunFolder(tmp_path / "run").entry()["identity"] == entry["identity"]
     with pytest.raises(ValueError, match="network"):
         list(train(DATA, tmp_path / "run", device="cpu", **settings, network=NETWORK))
+
+
+@pytest.mark.parametrize(("shape", "kind", "prediction"), [
+    ((1, 28, 28), "picture", "v"),
+    ((4, 64, 64), "picture", "v"),  # 16 numbers in a place
+    ((3, 128, 128), "picture", "x0"),  # 48
+    ((1, 2048), "series", "x0"),  # 32
+    ((6, 100), "series", "v"),
+    ((9,), "array", "v"),
+])  # fmt: skip
+def test_what_is_clean_is_predicted_where_a_place_is_many_numbers(shape, kind, prediction):
+    space = Space(shape, "float32", None, None, kind)
+    assert resolve(space, {}, 60).prediction == prediction
+    assert resolve(space, {}, 60, settings={"prediction": "eps"}).prediction == "eps"
+    assert resolve(space, {}, 60, "ddpm").prediction == "eps"
 
 
 def test_far_fewer_images_than_expected_are_said():

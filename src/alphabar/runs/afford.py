@@ -20,10 +20,13 @@ WAYS: dict[str, tuple[dict[str, Any], ...]] = {
     "unet": (
         {"network": {}},
         {"network": QUICK},
-        {"network": {**QUICK, "channels": 32}, "prediction": "x0", "lr": 4e-3},
+        {"network": {**QUICK, "channels": 32}, "lr": 4e-3},
     )
 }
 """What of a default network's settings changes, from the slowest to the fastest; why is in docs/log.md."""
+
+FEW_IMAGES = 30_000
+"""Of fewer, a U-Net learns better what is clean than v, which an unready network passes noise on with."""
 
 IMAGES = 10_000
 """A slower network is worth its time where it sees at least so many images."""
@@ -84,6 +87,9 @@ def afford(
         images = round(TRAINING_SHARE * left_s * max(measured["images_per_s"].values()))
         if images >= IMAGES:
             break
+    if len(ways) > 1 and images < FEW_IMAGES and "prediction" not in asked:
+        update["prediction"] = "x0"
+        chosen = chosen.model_copy(update={"prediction": "x0"})
     if "batch_size" not in asked:
         chosen = chosen.model_copy(update={"batch_size": default_batch(data.space, images)})
     followed = sorted(update) if len(ways) > 1 else []

@@ -95,7 +95,7 @@ class TrainConfig(Settings):
     schedule: dict[str, Any] = _field(DEFAULT_SCHEDULE, "its name, T and bounds", "Model")
     prediction: str = _field(
         "v", "what the network predicts", "Model", common=True, choices=PREDICTIONS, glossed=True,
-        shown="v, or the preset's",
+        shown="v, or x0 by the data and the minutes, or the preset's",
     )  # fmt: skip
     conditional: bool = _field(
         True, "tell the network the conditions that the data have", "Model",

@@ -19,6 +19,9 @@ BATCH, LEAST_BATCH = 64, 16
 CHANNELS = 64
 """Of the default network's top level."""
 
+MANY = 32
+"""So many numbers in one place are better predicted clean than as noise (docs/log.md)."""
+
 VECTORS: dict[str, Any] = {
     "network": {"name": "mlp", "width": 256, "blocks": 3},
     "batch_size": 256,
@@ -133,6 +136,20 @@ def default_network(space: Space) -> dict[str, Any]:
     }
 
 
+def default_prediction(space: Space, network: Mapping[str, Any]) -> str:
+    """v, but x0 where one place of the network is `MANY` numbers of a sample or more.
+
+    The noise of a patch has as many free numbers as it is long, and the network would have to pass all of
+    them on; what is clean has far fewer (arXiv 2511.13720).
+    """
+    sides, patch = space.shape[1:], network.get("patch")
+    if not sides or not isinstance(patch, int) or patch < 1:
+        return "v"
+    from ..nn.layers import patches
+
+    return "x0" if space.channels * math.prod(patches(sides, patch)) >= MANY else "v"
+
+
 def default_images(num_training: int) -> int:
     """Thirty passes over the data, but at least 200 thousand and at most 5 million images."""
     return min(max(30 * num_training, 200_000), 5_000_000)
@@ -185,6 +202,7 @@ def resolve(
                 values[name] = {**before, **part} if same and layer is settings else part
             elif value is not None:
                 values[name] = value
+    values.setdefault("prediction", default_prediction(space, values["network"]))
     if not any(name in values for name in BUDGETS):
         values["images"] = default_images(num_training)
     passes = values["epochs"] * num_training if _is_number(values.get("epochs")) else None

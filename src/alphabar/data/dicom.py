@@ -110,7 +110,7 @@ def _volume(slices: list[tuple[Path, Any]]) -> One:
     def read() -> np.ndarray:
         return np.stack([_slice(file, dtype) for file, _ in placed])[None]
 
-    return One((1, len(placed), int(first.Rows), int(first.Columns)), dtype, affine, read, NIFTI, True)
+    return One((1, len(placed), int(first.Rows), int(first.Columns)), dtype, affine, read, NIFTI[0], True)
 
 
 def _position(header: Any) -> np.ndarray:

@@ -247,12 +247,12 @@ def check_grid(space: Space) -> None:
     grid = space.grid
     if not grid:
         return
-    if grid.get("file") == NIFTI and np.shape(grid.get("affine", ())) == (4, 4) and len(space.shape) == 4:
+    if grid.get("file") == NIFTI[0] and np.shape(grid.get("affine", ())) == (4, 4) and len(space.shape) == 4:
         nibabel()
         return
-    if grid.get("file") == TIFF and len(space.shape) == 3:
+    if grid.get("file") == TIFF[0] and len(space.shape) == 3:
         return check_tiff(space)
-    if grid.get("file") == TIFF and len(space.shape) == 4 and space.dtype in TIFF_TYPES:
+    if grid.get("file") == TIFF[0] and len(space.shape) == 4 and space.dtype in TIFF_TYPES:
         return
     axes, coordinates = grid.get("axes"), grid.get("coordinates", {})
     sides = dict(zip(axes, space.shape[1:], strict=False)) if isinstance(axes, list) else {}
@@ -266,11 +266,11 @@ def check_grid(space: Space) -> None:
 
 def grid_each(space: Space) -> tuple[str, Callable[[np.ndarray], bytes]] | None:
     """A NIfTI or TIFF file of what were such ones."""
-    if space.grid.get("file") == NIFTI:
-        return NIFTI, lambda volume: nifti_bytes(volume, space.grid["affine"])
-    if space.grid.get("file") != TIFF:
+    if space.grid.get("file") == NIFTI[0]:
+        return NIFTI[0], lambda volume: nifti_bytes(volume, space.grid["affine"])
+    if space.grid.get("file") != TIFF[0]:
         return None
-    return TIFF, pages_bytes if len(space.shape) == 4 else partial(tiff_bytes, space=space)
+    return TIFF[0], pages_bytes if len(space.shape) == 4 else partial(tiff_bytes, space=space)
 
 
 def grid_files(

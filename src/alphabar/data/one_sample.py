@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .grid_files import FILES
-from .sample_files import NIFTI
 from .source_types import some
-from .tiff_files import TIFF, tiff
-from .volume_files import TIFF as WRITTEN
-from .volume_files import read_nifti, read_tiff
+from .tiff_files import tiff
+from .volume_files import NIFTI, TIFF, read_nifti, read_tiff
 
 if TYPE_CHECKING:
     from .space import Space
@@ -26,7 +24,7 @@ def one_sample(path: Path, space: Space) -> np.ndarray | None:
     name = path.name.lower()
     if name.endswith(NIFTI):
         return read_nifti(path).read()
-    if name.endswith(TIFF) and space.grid.get("file") == WRITTEN:
+    if name.endswith(TIFF) and space.grid.get("file") == TIFF[0]:
         return (read_tiff if len(space.shape) == 4 else tiff)(path).read()
     return _of_variables(path, space) if path.suffix.lower() in FILES else None
 

@@ -15,10 +15,9 @@ from .folders import OWN_LISTS
 from .layouts import arranged
 from .pictures import PICTURE_ENDINGS
 from .source_types import Arrays, Rows, Samples, block_size, files, stamp
-from .tiff_files import TIFF, is_numbers, tiff, tiff_samples
-from .volume_files import One, read_nifti, read_tiff
+from .tiff_files import is_numbers, tiff, tiff_samples
+from .volume_files import NIFTI, TIFF, One, read_nifti, read_tiff
 
-NIFTI = (".nii", ".nii.gz")
 SAME = 1e-4
 """Affines that differ by less are one grid; in the units of the file, mm as a rule."""
 

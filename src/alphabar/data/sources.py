@@ -20,10 +20,11 @@ from .hub import hugging_face
 from .parquet_pictures import parquet_pictures, picture_columns
 from .pictures import PICTURE_ENDINGS
 from .recordings import is_sound, recordings
-from .sample_files import NIFTI, sample_files, volume_file
+from .sample_files import sample_files, volume_file
 from .source_types import Arrays, Pictures, some
 from .tables import TABLES, table_file
-from .tiff_files import TIFF, scene
+from .tiff_files import scene
+from .volume_files import NIFTI, TIFF
 
 PARQUET = ".parquet"
 DIGITS, HUB = "digits", "hf:"

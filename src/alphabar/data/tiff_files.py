@@ -19,12 +19,11 @@ from .config import DataConfig
 from .headers import PLACE
 from .pictures import opened
 from .source_types import Arrays, Rows, Samples, stamp
-from .volume_files import One
+from .volume_files import TIFF, One
 
 if TYPE_CHECKING:
     from .space import Space
 
-TIFF = (".tif", ".tiff")
 BITS, BANDS, FORMAT, FLOATS = 258, 277, 339, 3
 GEO = (*PLACE, 42112, 42113)
 """The tags by which a file knows its place, the names of its bands, or what a missing number is."""

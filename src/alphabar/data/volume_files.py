@@ -15,8 +15,8 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from ..errors import needs
 from .pictures import opened
 
-NIFTI, TIFF = ".nii.gz", ".tif"
-"""The endings that samples are written with."""
+NIFTI, TIFF = (".nii.gz", ".nii"), (".tif", ".tiff")
+"""Endings of their files; samples are written with the first."""
 MODES = {"L": "uint8", "RGB": "uint8", "I;16": "uint16", "I": "int32", "F": "float32"}
 TIFF_TYPES = set(MODES.values())
 """Of the numbers of TIFF files."""
@@ -67,7 +67,7 @@ def read_nifti(file: Path) -> One:
         return values[None] if values.ndim == 3 else np.moveaxis(values, 3, 0)
 
     sides = (*image.shape[3:], *image.shape[:3]) if len(image.shape) == 4 else (1, *image.shape)
-    return One(sides, dtype, np.asarray(image.affine, np.float64), read, NIFTI)
+    return One(sides, dtype, np.asarray(image.affine, np.float64), read, NIFTI[0])
 
 
 def nifti_bytes(volume: np.ndarray, affine: Any) -> bytes:
@@ -103,7 +103,7 @@ def read_tiff(file: Path) -> One:
         return np.moveaxis(values, -1, 0) if mode == "RGB" else values[None]
 
     channels = 3 if mode == "RGB" else 1
-    return One((channels, n, size[1], size[0]), np.dtype(MODES[mode]), None, read, TIFF)
+    return One((channels, n, size[1], size[0]), np.dtype(MODES[mode]), None, read, TIFF[0])
 
 
 def pages_bytes(volume: np.ndarray) -> bytes:

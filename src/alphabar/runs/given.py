@@ -19,7 +19,7 @@ from ..data.preparation import prepare
 from ..data.source_types import Pictures, some
 from ..data.sources import is_array, open_source
 from ..data.space import Space
-from ..data.tiff_files import TIFF
+from ..data.volume_files import TIFF
 from ..files import DamagedFile, check_facts, expanded, missing, read_json
 from ..model.file import MODEL_FILE
 from ..sampling.output import UNFINISHED

@@ -22,6 +22,7 @@ from .memorization import MOST_HELD_OUT, Memorization, check_memorization
 from .scores import Estimate, error_by_halves
 from .table import SCORES, Score
 
+MOST_OF_PAIRS = 10_000  # of the data, for scores that compare all pairs
 FEWEST = 12  # samples for scores to be computed
 
 
@@ -88,7 +89,8 @@ class Embedded:
         data, given = self.dataset, len(self.samples)
         n = number_compared(given, data)
         say("scores …")
-        chosen = np.sort(rng.stream(0, "evaluation", SUBSET).permutation(given)[:n])
+        draws = rng.stream(0, "evaluation", SUBSET)
+        chosen = np.sort(draws.permutation(given)[:n])
         perfect, reference = split(data, n)
         trivial = trivial_samples(data, n)
         embedded = self.samples[chosen], self.data[perfect], self.features.raw(trivial), self.data[reference]
@@ -96,12 +98,15 @@ class Embedded:
         if data.space.columns:
             every = np.asarray(data.images)
             rows = self.images[chosen], every[perfect], trivial, every[reference]
+        near = np.sort(draws.permutation(len(reference))[:MOST_OF_PAIRS])
         scores, seconds = {}, {}
         for function in dict.fromkeys(score.function for score in scores_of(data.space).values()):
             names = [name for name, score in SCORES.items() if score.function is function]
             sets, call = embedded, function
             if SCORES[names[0]].of_columns:
                 sets, call = rows, partial(function, columns=data.space.columns)
+            if SCORES[names[0]].of_pairs:
+                sets = (*sets[:3], sets[3][near])
             made, timed = _scored(call, names, sets, errors)
             scores |= made
             seconds |= timed
@@ -114,6 +119,12 @@ class Embedded:
             "number": self.data.shape[1],
         }
         notes = [*_notes(given, n, data), *_trivial_notes(scores, data)]
+        if len(near) < len(reference):
+            titles = [score.title for score in SCORES.values() if score.of_pairs]
+            noun = KINDS[data.space.kind].noun
+            notes.insert(
+                0, f"{len(near):,} of the {len(reference):,} {noun} are used for {', '.join(titles)}"
+            )
         return Comparison(scores, n, len(reference), known, about, seconds, notes)
 
     def memorization(self) -> Memorization:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -38,6 +38,8 @@ class Embedded(nn.Module):
     All zeros, or a missing name, tell nothing.
     """
 
+    shape: tuple[int, ...]
+    """Of one sample."""
     outer: tuple[str, ...] = ("time_embedding", "condition_embeddings", "embed")
     """What reads an input or writes the output; all else is hidden, and Muon's where it is a matrix."""
 
@@ -54,6 +56,42 @@ class Embedded(nn.Module):
         self.condition_embeddings = nn.ModuleDict(
             {f"of_{name}": nn.Linear(size, embed, bias=False) for name, size in self.vectors.items()}
         )
+
+    def add_conditions(
+        self, network: str, conditions: Mapping[str, Sequence[int]], channels: int, embed: int
+    ) -> int:
+        """Build `embedded` and `joined` for samples of `self.shape`; return the channels of what is joined.
+
+        Args:
+            network: its name, for messages.
+            conditions: name → shape: (K,) is embedded, (C', *sides) is joined to x.
+            channels, embed: as in `add_embeddings`.
+        """
+        vectors, self.grids, sides = {}, {}, self.shape[1:]
+        for name, given in conditions.items():
+            check_name(name)
+            if len(given) == 1:
+                vectors[name] = given[0]
+            elif tuple(given[1:]) == sides:
+                self.grids[name] = tuple(given)
+            else:
+                raise ValueError(
+                    f"network: {network} takes conditions of shape (K,) or (C, {str(sides).strip('(,)')}), "
+                    f"and {name} has {tuple(given)}"
+                )
+        self.add_embeddings(channels, embed, vectors)
+        return self.shape[0] + sum(grid[0] for grid in self.grids.values())
+
+    def joined(self, x: Tensor, cond: Mapping[str, Tensor]) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """(x with the grids among the conditions as further channels, the conditions, checked).
+
+        A grid that isn't told is zeros. ValueError for conditions of other names or shapes.
+        """
+        wanted = {name: (len(x), size) for name, size in self.vectors.items()}
+        grids = {name: (len(x), grid[0], *x.shape[2:]) for name, grid in self.grids.items()}
+        cond = check_cond(cond, wanted | grids)
+        told = [cond[name].to(x.dtype) if name in cond else x.new_zeros(s) for name, s in grids.items()]
+        return torch.cat([x, *told], 1) if told else x, cond
 
     def initialize(self) -> None:
         """Xavier-uniform weights and zero biases, as in the paper's code; embeddings as torch's begin."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .embedding import Embedded, check_cond, check_name
+from .embedding import Embedded
 from .layers import (
     CONVOLUTIONS,
     Attention,
@@ -94,14 +94,12 @@ class UNet(Embedded):
             }
         )
         self.shape = _checked_shape(shape)
-        vectors, self.grids = _split_conditions(conditions or {}, self.shape)
         self.dims, self.patches = len(shape) - 1, patches(self.shape[1:], patch)
         self.strides = self._halvings(divided(self.shape[1:], self.patches), len(channel_mult) - 1)
         self.multiples = tuple(math.prod(by) for by in zip(self.patches, *self.strides, strict=True))
         embed, folded = 4 * channels, math.prod(self.patches)
         conv = CONVOLUTIONS[self.dims]
-        self.add_embeddings(channels, embed, vectors)
-        c_in = self.shape[0] + sum(grid[0] for grid in self.grids.values())
+        c_in = self.add_conditions("the U-Net", conditions or {}, channels, embed)
         self.conv_in = conv(c_in * folded, channels, 3, padding=1)
         c = self._add_stages()
         self.norm_out = nn.GroupNorm(groups, c, eps=1e-6)
@@ -173,13 +171,9 @@ class UNet(Embedded):
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Mapping[str, Tensor] | None = None) -> Tensor:
         """x: (B, C, *sides); c_noise: (B,); cond: name → (B, *its shape), grids with the sides of x."""
-        sides, n = x.shape[2:], len(x)
-        wanted = {name: (n, size) for name, size in self.vectors.items()}
-        grids = {name: (n, grid[0], *sides) for name, grid in self.grids.items()}
-        cond = check_cond(cond or {}, wanted | grids)
+        sides = x.shape[2:]
+        x, cond = self.joined(x, cond or {})
         emb = self.embedded(c_noise, cond)
-        if self.grids:
-            x = torch.cat([x, *self._grids(cond, x)], 1)
         h = self.conv_in(fold(pad_to_multiple(x, self.multiples), self.patches))
         skips = [h]
         for stage in cast(list[Stage], self.down):
@@ -201,12 +195,6 @@ class UNet(Embedded):
 
         h = unfold(self.conv_out(F.silu(self.norm_out(h))), self.patches)
         return h[(..., *(slice(side) for side in sides))]
-
-    def _grids(self, cond: Mapping[str, Tensor], x: Tensor) -> Iterator[Tensor]:
-        """The conditions that are concatenated to x, zeros where they are not told."""
-        for name, (channels, *_) in self.grids.items():
-            given = cond.get(name)
-            yield x.new_zeros(len(x), channels, *x.shape[2:]) if given is None else given.to(x.dtype)
 
 
 class Stage(nn.Module):
@@ -266,22 +254,3 @@ def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
             f"got {tuple(shape)}; for others name a network of your own, package.module:Class"
         )
     return tuple(shape)
-
-
-def _split_conditions(
-    conditions: Mapping[str, Sequence[int]], shape: tuple[int, ...]
-) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
-    """The vectors (K,), as K, and the grids (C', *sides) among the conditions."""
-    vectors, grids = {}, {}
-    for name, given in conditions.items():
-        check_name(name)
-        if len(given) == 1:
-            vectors[name] = given[0]
-        elif tuple(given[1:]) == shape[1:]:
-            grids[name] = tuple(given)
-        else:
-            raise ValueError(
-                f"network: the U-Net takes conditions of shape (K,) or (C, {str(shape[1:]).strip('(,)')}), "
-                f"and {name} has {tuple(given)}"
-            )
-    return vectors, grids

@@ -35,6 +35,7 @@ THOROUGH = {  # files, and single tests, that `make test` leaves out and `make c
     "test_a_run_in_its_own_data_and_a_second_one_with_more",
     "test_a_run_keeps_its_own_copy_of_what_it_started_from",
     "test_a_run_that_begins_with_weights_killed_at_every_boundary",
+    "test_a_transformer_learns_and_uses_the_class",
     "test_another_machine_is_said_once_and_recorded",
     "test_any_number_of_steps",
     "test_budgets",

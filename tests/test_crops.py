@@ -156,7 +156,7 @@ def test_a_size_is_refused_where_a_model_has_one_alone():
     vectors = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
     data = prepare(vectors, holdout=0)
     config = tiny_config(network={"name": "mlp", "width": 8, "blocks": 1})
-    with pytest.raises(ValueError, match=r"size is for networks of convolutions.* this model has MLP"):
+    with pytest.raises(ValueError, match=r"size is for networks that take any sides.* this model has MLP"):
         ab.sample(Trainer(config, data).ema, 1, size=8)
 
 

@@ -159,10 +159,10 @@ def test_a_new_network_is_known_everywhere(tmp_path, monkeypatch, done, refused)
     monkeypatch.setitem(NETWORKS, "own", OwnNet)
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path / "pics")
-    assert "(unet, mlp or own)" in text_of_help("train")
+    assert "(unet, mlp, vit or own)" in text_of_help("train")
     done("train", "pics", "--out", "r", "--network", "own", "--images", 8, *TINY)
     assert "own, " in done("info", "r")[0]
-    assert "known: unet, mlp, own" in refused("train", "pics", "--out", "r2", "--network", "onw", *TINY)
+    assert "known: unet, mlp, vit, own" in refused("train", "pics", "--out", "r2", "--network", "onw", *TINY)
     x = ["--network", "own", "--set", "network.x=1"]
     assert "unknown setting of the network own 'x'" in refused("train", "pics", "--out", "r2", *x, *TINY)
 

@@ -122,7 +122,7 @@ def test_a_row_of_the_table_is_enough_for_a_new_network(monkeypatch):
     assert requirement(network_config(net)) is None
     assert not takes_cond(net)
     with pytest.raises(
-        ValueError, match=r"unknown network 'scal'; known: unet, mlp, scale, package\.module:Class"
+        ValueError, match=r"unknown network 'scal'; known: unet, mlp, vit, scale, package\.module:Class"
     ):
         build_network({"name": "scal"}, (5,))
     with pytest.raises(ValueError, match="unknown setting of the network scale 'facto'; known: factor"):
@@ -194,7 +194,7 @@ def test_the_version_is_the_distributions_where_there_is_one():
         ({"name": "subprocess:Popen", "args": "false"}, "must be a class derived from torch.nn.Module"),
         (
             {"name": "usersnets.deep"},
-            "unknown network 'usersnets.deep'; known: unet, mlp, package.module:Class",
+            "unknown network 'usersnets.deep'; known: unet, mlp, vit, package.module:Class",
         ),
         ({"name": ":Net"}, "unknown network ':Net'"),
         ({"name": None}, "unknown network None"),

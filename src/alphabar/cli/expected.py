@@ -19,7 +19,7 @@ NOISE = 10.0  # times as far from the data as held-out samples are
 def expected_in_minutes(config: TrainConfig, images: int, kind: str = "picture") -> str:
     """What the minutes allow on this machine, and what to expect of it if samples are pictures."""
     text = f"{images:,} {noun_of(kind)} fit into these minutes here, about, in batches of {config.batch_size}"
-    if config.network.get("name") == "unet":
+    if "channels" in config.network:
         text += f", by a network of {config.network['channels']} channels"
     return text + (expected_of(images) if kind == "picture" else "")
 

@@ -277,7 +277,8 @@ def _announce(run: Run, say: Any) -> None:
     parameters = sum(p.numel() for p in run.trainer.parameters.values())
     signal_left = run.trainer.model.schedule.terminal_signal
     say(
-        f"{run.folder.path}: {parameters:,} parameters, {execution(run)}, sqrt(alpha_bar_T) {signal_left:.4f}"
+        f"{run.folder.path}: {parameters:,} parameters that predict {run.config.prediction}, "
+        f"{execution(run)}, sqrt(alpha_bar_T) {signal_left:.4f}"
     )
     few = expected_of(run.total) if run.total and run.data.space.kind == "picture" else ""
     if few and run.config.minutes is None:

@@ -202,8 +202,8 @@ class Denoiser(nn.Module):
         name, axes = type(self.net).__name__, len(self.shape) - 1
         if not getattr(self.net, "any_sides", False):
             raise ValueError(
-                f"size is for networks of convolutions, which take samples of any sides, and this model has "
-                f"{name}: leave it out, or train with --set network.name=unet"
+                f"size is for networks that take any sides, such as unet and vit, and this model has {name}: "
+                "leave it out, or train with --network unet"
             )
         sides = tuple(sides) * axes if len(sides) == 1 else tuple(sides)
         if len(sides) != axes:

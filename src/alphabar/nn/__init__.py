@@ -13,6 +13,7 @@ from .registry import (
     takes_cond,
 )
 from .unet import UNet
+from .vit import ViT
 
 __all__ = [
     "MLP",
@@ -20,6 +21,7 @@ __all__ = [
     "UNKNOWN",
     "Dropout",
     "UNet",
+    "ViT",
     "build_network",
     "check_trusted",
     "keyed_dropout",

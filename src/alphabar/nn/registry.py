@@ -17,8 +17,9 @@ from torch import nn
 from ..errors import unknown
 from .mlp import MLP
 from .unet import UNet
+from .vit import ViT
 
-NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": MLP}
+NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": MLP, "vit": ViT}
 """Each takes `shape`, `conditions` (name → shape) and its settings, and is called (x, c_noise, cond)."""
 
 FROM_DATA = ("shape", "conditions")

@@ -19,9 +19,6 @@ BATCH, LEAST_BATCH = 64, 16
 CHANNELS = 64
 """Of the default network's top level."""
 
-MANY = 32
-"""So many numbers in one place are better predicted clean than as noise (docs/log.md)."""
-
 VECTORS: dict[str, Any] = {
     "network": {"name": "mlp", "width": 256, "blocks": 3},
     "batch_size": 256,
@@ -115,8 +112,8 @@ def default_network(space: Space) -> dict[str, Any]:
         return dict(VECTORS["network"])
     if len(sides) > 3:
         raise ValueError(
-            f"there is no network for samples of shape {space.shape} yet: give a class of your own, "
-            "network.name=package.module:Class (in Python also net=…, a module)"
+            f"there is no default network for samples of shape {space.shape}: take --network vit, or a class "
+            "of your own, network.name=package.module:Class (in Python also net=…, a module)"
         )
     from ..nn.layers import patches
 
@@ -136,18 +133,65 @@ def default_network(space: Space) -> dict[str, Any]:
     }
 
 
+MOST_TOKENS, MOST_HELD = 640, 4
+"""Of a default transformer, whose tokens hold at most so many times as many numbers as they have channels."""
+LONG, WINDOW = 2048, 512
+"""From so many tokens on, most of its blocks attend within windows of at most so many."""
+MUCH_HELD = 0.5
+"""From so many numbers in a place, over the channels, on, networks predict x_0 and not v (docs/log.md)."""
+
+
+def default_transformer(space: Space, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a transformer.
+
+    The patch is the smallest power of two with at most `MOST_TOKENS` tokens. Patches that hold more numbers
+    than a token has channels come in through a bottleneck, as in JiT (arXiv 2511.13720).
+
+    Args:
+        space: of the samples.
+        given: settings of the network that were asked for.
+    """
+    from ..nn.layers import divided, patches
+
+    network: dict[str, Any] = {"name": "vit", "channels": 256, "blocks": 8, "patch": 1, **given}
+    channels, sides = network["channels"], space.shape[1:]
+    if not sides or not all(
+        type(network[n]) is int and 0 < network[n] < 2**14 for n in ("channels", "patch")
+    ):
+        return network  # which refuses them
+
+    def folded(patch: int) -> tuple[int, int]:
+        by = patches(sides, patch)
+        return math.prod(divided(sides, by)), space.channels * math.prod(by)
+
+    tokens, numbers = folded(network["patch"])
+    while "patch" not in given and tokens > MOST_TOKENS:
+        after = folded(2 * network["patch"])
+        if after[1] > MOST_HELD * channels:
+            break
+        network["patch"], (tokens, numbers) = 2 * network["patch"], after
+    for head in range(2, min(channels, 64) + 1, 2):
+        if channels % head == 0 and "head_channels" not in given:
+            network["head_channels"] = head
+    if numbers > channels:
+        network.setdefault("bottleneck", max(1, channels // 4))
+    if tokens > LONG and "window" not in given:
+        network = {"global_every": 4, **network, "window": int(WINDOW ** (1 / len(sides)) + 1e-9)}
+    return network
+
+
 def default_prediction(space: Space, network: Mapping[str, Any]) -> str:
-    """v, but x0 where one place of the network is `MANY` numbers of a sample or more.
+    """v, but x0 where one place of the network holds many numbers of a sample, beside its channels.
 
     The noise of a patch has as many free numbers as it is long, and the network would have to pass all of
     them on; what is clean has far fewer (arXiv 2511.13720).
     """
-    sides, patch = space.shape[1:], network.get("patch")
-    if not sides or not isinstance(patch, int) or patch < 1:
+    sides, patch, channels = space.shape[1:], network.get("patch"), network.get("channels")
+    if not sides or type(patch) is not int or type(channels) is not int or patch < 1:
         return "v"
     from ..nn.layers import patches
 
-    return "x0" if space.channels * math.prod(patches(sides, patch)) >= MANY else "v"
+    return "x0" if space.channels * math.prod(patches(sides, patch)) >= MUCH_HELD * channels else "v"
 
 
 def default_images(num_training: int) -> int:
@@ -202,6 +246,8 @@ def resolve(
                 values[name] = {**before, **part} if same and layer is settings else part
             elif value is not None:
                 values[name] = value
+    if values["network"].get("name") == "vit":
+        values["network"] = default_transformer(space, values["network"])
     values.setdefault("prediction", default_prediction(space, values["network"]))
     if not any(name in values for name in BUDGETS):
         values["images"] = default_images(num_training)

@@ -90,7 +90,7 @@ def test_a_run_keeps_what_was_chosen_and_counts_the_time_it_took(tmp_path, monke
     assert entry["identity"]["config"]["batch_size"] == 16
     assert entry["identity"]["config"]["prediction"] == "x0"
     assert entry["measured"]["took_s"] > 0
-    assert entry["measured"]["afforded"] == ["network", "prediction"]
+    assert entry["measured"]["afforded"] == ["loss", "network", "prediction"]
     assert RunFolder(tmp_path / "run").times()[-1]["spent_s"] > entry["measured"]["took_s"]
     monkeypatch.setattr(afford, "fastest_execution", lambda *_: pytest.fail("measured again"))
     with caplog.at_level(logging.WARNING):

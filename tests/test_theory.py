@@ -469,6 +469,7 @@ def test_the_losses_equal_their_definitions_for_every_prediction(prediction):
             "x0": (x_0 - x0_hat) ** 2,
             "v": (v - v_hat) ** 2,
             "min_snr": min(snr, 5) * (x_0 - x0_hat) ** 2,
+            "clipped": (x_0 - x0_hat) ** 2 / max(1 - ab, 0.2),
             "edm": (snr + 4) * (x_0 - x0_hat) ** 2,
         }
         for loss, value in expected.items():

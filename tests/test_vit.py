@@ -343,7 +343,7 @@ def test_tokens_that_hold_much_come_through_a_bottleneck_and_predict_x0():
     with torch.device("meta"):
         config = resolved((3, 256, 256))
         assert (config.network["patch"], config.network["bottleneck"]) == (16, 64)
-        assert (config.prediction, config.loss) == ("x0", "v")
+        assert (config.prediction, config.loss) == ("x0", "clipped")
         assert resolved((3, 256, 256), {"prediction": "eps"}).prediction == "eps"
         assert resolved((3, 256, 256), bottleneck=None).network["bottleneck"] is None
         assert resolved((1, 28, 28), patch=14).prediction == "x0"

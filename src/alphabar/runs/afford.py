@@ -11,7 +11,7 @@ from ..data.dataset import Dataset
 from ..model.memory import TooLarge
 from ..training.autotune import Clock, fastest_execution
 from ..training.config import TrainConfig
-from ..training.presets import PRESETS, default_batch
+from ..training.presets import CLEAN, PRESETS, default_batch
 from .folder import RunFolder
 from .pace import MEASURED_SHARE, seconds
 
@@ -88,8 +88,8 @@ def afford(
         if images >= IMAGES:
             break
     if len(ways) > 1 and images < FEW_IMAGES and "prediction" not in asked:
-        update["prediction"] = "x0"
-        chosen = chosen.model_copy(update={"prediction": "x0"})
+        update |= {name: value for name, value in CLEAN.items() if name not in asked}
+        chosen = chosen.model_copy(update=update)
     if "batch_size" not in asked:
         chosen = chosen.model_copy(update={"batch_size": default_batch(data.space, images)})
     followed = sorted(update) if len(ways) > 1 else []

@@ -23,6 +23,7 @@ from .parametrization import EDM_SIGMA_DATA, coefficients
 from .schedule import Schedule
 
 MIN_SNR_GAMMA = 5.0
+CLIPPED_AT = 0.2
 
 
 def _simple(schedule: Schedule, at: At) -> np.ndarray:
@@ -62,6 +63,11 @@ def _min_snr(schedule: Schedule, at: At) -> np.ndarray:
     return np.minimum(at.snr, MIN_SNR_GAMMA)
 
 
+def _clipped(schedule: Schedule, at: At) -> np.ndarray:
+    """`v` as if 1 - alpha_bar were at least 0.2."""
+    return np.minimum(at.snr + 1, 1 / CLIPPED_AT)
+
+
 LOSSES: dict[str, Callable[[Schedule, At], np.ndarray]] = {
     "simple": _simple,
     "kl": _kl,
@@ -70,6 +76,7 @@ LOSSES: dict[str, Callable[[Schedule, At], np.ndarray]] = {
     "v": _v,
     "edm": _edm,
     "min_snr": _min_snr,
+    "clipped": _clipped,
 }
 """w(t) in x_0-space, t in 1..T:
 
@@ -80,6 +87,8 @@ LOSSES: dict[str, Callable[[Schedule, At], np.ndarray]] = {
 - `v`: ‖v - v_hat‖^2 (arXiv 2202.00512)
 - `edm`: 1 in EDM's network space (arXiv 2206.00364)
 - `min_snr`: min(SNR, 5) (arXiv 2303.09556)
+- `clipped`: 1 / max(1 - alpha_bar, 0.2), `v` but for the least noise, where errors of x_0 would count without
+  bounds (as arXiv 2511.13720 clips its denominators)
 """
 
 

@@ -109,7 +109,7 @@ class TrainConfig(Settings):
     objective: str = _field("denoise", "what is minimized", "Learning", choices=_objectives, option="choice")
     loss: str = _field(
         "v", "loss weighting over t", "Learning", common=True, choices=LOSSES, glossed=True,
-        shown="v, or the preset's",
+        shown="v, or clipped where x0 is predicted by default, or the preset's",
     )  # fmt: skip
     times: str = _field(
         "uniform", "the law that times t are drawn from", "Learning", choices=_times, option="choice"

@@ -180,18 +180,22 @@ def default_transformer(space: Space, given: Mapping[str, Any]) -> dict[str, Any
     return network
 
 
-def default_prediction(space: Space, network: Mapping[str, Any]) -> str:
-    """v, but x0 where one place of the network holds many numbers of a sample, beside its channels.
+CLEAN = {"prediction": "x0", "loss": "clipped"}
+"""How a network learns that could not pass all of the noise on; why is in docs/log.md."""
+
+
+def default_learning(space: Space, network: Mapping[str, Any]) -> dict[str, Any]:
+    """`CLEAN` where one place of the network holds many numbers of a sample, beside its channels.
 
     The noise of a patch has as many free numbers as it is long, and the network would have to pass all of
     them on; what is clean has far fewer (arXiv 2511.13720).
     """
     sides, patch, channels = space.shape[1:], network.get("patch"), network.get("channels")
     if not sides or type(patch) is not int or type(channels) is not int or patch < 1:
-        return "v"
+        return {}
     from ..nn.layers import patches
 
-    return "x0" if space.channels * math.prod(patches(sides, patch)) >= MUCH_HELD * channels else "v"
+    return CLEAN if space.channels * math.prod(patches(sides, patch)) >= MUCH_HELD * channels else {}
 
 
 def default_images(num_training: int) -> int:
@@ -248,7 +252,8 @@ def resolve(
                 values[name] = value
     if values["network"].get("name") == "vit":
         values["network"] = default_transformer(space, values["network"])
-    values.setdefault("prediction", default_prediction(space, values["network"]))
+    if "prediction" not in values:
+        values = {**default_learning(space, values["network"]), **values}
     if not any(name in values for name in BUDGETS):
         values["images"] = default_images(num_training)
     passes = values["epochs"] * num_training if _is_number(values.get("epochs")) else None

@@ -338,7 +338,7 @@ def test_unknown_choices_list_the_known_and_the_nearest(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"kind": "text"}, "unknown kind of condition 'text'; known: class"),
+        ({"kind": "text"}, "unknown kind of condition 'text'; known: class, vector, tags"),
         ({"names": ["a"]}, "unknown kind of condition None"),
         ({"kind": "class", "name": "a"}, r"the kind of condition 'class' cannot be made of \['name'\]"),
     ],
@@ -376,11 +376,11 @@ def test_a_class_is_known_however_its_accents_are_stored():
 def test_a_class_that_had_no_training_sample_is_warned_of():
     condition = ClassCondition(names=("dog", "emu", "cat"), counts=(3, 0, 1), dropout=0.1)
     with pytest.warns(UserWarning, match="no training sample was of class emu: it was never learned"):
-        condition.check_told("class", [0, 1, None, 1])
+        condition.check_asked("class", [0, 1, None, 1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        condition.check_told("class", [0, 2, None])
-        ClassCondition(names=("dog", "emu")).check_told("class", [0, 1])
+        condition.check_asked("class", [0, 2, None])
+        ClassCondition(names=("dog", "emu")).check_asked("class", [0, 1])
     with pytest.raises(ValueError, match="needs the names of its classes"):
         ClassCondition()
 

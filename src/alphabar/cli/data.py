@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 SHEET = 64  # samples
 ROWS = 20_000  # of a table, in its histograms
 COLUMNS = 40
-SHOWN = 20  # classes
 
 
 @takes(preparing=options.data_flags)
@@ -89,15 +88,11 @@ def _value_rows(dataset: Dataset) -> list[tuple[str, str]]:
 
 
 def _condition_row(name: str, condition: Any) -> tuple[str, str]:
-    """A condition, and what its values are: for classes, their names and how many samples each has."""
-    names = getattr(condition, "names", None)
-    if names is None:
-        return name, f"{condition.kind}, {' × '.join(map(str, condition.shape))} numbers"
-    counts = condition.counts or [None] * len(names)
-    shown = [c if n is None else f"{c} ({n:,})" for c, n in zip(names[:SHOWN], counts, strict=False)]
-    rest = len(names) - len(shown)
-    plural = "classes" if name == "class" else name
-    return f"{len(names)} {plural}", ", ".join(shown) + (f" and {rest} more" if rest else "")
+    """A condition, and what its values are: for names, how many samples each has; for numbers, the range."""
+    names = getattr(condition, "names", ())
+    if name == "class" and names:
+        return f"{len(names)} classes", condition.described()
+    return f"told {name}", (f"{condition.kind} of {len(names)}: " if names else "") + condition.described()
 
 
 def _facts(dataset: Dataset) -> dict[str, Any]:

@@ -61,11 +61,11 @@ def _words(settings: dict[str, Any], *without: str) -> str:
 
 
 def _told(name: str, condition: Any) -> tuple[str, str]:
-    """A condition, and its values where they have names."""
+    """A condition, and what its values are."""
     names = getattr(condition, "names", None)
-    if names is None:
-        return f"told {name}", f"{condition.kind}, {' × '.join(map(str, condition.shape))} numbers"
-    return ("classes" if name == "class" else name), ", ".join(names)
+    return (f"told {name}" if name != "class" else "classes"), (
+        condition.described() if names is None else ", ".join(names)
+    )
 
 
 def _trained(about: dict[str, Any]) -> str:

@@ -1,11 +1,14 @@
 """Reading and preparing once; batch k as a function of (seed, k). Knows no diffusion."""
 
-from .conditions import CONDITIONS, ClassCondition, Condition, condition_from
+from .condition import Condition
+from .conditions import CONDITIONS, condition_from
 from .config import DataConfig
 from .dataset import Batch, Dataset, spread
 from .kinds import KINDS
+from .named_conditions import ClassCondition, TagsCondition
 from .preparation import prepare
 from .space import Space
+from .vector_conditions import VectorCondition
 
 __all__ = [
     "CONDITIONS",
@@ -16,6 +19,8 @@ __all__ = [
     "DataConfig",
     "Dataset",
     "Space",
+    "TagsCondition",
+    "VectorCondition",
     "condition_from",
     "prepare",
     "spread",

@@ -12,8 +12,9 @@ import numpy as np
 
 from .. import rng
 from .augment import check_augment, mirrored, turned
-from .conditions import Condition
+from .condition import Condition, is_told
 from .crops import Crops
+from .named_conditions import ClassCondition
 from .space import Space
 
 BLOCK = 1024
@@ -115,10 +116,10 @@ class Dataset:
     @cached_property
     def by_class(self) -> list[np.ndarray]:
         """The training samples of each class that has any; ValueError without classes."""
-        if "class" not in self.values:
+        if "class" not in self.values or not isinstance(self.conditions["class"], ClassCondition):
             raise ValueError("balanced is for data with classes, and these have none: leave it out")
         labels = self.values["class"][self.training]
-        return [self.training[labels == label] for label in np.unique(labels)]
+        return [self.training[labels == label] for label in np.unique(labels[is_told(labels)])]
 
     def balanced_indices(self, seed: int, k: int, size: int) -> np.ndarray:
         """The same with each class as often: a round of as many as there are classes has a sample of each.

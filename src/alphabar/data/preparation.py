@@ -15,11 +15,13 @@ import numpy as np
 from ..files import naming, write_all, write_array
 from .bounds import Clipped, array_space, missing_notes, standardized_notes
 from .cache import CLASSES, FACTS, HASHES, IMAGES, Stored, cache_folder, new_entry, read_entry, write_facts
-from .conditions import ClassCondition, Condition
+from .condition import Condition
+from .conditions import fitted
 from .config import DataConfig, data_config
 from .crops import cropped
 from .dataset import Dataset
 from .decoding import Decoder, Progress
+from .named_conditions import ClassCondition
 from .source_types import Arrays, Labels, Pictures, Samples, some
 from .sources import open_source
 from .space import Space
@@ -86,8 +88,8 @@ def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
             + (": a larger one (--holdout 0.2) holds some out" if config.holdout < 0.2 and few > 1 else "")
         )
     if stored.labels is not None:
+        dataset.conditions = fitted(dataset.conditions, dataset.values, dataset.training)
         counts = np.bincount(stored.labels[dataset.training], minlength=len(stored.classes)).tolist()
-        dataset.conditions = {"class": ClassCondition(names=stored.classes, counts=tuple(counts))}
         without = [name for name, count in zip(stored.classes, counts, strict=True) if not count]
         if without:
             dataset.notes.append(f"classes without a training sample: {some(without)}")

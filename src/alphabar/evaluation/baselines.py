@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import rng
-from ..data import Condition, Dataset, spread
+from ..data import Condition, Dataset, VectorCondition, spread
 from ..model import Codec
 from ..theory.schedule import Schedule
 from .keys import TRIVIAL
@@ -84,7 +84,8 @@ class EmpiricalDenoiser:
     """x0_hat = sum_i w_i x_i, w = softmax(-|x_t - sqrt(alpha_bar) x_i|^2 / (2 (1 - alpha_bar))).
 
     The ideal denoiser of the distribution that consists of the training samples alone. Under conditions only
-    the training samples with the same values count (or all of them, if none has the same values).
+    the training samples with the same values count (or all of them, if none has the same values). Numbers
+    (`VectorCondition`) change nothing: nearly each sample has its own, and would be all that is left.
     """
 
     def __init__(
@@ -95,7 +96,11 @@ class EmpiricalDenoiser:
         conditions: Mapping[str, Condition] | None = None,
     ) -> None:
         self.data, self.codec, self.schedule = data, codec, schedule
-        self.conditions = {name: c for name, c in (conditions or {}).items() if name in data.values}
+        self.conditions = {
+            name: condition
+            for name, condition in (conditions or {}).items()
+            if name in data.values and not isinstance(condition, VectorCondition)
+        }
 
     def __call__(self, x_t: np.ndarray, t: ArrayLike, values: Mapping[str, Any] | None = None) -> np.ndarray:
         """x0_hat of x_t (n, *shape) at one time or one a sample (n,), float64 (values: `Denoiser.told`)."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import rng
+from ..data.condition import is_told
 from ..errors import unknown
 from ..model import Batched, Denoiser
 from ..sampling import sample
@@ -115,7 +116,7 @@ def _told_both_ways(
             f"and {got} values"
         )
     denoiser.told(values, len(images))  # an error before anything runs
-    chosen = [i for i, value in enumerate(given) if value is not None]
+    chosen = np.flatnonzero(is_told(given)).tolist()
     right = {key: [column[i] for i in chosen] for key, column in values.items() if column is not None}
     encoded = denoiser.conditions[name].encode(right[name]).reshape(len(chosen), -1)
     _, number = np.unique(encoded, axis=0, return_inverse=True)

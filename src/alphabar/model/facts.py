@@ -73,7 +73,7 @@ MODEL = {
     "prediction": str,
     "space": SPACE,
     "codec": {"name": str, str: Any},
-    "conditions": {str: {"kind": str, "dropout": float, "names?": [str], "counts?": [COUNT], str: Any}},
+    "conditions": {str: {"kind": str, str: Any}},
     "plans": [PLAN],
     "scales": (None, [float]),
     "x0_mse": (None, [[float], [float]]),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.conditions import condition_from
+from ..data.conditions import condition_from, form_of
 from ..data.config import DataConfig
 from ..data.space import Space
 from ..files import DamagedFile, brief, check_facts, expanded, load_tensors, read_metadata, save_tensors
@@ -158,7 +158,11 @@ def _checked(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"{path} has format {brief(found)}, and this version reads {FORMAT}: train the model again"
         )
-    return check_facts(path, facts, MODEL)
+    check_facts(path, facts, MODEL)
+    check_facts(
+        path, facts, {"conditions": {n: form_of(c["kind"]) for n, c in facts["conditions"].items()}, str: Any}
+    )
+    return facts
 
 
 def _check_shapes(facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:

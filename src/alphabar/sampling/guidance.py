@@ -138,4 +138,4 @@ def _check_alike(good: Denoiser, bad: Denoiser) -> None:
 
 
 def _meanings(denoiser: Denoiser) -> dict[str, Any]:
-    return {name: condition.meaning() for name, condition in denoiser.conditions.items()}
+    return {name: condition.encoding() for name, condition in denoiser.conditions.items()}

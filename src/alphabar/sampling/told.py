@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import rng
+from ..data.condition import is_told, plain
 from ..errors import unknown
 from ..model import Denoiser
 from .guidance import Guidance, droppable
@@ -26,21 +27,25 @@ def tell(
         indices: of the samples.
         seed: of what is drawn.
         given: name → one value for all, or a list of one each; text is read as a person types it, such as a
-            class's name, or `each` for every class as often; None is not told. Other conditions are drawn as
-            often as in the training data, each by itself.
-        silent: leave those others untold instead, where the model was trained for that.
+            class's name, or `each` for every class as often; None is not told. Where any is given, the
+            others are not told as far as training hid them at times: what is sampled is the law given these.
+            What has to be told, or all if none is given, is drawn as often as in the training data: together,
+            from the values of one training sample for each, as far as the model keeps some.
+        silent: leave all others untold, where the model was trained for that.
     """
     check_known(denoiser, given)
     told: Told = {}
+    together = rng.uniform(seed, "condition", indices, 0)
     for k, (name, condition) in enumerate(denoiser.conditions.items()):
         if name in given:
             each = condition.is_each(value := given[name])
             told[name] = condition.each(indices) if each else condition.values(name, value, len(indices))
-        elif silent and condition.dropout > 0:
+        elif (silent or given) and condition.dropout > 0:
             told[name] = [None] * len(indices)
         else:
-            told[name] = condition.draw(rng.uniform(seed, "condition", indices, k)).tolist()
-        condition.check_told(name, told[name])
+            u = together if condition.examples else rng.uniform(seed, "condition", indices, k)
+            told[name] = plain(condition.draw(u))
+        condition.check_asked(name, told[name])
     return told
 
 
@@ -71,7 +76,7 @@ def check_guidance_leads(denoiser: Denoiser, guidance: Guidance, told: Told) -> 
             condition.check_told(name, told[name])
         return
     names = droppable(denoiser)
-    if any(all(value is None for value in row) for row in zip(*(told[name] for name in names), strict=True)):
+    if not np.any([is_told(told[name]) for name in names], axis=0).all():
         article = "a" if len(names) == 1 else "one of"
         raise ValueError(
             f"guidance leads towards what is told: give {article} {', '.join(names)} for each sample"

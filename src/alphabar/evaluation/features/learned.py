@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...data import Batch, ClassCondition, Dataset, spread
+from ...data.condition import is_told
 from ...data.preparation import cache_folder
 from ...files import DamagedFile, load_tensors, save_tensors
 from ...model import Codec
@@ -134,7 +135,7 @@ class Source:
 def _classes(data: Dataset) -> str:
     """The first condition of several classes that every sample has a value of; "" if there is none."""
     for name, condition in data.conditions.items():
-        told = not any(value is None for value in data.values[name])
+        told = is_told(data.values[name]).all()
         if isinstance(condition, ClassCondition) and len(condition.names) > 1 and told:
             return name
     return ""

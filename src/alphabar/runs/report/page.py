@@ -129,7 +129,8 @@ class Page:
         for name, values in told.items():
             condition = self.model.conditions.get(name) or self.dataset.conditions.get(name)
             if condition is not None and values is not None:
-                titles.append([condition.title(values[i]) for i in places])
+                which = f"{name} " if len(told) > 1 else ""
+                titles.append([which + condition.title(values[i]) for i in places])
         return [", ".join(words) for words in zip(*titles, strict=True)] if titles else [""] * len(places)
 
     @property
@@ -196,9 +197,7 @@ class Page:
         for name, condition in self.dataset.conditions.items():
             if names := getattr(condition, "names", ()):
                 values = np.asarray(self.dataset.values[name])[self.dataset.training]
-                if values.ndim == 1:
-                    counts = np.bincount(values.astype(np.int64), minlength=len(names)).tolist()
-                    bars[name] = list(zip(names, counts, strict=True))
+                bars[name] = list(zip(names, getattr(condition.fitted(values), "counts", ()), strict=True))
         return bars
 
     # --- curves ---------------------------------------------------------------------------------

@@ -1,0 +1,218 @@
+"""Kinds of conditions: what each value is told as, what isn't told, what is drawn, refused and warned of."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from alphabar.data import CONDITIONS, ClassCondition, Space, TagsCondition, VectorCondition, condition_from
+from alphabar.data.condition import is_told
+from alphabar.data.conditions import EXAMPLES, fitted, form_of
+from alphabar.files import check_facts
+from alphabar.model import Denoiser, fit_codec, load, save
+from alphabar.nn import build_network
+from alphabar.sampling import sample
+from alphabar.theory.schedule import Schedule
+
+NAMES = ("round", "red", "large")
+AGES = np.array([20.0, 30.0, 40.0, 70.0])
+TAGS = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 0], [0, 0, 1]])
+EXAMPLE = {  # kind: (condition, the values of four samples, a text, its value)
+    "class": (ClassCondition(names=NAMES), np.array([0, 2, 2, 1]), "large", 2),
+    "vector": (VectorCondition(), AGES, "40", 40.0),
+    "tags": (TagsCondition(names=NAMES), TAGS, "red, round", [1, 1, 0]),
+}
+
+
+@pytest.fixture(params=CONDITIONS)
+def row(request):
+    """A condition of each kind, fitted to values beside another one, with them, a text and its value."""
+    condition, values, text, value = EXAMPLE[request.param]
+    both = {"it": condition, "other": VectorCondition()}
+    known = fitted(both, {"it": values, "other": AGES}, np.arange(4))
+    return known["it"], values, text, value
+
+
+def test_every_kind_has_zeros_for_what_is_not_told_and_something_else_for_every_value(row):
+    condition, values, _, _ = row
+    encoded = condition.encode([*values.tolist(), None])
+    assert encoded.dtype == np.float32
+    assert encoded.shape == (5, *condition.shape)
+    assert not encoded[-1].any()
+    assert encoded[:-1].any(axis=1).all()
+    assert np.array_equal(condition.encode(values), encoded[:-1])
+
+
+def test_every_kind_is_itself_again_from_json_and_its_facts_have_their_form(row):
+    condition = row[0]
+    facts = json.loads(json.dumps(condition.to_dict()))
+    check_facts("a file", facts, form_of(condition.kind))
+    assert condition_from(facts) == condition
+    for name in type(condition).form:
+        with pytest.raises(ValueError, match=name):
+            check_facts("a file", {**facts, name: {"a": 1}}, form_of(condition.kind))
+
+
+def test_every_kind_reads_what_a_person_types_and_says_it(row):
+    condition, _, text, value = row
+    assert condition.parse(text) == value
+    assert condition.parse("none") is None
+    assert condition.values("it", text, 2) == [value] * 2
+    assert condition.values("it", [value, None, text], 3) == [value, None, value]
+    assert condition.title(None) == condition.title(math.nan) == "none"
+    assert condition.parse(condition.title(value)) == value
+    assert condition.described()
+    with pytest.raises(ValueError, match=r"it: .*nothing of the kind"):
+        condition.values("it", "nothing of the kind", 1)
+
+
+def test_every_kind_draws_values_of_training_samples_and_all_conditions_those_of_the_same(row):
+    condition, values, _, _ = row
+    drawn = condition.draw(np.linspace(0, 1, 9)[:-1])
+    assert drawn == [value for value in values.tolist() for _ in range(2)]
+
+
+def test_what_is_missing_in_an_array_is_not_told():
+    assert is_told(np.array([1.0, math.nan])).tolist() == [True, False]
+    assert is_told(np.array([[1.0, 2.0], [math.nan, 1.0]])).tolist() == [True, False]
+    age = VectorCondition().fitted(np.array([10.0, math.nan, 30.0]))
+    assert (age.mean, age.scale, age.low, age.high) == ((20.0,), (10.0,), (10.0,), (30.0,))
+    assert age.encode(np.array([math.nan, 20.0, 30.0])).tolist() == [[0, 0], [0, 1], [1, 1]]
+    color = ClassCondition(names=("r", "g")).fitted(np.array([1.0, math.nan, 1.0]))
+    assert color.counts == (0, 2)
+    assert color.encode(np.array([1.0, math.nan])).tolist() == [[0, 1], [0, 0]]
+    known = age.with_examples(np.array([10.0, math.nan]))
+    assert known.draw(np.array([0.0, 0.5])) == [10.0, None]
+
+
+def test_the_mean_is_not_what_is_not_told_and_a_constant_has_no_scale():
+    place = VectorCondition(size=2).fitted(np.array([[0.0, 5.0], [4.0, 5.0]]))
+    assert place.encode([[2.0, 5.0], None, [4.0, 6.0]]).tolist() == [[0, 0, 1], [0, 0, 0], [1, 1, 1]]
+    assert place.parse("4; 6") == [4.0, 6.0]
+    assert place.is_one([2.0, 5.0])
+    assert not place.is_one([[2.0, 5.0]])
+
+
+def test_no_tag_is_something_else_than_not_told():
+    tags = TagsCondition(names=NAMES)
+    assert tags.encode([[0, 0, 0], None]).tolist() == [[0, 0, 0, 1], [0, 0, 0, 0]]
+    assert tags.parse("") == [0, 0, 0]
+    assert (tags.title([0, 0, 0]), tags.title([1, 0, 1])) == ("no tags", "round, large")
+    assert tags.fitted(TAGS).described() == "round (2), red (1), large (2)"
+    odd = TagsCondition(names=("a, b", "none", "a"))
+    assert [odd.parse(text) for text in ("a, b", "none", "a;none")] == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("condition", "value", "message"),
+    [
+        (VectorCondition(), "old", "a value must be a number, 20 to 70, got 'old'"),
+        (VectorCondition(), "inf", "a number, 20 to 70, got 'inf'"),
+        (VectorCondition(), "1,2", "a number, 20 to 70, got '1,2'"),
+        (VectorCondition(), math.inf, "got .*inf"),
+        (VectorCondition(size=2), [1.0, 2.0, 3.0], "2 numbers, got"),
+        (TagsCondition(names=NAMES), "red,rund", "unknown tag 'rund'; .*did you mean 'round'"),
+        (TagsCondition(names=NAMES), [0, 2, 0], r"3 numbers 0 or 1, or names .*got \[\[0, 2, 0\]\]"),
+        (TagsCondition(names=NAMES), [0, 1], "3 numbers 0 or 1"),
+    ],
+)
+def test_what_is_no_value_is_refused_with_what_is_accepted(condition, value, message):
+    condition = condition if getattr(condition, "size", 1) else condition.fitted(AGES)
+    with pytest.raises(ValueError, match=message):
+        condition.values("it", value, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: VectorCondition(size=2, mean=(1.0,)), "mean of a vector must be 2 numbers"),
+        (lambda: VectorCondition(scale=(0.0,)), "scale of a vector must be above 0"),
+        (lambda: VectorCondition(size=-1), "size of a vector must be a whole number of at least 0"),
+        (lambda: TagsCondition(), "a tags? condition needs the names of its tags"),
+        (lambda: TagsCondition(names=("a", "a")), "names of tags must differ"),
+    ],
+)
+def test_conditions_that_cannot_be_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_what_training_never_saw_is_warned_of():
+    age = VectorCondition(dropout=0.1).fitted(AGES)
+    with pytest.warns(UserWarning, match="age 90 lies outside of what was trained on, 20 to 70"):
+        age.check_asked("age", [30.0, 90.0, None])
+    tags = TagsCondition(names=NAMES, counts=(3, 0, 1), dropout=0.1)
+    with pytest.warns(UserWarning, match="no training sample was of tags red: it was never learned"):
+        tags.check_asked("tags", [[0, 1, 0], None])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        age.check_asked("age", [20.0, 70.0, None])
+        tags.check_asked("tags", [[1, 0, 1], None])
+        age.check_told("age", [90.0])  # of data, nothing is asked
+
+
+def test_the_examples_are_bounded_and_of_the_same_training_samples():
+    n, training = 5000, np.arange(0, 5000, 2)
+    conditions = {
+        "a": VectorCondition(),
+        "b": VectorCondition(size=100),
+        "c": ClassCondition(names=("x", "y")),
+    }
+    numbers = np.arange(n, dtype=float)
+    values = {"a": numbers, "b": numbers[:, None] + np.arange(100), "c": (numbers >= 2500).astype(int)}
+    known = fitted(conditions, values, training)
+    a, b, c = (known[name].examples for name in "abc")
+    assert len(a) == len(b) == len(c) == 327  # of 100 numbers each, 2^15 in all
+    assert [row[0] for row in b] == list(a)
+    assert [int(value >= 2500) for value in a] == list(c)
+    assert not any(value % 2 for value in a)
+    assert len(fitted({"a": conditions["a"]}, values, training)["a"].examples) == EXAMPLES
+    alone = fitted({"c": conditions["c"]}, values, training)["c"]
+    assert (alone.counts, alone.examples) == ((1250, 1250), ())
+
+
+# --- in a model ----------------------------------------------------------------------------------
+
+
+def model_told(dropout=0.1, **conditions):
+    """A small network with random weights, told these."""
+    space, n = Space((5,), "float32", -1.0, 1.0), len(AGES)
+    values = {name: EXAMPLE[condition.kind][1] for name, condition in conditions.items()}
+    known = fitted(conditions, values, np.arange(n))
+    known = {name: type(c)(**{**c.__dict__, "dropout": dropout}) for name, c in known.items()}
+    shapes = {name: condition.shape for name, condition in known.items()}
+    net = build_network({"name": "mlp", "width": 16, "blocks": 1}, space.shape, shapes)
+    return Denoiser(net, Schedule.linear(100), "v", fit_codec(space), known).eval().requires_grad_(False)
+
+
+def several(**settings):
+    rows = {"kind": EXAMPLE["class"][0], "age": EXAMPLE["vector"][0], "tags": EXAMPLE["tags"][0]}
+    return model_told(**rows, **settings)
+
+
+def test_a_model_knows_any_number_of_conditions_by_name_and_they_are_in_its_file(tmp_path):
+    model = several()
+    save(model, tmp_path / "m.safetensors")
+    again = load(tmp_path / "m.safetensors", "cpu")
+    assert again.conditions == model.conditions
+    cond = {"kind": "red", "age": [35, None], "tags": "red;large"}
+    a, b = (sample(each, 2, cond=cond, evaluations=2) for each in (model, again))
+    assert a.told == {"kind": [1, 1], "age": [35, None], "tags": [[0, 1, 1]] * 2}
+    assert a.images.tobytes() == b.images.tobytes()
+
+
+def test_what_is_not_given_is_drawn_together_and_beside_what_is_given_not_told():
+    drawn = sample(several(), 40, evaluations=1).told
+    rows = {(EXAMPLE["class"][1][i], age, tuple(TAGS[i].tolist())) for i, age in enumerate(AGES.tolist())}
+    told = zip(drawn["kind"], drawn["age"], map(tuple, drawn["tags"]), strict=True)
+    assert set(told) == rows
+    one = sample(several(), 3, cond={"age": 30}, evaluations=1).told
+    assert one == {"kind": [None] * 3, "age": [30] * 3, "tags": [None] * 3}
+    always = sample(several(dropout=0.0), 9, cond={"age": 30}, evaluations=1).told
+    assert {(k, tuple(t)) for k, t in zip(always["kind"], always["tags"], strict=True)} <= {
+        (k, t) for k, _, t in rows
+    }

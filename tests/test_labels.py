@@ -113,8 +113,11 @@ def test_numbers_are_in_their_order_and_columns_can_be_named(tmp_path):
     place = write(tmp_path / "d", entries())
     lines = [f"{n},{x},{y}" for n, x, y in zip(NAMES, ("10", "9", "2", "10"), "wxyz", strict=True)]
     write(tmp_path, {"l.csv": "\n".join(["f,number,letter", *lines])})
-    with pytest.raises(ValueError, match=r"number, letter could each be the labels: .*l\.csv:f,LABEL"):
-        prepare(place, labels=tmp_path / "l.csv")
+    both = prepare(place, labels=tmp_path / "l.csv", holdout=0).conditions
+    assert {name: condition.kind for name, condition in both.items()} == {
+        "number": "vector",
+        "letter": "class",
+    }
     data = prepare(place, labels=f"{tmp_path}/l.csv:number", holdout=0)
     assert data.conditions["class"].names == ("2", "9", "10")
     assert "not used: letter" in notes(data)
@@ -370,7 +373,7 @@ def test_a_parquet_label_comes_back_in_its_own_type(tmp_path):
     assert told(data) == [str(i % 3 > 0).lower() for i in range(40)]
     from alphabar.data.table_files import table_bytes, whole_rows
 
-    rows = whole_rows(np.asarray(data.images), data.space, data.values["class"].tolist())
+    rows = whole_rows(np.asarray(data.images), data.space, {"class": told(data)})
     _, content = table_bytes(*rows, data.space.layout)
     back = parquet.read_table(io.BytesIO(content))
     assert back.schema.names == ["x", "good", "n"]

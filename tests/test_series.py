@@ -315,7 +315,7 @@ def written(data, values="class"):
     """The one file that the samples of data are written in."""
     titles = [data.conditions[values].names[i] for i in data.values[values]] if values in data.values else []
     images = np.asarray(data.images)
-    return list(KINDS["series"].files(lambda: images, data.space, range(len(images)), titles))
+    return list(KINDS["series"].files(lambda: images, data.space, range(len(images)), {"class": titles}))
 
 
 def test_one_row_a_series_comes_back_as_it_was(tmp_path):

@@ -13,9 +13,11 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from .labels import LABEL_KEYS, could_be_labels, labels_of, named_pair, the_one
+from .config import DataConfig
+from .labels import could_be_labels, named_parts, the_one
 from .layouts import arranged
-from .source_types import Arrays, Labels, Rows, Samples, block_size, some, stamp
+from .source_types import LABEL_KEYS, Arrays, Labels, Rows, Samples, block_size, some, stamp
+from .typed import told_arrays
 
 IMAGE_KEYS = ("images", "x_train", "x", "data", "samples")
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -35,12 +37,12 @@ def npy(path: Path, layout: str) -> Arrays:
     return Arrays(stamp(path), open_array)
 
 
-def npz(path: Path, key: str, classes: str, layout: str) -> Arrays:
+def npz(path: Path, key: str, config: DataConfig) -> Arrays:
     """Samples, and labels where they are there, by the names of the arrays; read as needed.
 
-    `key` names one or both, as IMAGES, IMAGES,LABELS or ,LABELS.
+    `key` names one or both, as IMAGES, IMAGES,LABELS, ,LABELS or IMAGES,AGE,TAGS and so on.
     """
-    return Arrays([*stamp(path), key], lambda: _open_npz(path, key, classes, layout))
+    return Arrays([*stamp(path), key], lambda: _open_npz(path, key, config), Arrays.takes | {"conditions"})
 
 
 def digits(classes: str) -> Arrays:
@@ -64,36 +66,38 @@ def digits(classes: str) -> Arrays:
 # --- .npz --------------------------------------------------------------------------------------
 
 
-def _open_npz(path: Path, key: str, classes: str, layout: str) -> Samples:
-    arrays = _arrays(path)
+def _open_npz(path: Path, key: str, config: DataConfig) -> Samples:
+    arrays, classes = _arrays(path), config.classes
     listing = some([f"{name} {array.shape}" for name, array in arrays.items()], 20) or "none"
-    images, label = named_pair(
+    images, told = named_parts(
         key, arrays, classes, lambda name: f"there is no array {name!r} in {path}; it has {listing}"
     )
-    images = images or _images_key(path, arrays, listing, label)
-    samples = arranged(arrays[images].rows(), layout, f"{images} in {path}")
+    images = images or _images_key(path, arrays, listing, told)
+    samples = arranged(arrays[images].rows(), config.layout, f"{images} in {path}")
     said, n = f"samples from {images}", samples.rows.shape[0]
-    if not label and classes != "none":
+    if not told and classes != "none":
         fitting = [k for k in LABEL_KEYS if k in arrays and k != images]
         fitting = [k for k in fitting if could_be_labels(arrays[k].shape, n)]
-        label = (
-            the_one("labels", fitting, (), f"as {path.name}:{images},NAME, or none (--classes none)") or ""
-        )
-    labels = Labels()
-    if label:
-        if not could_be_labels(arrays[label].shape, n):
-            raise ValueError(f"{label} must be one for each of {n} samples, got shape {arrays[label].shape}")
-        labels = labels_of(arrays[label].rows().blocks(), n, label)
-        said += f", classes from {label}"
-    rest = [k for k in arrays if k not in (images, label)]
+        one = the_one("labels", fitting, (), f"as {path.name}:{images},NAME, or none (--classes none)")
+        told = [one] if one else []
+    for name in told:
+        if not could_be_labels(arrays[name].shape, n):
+            raise ValueError(f"{name} must be one for each of {n} samples, got shape {arrays[name].shape}")
+    labels = told_arrays({name: _whole(arrays[name]) for name in told}, config.conditions, n, path.name)
+    said += f", classes from {told[0]}" if labels.numbers is not None else ""
+    rest = [k for k in arrays if k not in (images, *told)]
     if rest:
         said += f"; not used: {', '.join(rest)} ({path.name}:IMAGES,LABELS names others)"
     return samples._replace(labels=labels, notes=[said, *samples.notes])
 
 
-def _images_key(path: Path, arrays: dict[str, StoredArray], listing: str, label: str) -> str:
+def _whole(array: StoredArray) -> np.ndarray:
+    return np.concatenate([np.zeros((0, *array.shape[1:]), array.dtype), *array.rows().blocks()])
+
+
+def _images_key(path: Path, arrays: dict[str, StoredArray], listing: str, labels: list[str]) -> str:
     """Which array holds the samples: by its name, or the only one with as many axes as pictures have."""
-    there = [key for key in arrays if key != label]
+    there = [key for key in arrays if key not in labels]
     pictures = [key for key in there if len(arrays[key].shape) in (3, 4)]
     others = [key for key in there if len(arrays[key].shape) >= 2 and key not in LABEL_KEYS]
     key = the_one("samples", pictures or others, IMAGE_KEYS, f"as {path.name}:NAME; it has {listing}")

@@ -8,25 +8,32 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..files import DamagedFile, atomic_folder, clean, read_json, temporary_name, write_json
+from .condition import Condition
+from .conditions import condition_from
 from .space import Space
 from .stored import StoredSamples
 
 IMAGES, HASHES, CLASSES, FACTS = "images.raw", "hashes.npy", "class.npy", "facts.json"
-OWN = {IMAGES, HASHES, CLASSES, FACTS}
+TOLD = "told-{:03d}.npy"
+"""The values of a condition, by its number."""
+OWN = {IMAGES, HASHES, CLASSES, FACTS, *map(TOLD.format, range(1000))}
 FEATURES = "features"
 FEATURE_FILE = re.compile(r"(learned-)?[0-9a-f]{20}\.safetensors")
 
 
 class Stored(NamedTuple):
-    """Prepared samples (N, *shape) with what belongs to them; `labels` (N,) if there are classes."""
+    """Prepared samples (N, *shape) with what belongs to them; `labels` (N,) if there are classes, and other
+    conditions by name with their values (N, …).
+    """
 
     images: Any
     space: Space
@@ -35,6 +42,7 @@ class Stored(NamedTuple):
     hashes: np.ndarray
     fingerprint: str
     notes: list[str]
+    told: Mapping[str, tuple[Condition, np.ndarray]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,15 @@ def read_entry(place: Path) -> Stored:
             raise ValueError(f"{HASHES} is not one number for each of {shape[0]} samples")
         if labels is not None and not _are_labels(labels, shape[0], len(classes)):
             raise ValueError(f"{CLASSES} is not a number within 0..{len(classes) - 1} for each sample")
-        return Stored(images, space, classes, labels, hashes, facts["fingerprint"], list(facts["notes"]))
+        told = {}
+        for i, (name, entry) in enumerate(facts["told"].items()):
+            condition, values = condition_from(entry), np.load(place / TOLD.format(i), allow_pickle=False)
+            if len(values) != shape[0] or len(condition.encode(values)) != shape[0]:
+                raise ValueError(f"{TOLD.format(i)} is not a value of {name} for each of {shape[0]} samples")
+            told[name] = condition, values
+        return Stored(
+            images, space, classes, labels, hashes, facts["fingerprint"], list(facts["notes"]), told
+        )
     except (ValueError, TypeError, LookupError, OSError, EOFError, AttributeError) as error:
         raise DamagedFile(f"the prepared data in {place} is damaged; delete that folder: {error}") from None
 

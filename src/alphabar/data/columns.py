@@ -148,27 +148,29 @@ class Column:
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """A column of a table that the model is told as the class: it is none of a sample's numbers.
+    """A column of a table that the model is told: it is none of a sample's numbers.
 
     Attributes:
         name: of the column.
         place: among all columns of the file that are used.
-        column: its categories are the classes, in their order.
+        column: what it holds; of a class its categories, in their order.
+        told: as which condition.
     """
 
     name: str
     place: int
     column: Column
+    told: str = "class"
 
     def __post_init__(self) -> None:
         column: Any = self.column
         object.__setattr__(self, "column", column if isinstance(column, Column) else Column(**column))
-        if self.place < 0 or self.column.kind != "category":
-            raise ValueError(f"a label is a category at a place from 0, got {self}")
+        if self.place < 0 or self.column.kind == "date":
+            raise ValueError(f"what is told is a category or a number at a place from 0, got {self}")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return {"name": self.name, "place": self.place, "column": self.column.to_dict()}
+        return {**asdict(self), "column": self.column.to_dict()}
 
 
 STEPS = {"%S": 1, "%M": 60, "%H": 3600, "%d": DAY}

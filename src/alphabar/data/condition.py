@@ -40,6 +40,18 @@ class Condition:
     def __post_init__(self) -> None:
         object.__setattr__(self, "examples", frozen(self.examples))
 
+    @classmethod
+    def read(cls, cells: Sequence[Any], asked: bool) -> tuple[Self, np.ndarray] | None:
+        """The condition that a column's cells (n,) are plainly values of, and these, (n, …).
+
+        Args:
+            cells: texts, numbers or lists of them, None for what is missing.
+            asked: whether this kind is asked for: then what could be another one is read as well.
+
+        None if they are none, ValueError if they are asked for.
+        """
+        return None
+
     @property
     def rank(self) -> int:
         """Axes of one value."""
@@ -76,6 +88,10 @@ class Condition:
         told = is_told(values).tolist()
         some = [value if known else None for value, known in zip(values.tolist(), told, strict=True)]
         return replace(self, examples=some)
+
+    def notes(self, name: str) -> list[str]:
+        """What to say of a data set with this condition."""
+        return []
 
     def is_each(self, given: Any) -> bool:
         """Whether this asks for every value as often as any other."""
@@ -152,6 +168,10 @@ class Condition:
     def said(self, value: Any) -> str:
         """The same of one that is told."""
         return str(value)
+
+    def written(self, value: Any) -> str:
+        """The same in the cell of a table; nothing where it is not told."""
+        return self.said(value) if is_told([value]).all() else ""
 
     def described(self) -> str:
         """What its values are, in words."""

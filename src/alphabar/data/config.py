@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ..errors import unknown
 from ..settings import Settings
+from .conditions import CONDITIONS
 
 Channels = Literal["auto", "gray", "rgb", "rgba"]
 Classes = Literal["auto", "folders", "none"]
@@ -18,6 +19,7 @@ Layout = Literal["auto", "HW", "HWC", "CHW", "L", "CL", "LC", "volume", "array"]
 Resize = Literal["lanczos", "bicubic", "box", "nearest"]
 Fit = Literal["crop", "pad", "stretch"]
 Frames = Literal["first", "all"]
+TOLD_AS = (*CONDITIONS, "skip")
 NUM_CHANNELS: dict[str, int | None] = {"auto": None, "gray": 1, "rgb": 3, "rgba": 4}
 SIZES = 4, 4096
 """The least and the greatest side of a picture."""
@@ -97,14 +99,26 @@ def _parse_range(given: Any) -> Any:
     return low, high
 
 
-def _parse_types(given: Any) -> Any:
+def _parse_pairs(given: Any, what: str, form: str) -> Any:
     """{"zip": "category"} and "zip=category, born=%d.%m.%Y" → a dictionary."""
     if not isinstance(given, str):
         return given
     pairs = [part.rpartition("=") for part in given.split(",") if part.strip()]
     if not all(name.strip() and kind.strip() for name, _, kind in pairs):
-        raise ValueError(f"types must be COLUMN=TYPE, one or more with commas between them, got {given!r}")
+        raise ValueError(f"{what} must be {form}, one or more with commas between them, got {given!r}")
     return {name.strip(): kind.strip() for name, _, kind in pairs}
+
+
+def _parse_types(given: Any) -> Any:
+    return _parse_pairs(given, "types", "COLUMN=TYPE")
+
+
+def _parse_conditions(given: Any) -> Any:
+    found = _parse_pairs(given, "conditions", "NAME=KIND")
+    for kind in found.values() if isinstance(found, dict) else ():
+        if kind not in TOLD_AS:
+            raise unknown("kind of condition", kind, TOLD_AS)
+    return found
 
 
 class DataConfig(Settings):
@@ -140,12 +154,17 @@ class DataConfig(Settings):
     )
     labels: Annotated[str | None, BeforeValidator(lambda given: given and str(given))] = Field(
         default=None,
-        description="file of picture names and their classes (.csv, .tsv, .json, .jsonl), or .ENDING for a "
-        "file beside each picture; of a table, the column that is the class",
+        description="file of picture names and what is told of them (.csv, .tsv, .json, .jsonl), or .ENDING "
+        "for a file beside each picture; of a table, the columns that are told",
         json_schema_extra={
-            "metavar": "FILE|COLUMN",
+            "metavar": "FILE|COLUMN,…",
             "shown": "metadata.jsonl and the like, if they are there",
         },
+    )
+    conditions: Annotated[dict[str, str] | None, BeforeValidator(_parse_conditions)] = Field(
+        default=None,
+        description=f"what columns that the model is told are: {', '.join(CONDITIONS)} or skip",
+        json_schema_extra={"metavar": "NAME=KIND,…", "shown": "found from their values"},
     )
     skip_unlabeled: bool = Field(default=False, description="skip samples that have no label")
     frames: Annotated[Frames, _one_of("choice of frames", Frames)] = Field(

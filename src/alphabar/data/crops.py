@@ -92,6 +92,7 @@ def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
             gaps=space.gaps or bool(space.missing),
         ),
         labels=None if stored.labels is None else np.repeat(stored.labels, crops.tiles),
+        told={name: (c, np.repeat(values, crops.tiles, 0)) for name, (c, values) in stored.told.items()},
         hashes=np.repeat(stored.hashes, crops.tiles),
         fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
         notes=[*stored.notes, note, *missing],

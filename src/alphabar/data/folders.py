@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
-from .classes import classes_named, folder_classes
+from .classes import folder_classes
 from .config import DataConfig
 from .pictures import PICTURE_ENDINGS, opened
 from .side_labels import find_labels
@@ -78,11 +78,11 @@ def pictures_of(found: Files, config: DataConfig) -> Pictures:
     def labels(numbers: Any) -> Labels:
         if side.told is None:
             return folder_classes([names[i] for i in numbers], config.classes)
-        return classes_named([side.told.labels[names[i]] for i in numbers], side.where)
+        return side.labels([names[i] for i in numbers], config.conditions)
 
     notes += [*side.notes, *(side.told.notes if side.told else ())]
     identity = [found.stamp([*names, *sorted(side.used)]), side.identity]
-    takes = Pictures.takes | {"labels", "skip_unlabeled"}
+    takes = Pictures.takes | {"labels", "skip_unlabeled", "conditions"}
     return Pictures(names, lambda i: found.open(names[i]), identity, labels, notes, takes)
 
 

@@ -15,17 +15,19 @@ from .labels import labels_of
 from .layouts import arranged
 from .source_types import Arrays, Labels, Pictures, Rows, Samples
 from .tables import frame, is_frame
+from .typed import told_columns
 
 ACCEPTED = (
     "an array or tensor (N, …); a list of arrays or pictures; a map-style data set of them or of pairs "
-    "(sample, label); or a pair (any of these, labels)"
+    "(sample, label); or a pair (any of these, labels), labels being an array, or name → values"
 )
 
 
 def given(data: Any, config: DataConfig) -> Arrays | Pictures:
     """A source of samples that are given from Python, with their labels if there are any.
 
-    A tuple of two is always (samples, labels); a list, or a tuple of another length, always one of samples.
+    A tuple of two is always (samples, labels), where labels are classes, or a mapping of names to what is
+    told under each; a list, or a tuple of another length, always one of samples.
     Samples are an array or tensor (N, …), or something with a length that gives item i by number: a list, or
     a map-style `torch.utils.data.Dataset`. Its items are arrays or tensors of one shape and type, or Pillow
     pictures; each by itself, or as a tuple (sample, label).
@@ -35,22 +37,58 @@ def given(data: Any, config: DataConfig) -> Arrays | Pictures:
         if labels is not None:
             raise ValueError("a table has its labels in a column of its own: give the table alone")
         return frame(data, config)
-    labels = None if labels is None or config.classes == "none" else as_array(labels, "labels")
+    named = labels if isinstance(labels, Mapping) else None
+    if named is not None:
+        columns, labels = _columns(named, len(data)), None
+        told = {"conditions"}
+    else:
+        columns, told = {}, set[str]()
+        labels = None if labels is None or config.classes == "none" else as_array(labels, "labels")
+
+    def chosen(numbers: Sequence[int], otherwise: Callable[[], Labels]) -> Labels:
+        some = {name: [cells[i] for i in numbers] for name, cells in columns.items()}
+        return told_columns(some, config.conditions, "the labels") if some else otherwise()
+
     if _is_array(data):
         array = as_array(data, "the array")
-        return _arrays(lambda: array, lambda: _labels(labels, len(array)), config.layout)
-    items = Items(data, labels, config.classes != "none")
+        every = range(len(array))
+        return _arrays(
+            lambda: array, lambda: chosen(every, lambda: _labels(labels, len(array))), config.layout, told
+        )
+    items = Items(data, labels, config.classes != "none" and named is None)
     every = range(len(items))
     if items.are_pictures:
-        return Pictures([f"picture {i}" for i in every], items.open, ["given"], items.labels_of)
-    return _arrays(items.stacked, lambda: items.labels_of(every), config.layout)
+        names = [f"picture {i}" for i in every]
+        takes = Pictures.takes | told
+        return Pictures(
+            names,
+            items.open,
+            ["given"],
+            lambda n: chosen(n, lambda: items.labels_of(n)),
+            [],
+            frozenset(takes),
+        )
+    return _arrays(items.stacked, lambda: chosen(every, lambda: items.labels_of(every)), config.layout, told)
 
 
-def _arrays(values: Callable[[], np.ndarray], labels: Callable[[], Labels], layout: str) -> Arrays:
+def _columns(labels: Mapping[str, Any], n: int) -> dict[str, list[Any]]:
+    """The values of each condition by name, as lists; ValueError unless they are n each."""
+    found = {}
+    for name, values in labels.items():
+        array = hasattr(values, "__array__") or hasattr(values, "detach")
+        found[str(name)] = as_array(values, str(name)).tolist() if array else list(values)
+        if len(found[str(name)]) != n:
+            raise ValueError(f"{name} must be one for each of {n} samples, got {len(found[str(name)])}")
+    return found
+
+
+def _arrays(
+    values: Callable[[], np.ndarray], labels: Callable[[], Labels], layout: str, more: set[str]
+) -> Arrays:
     def opened() -> Samples:
         return arranged(Rows.of(values()), layout, "the array")._replace(labels=labels())
 
-    return Arrays(["given"], opened)
+    return Arrays(["given"], opened, Arrays.takes | more)
 
 
 def is_pictures(data: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -274,7 +274,7 @@ def grid_each(space: Space) -> tuple[str, Callable[[np.ndarray], bytes]] | None:
 
 
 def grid_files(
-    images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], titles: Sequence[str]
+    images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], told: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, bytes]]:
     """A file of all in the form that the data had; none of plain arrays, or of a sample each."""
     if space.grid.get("file") in FILES:

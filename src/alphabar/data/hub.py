@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from ..files import expanded
-from .labels import LABEL_KEYS, labels_of, named_pair, the_one
+from .labels import labels_of, named_parts, the_one
 from .pictures import opened
-from .source_types import Labels, Pictures
+from .source_types import LABEL_KEYS, Labels, Pictures
 
 PICTURE_KEYS = ("image", "images", "img", "picture", "photo", "pixel_values")
 
@@ -67,7 +67,7 @@ def _columns(name: str) -> tuple[str, str]:
 def _chosen(datasets: Any, features: Any, name: str, columns: str, classes: str) -> tuple[str, str | None]:
     """(column of pictures, column of labels or None), as far as named, or where they are plain."""
     listing = ", ".join(features)
-    column, label = named_pair(
+    column, labels = named_parts(
         columns, features, classes, lambda given: f"{name} has no column {given!r}; its columns: {listing}"
     )
     pictures = [k for k, f in features.items() if isinstance(f, datasets.Image)]
@@ -76,8 +76,10 @@ def _chosen(datasets: Any, features: Any, name: str, columns: str, classes: str)
     column = column or the_one("pictures", pictures, PICTURE_KEYS, f"as hf:{name}:COLUMN") or ""
     if not column:
         raise ValueError(f"{name} has no column of pictures; its columns: {', '.join(features)}")
-    if label or classes == "none":
-        return column, label or None
+    if len(labels) > 1:
+        raise ValueError(f"one column of a data set of the hub is told, its classes, got {', '.join(labels)}")
+    if labels or classes == "none":
+        return column, labels[0] if labels else None
     named = [k for k, f in features.items() if isinstance(f, datasets.ClassLabel)]
     values = {k: f.dtype for k, f in features.items() if isinstance(f, datasets.Value)}
     plain = [k for k in LABEL_KEYS if values.get(k, "").startswith(("int", "uint", "string"))]

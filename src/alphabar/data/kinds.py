@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 Files = Callable[
-    [Callable[[], np.ndarray], "Space", Sequence[int], Sequence[str]], Iterator[tuple[str, bytes]]
+    [Callable[[], np.ndarray], "Space", Sequence[int], Mapping[str, Sequence[str]]],
+    Iterator[tuple[str, bytes]],
 ]
 
 
@@ -111,12 +112,10 @@ def _show_series(images: np.ndarray, space: Space) -> np.ndarray:
 
 
 def _table_files(
-    images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], titles: Sequence[str]
+    images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], told: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, bytes]]:
-    """One of all rows, with the label in its place."""
-    known = space.label.column.names if space.label else ()
-    told = [known.index(title) if title in known else None for title in titles]
-    ending, content = table_bytes(*whole_rows(images(), space, told or None), space.layout)
+    """One of all rows, with what was told in its place."""
+    ending, content = table_bytes(*whole_rows(images(), space, told), space.layout)
     yield f"samples{ending}", content
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from ..files import parse_json
-from .labels import LABEL_KEYS, the_one
+from .labels import the_one
 from .pictures import PICTURE_ENDINGS
-from .source_types import some
+from .source_types import LABEL_KEYS, LABEL_NAMES, some
 from .tables import delimiter_of
+from .typed import check_kinds, is_class
 
 LABEL_FILES = (".csv", ".tsv", ".json", ".jsonl")
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -32,15 +33,17 @@ class Sheet(NamedTuple):
 
 @dataclass
 class Told:
-    """The label of each picture, as far as it has one.
+    """The label of each picture, as far as it has one; or what is told of it in several columns.
 
     Attributes:
-        labels: by the picture's name.
+        labels: by the picture's name; of columns, their cells.
         notes: what was taken, and what is of no picture.
+        columns: their names, unless the labels are classes.
     """
 
-    labels: dict[str, str | int] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    columns: tuple[str, ...] = ()
 
 
 # --- files → tables ------------------------------------------------------------------------------
@@ -109,24 +112,62 @@ def forms(name: str) -> tuple[str, str, str, str]:
 
 
 def labels_in(
-    sheet: Sheet, pictures: Sequence[str], where: str, columns: str = "", plain: bool = False
+    sheet: Sheet,
+    pictures: Sequence[str],
+    where: str,
+    columns: str = "",
+    plain: bool = False,
+    kinds: Mapping[str, str] | None = None,
 ) -> Told | None:
     """The labels of pictures by a table of names and labels.
 
     The column of names is the one that names most pictures, in the first of `FORMS` of most. That of labels
-    is the only other one, or the only one of a usual name.
+    is the only one of a usual name; without, all others are told, each as what it plainly is.
 
     Args:
         sheet: the table.
         pictures: the names of all.
         where: it was read from.
-        columns: NAMES,LABELS, either may be left out.
+        columns: NAMES,LABELS, either may be left out; NAMES,COLUMN,COLUMN,… for several.
         plain: whether labels must have a usual name; None if there is no such column.
+        kinds: what columns are told as, as far as that is asked for; these are told as well.
     """
-    asked_name, _, asked_label = columns.rpartition(",")
-    for name in filter(None, (asked_name, asked_label)):
+    first, _, others = columns.partition(",") if "," in columns else ("", "", columns)
+    asked_name, asked = first, [name for name in others.split(",") if name]
+    for name in filter(None, (asked_name, *asked)):
         if name not in sheet.columns:
             raise ValueError(f"there is no column {name} in {where}; it has {some(sheet.columns, 20)}")
+    at, form = _column_of_names(sheet, pictures, where, asked_name)
+    rest = [name for i, name in enumerate(sheet.columns) if i != at]
+    usual = [name for name in rest if name.lower() in LABEL_NAMES]
+    if plain and not usual and not asked:
+        return None
+    how = f"as --labels {where}:{sheet.columns[at]},LABEL"
+    one = the_one("labels", usual, LABEL_KEYS, how) if usual and not asked else None
+    labels = asked or ([one] if one else rest)
+    labels += [name for name in kinds or {} if name in rest and name not in labels]
+    if not labels:
+        raise ValueError(f"{where} has no column beside that of names, {sheet.columns[at]}")
+    check_kinds(dict.fromkeys(rest), kinds, where)
+    places = [sheet.columns.index(label) for label in labels]
+    wanted, cells = (kinds or {}).get(labels[0], ""), [row[places[0]] for row in sheet.rows]
+    plain = is_class(cells, wanted) or not (wanted or sheet.headed)
+    alone = len(labels) == 1 and plain
+    told = _matched(sheet, at, places, form, pictures, where, alone)
+    unused = [name for name in rest if name not in labels]
+    told.columns = () if alone else tuple(labels)
+    what, kind = ("classes", "labels") if alone else ("conditions", "told")
+    number = "" if sheet.headed else " number"
+    told.notes.insert(
+        0,
+        f"{what} from {where}, columns{number} {sheet.columns[at]} (names{FORMS[form]}) and "
+        f"{some(labels)} ({kind})" + (f"; not used: {some(unused)}" if unused else ""),
+    )
+    return told
+
+
+def _column_of_names(sheet: Sheet, pictures: Sequence[str], where: str, asked_name: str) -> tuple[int, int]:
+    """(the column that names most pictures, in which of `FORMS`)."""
     known = [{every[k] for every in map(forms, pictures)} for k in range(len(FORMS))]
     count, form, at = 0, 0, 0
     for i in [sheet.columns.index(asked_name)] if asked_name else range(len(sheet.columns)):
@@ -140,40 +181,24 @@ def labels_in(
         raise ValueError(
             f"{where} names no picture: it has {first}, and the pictures are {some(list(pictures), 3)}"
         )
-    rest = [name for i, name in enumerate(sheet.columns) if i != at]
-    usual = [name for name in rest if name.lower() in LABEL_NAMES]
-    if plain and not usual and not asked_label:
-        return None
-    how = f"as --labels {where}:{sheet.columns[at]},LABEL"
-    label = asked_label or the_one("labels", usual or rest, LABEL_KEYS, how)
-    if label is None:
-        raise ValueError(f"{where} has no column beside that of names, {sheet.columns[at]}")
-    place = sheet.columns.index(label)
-    told = _matched(sheet, at, place, form, pictures, where)
-    what = "columns" if sheet.headed else "columns number"
-    others = [name for name in rest if name != label]
-    told.notes.insert(
-        0,
-        f"classes from {where}, {what} {sheet.columns[at]} (names{FORMS[form]}) and {label} (labels)"
-        + (f"; not used: {some(others)}" if others else ""),
-    )
-    return told
+    return at, form
 
 
-LABEL_NAMES = {*LABEL_KEYS, "class", "class_name", "label_name", "category", "target"}
-
-
-def _matched(sheet: Sheet, at: int, place: int, form: int, pictures: Sequence[str], where: str) -> Told:
-    labels: dict[str, str | int] = {}
+def _matched(
+    sheet: Sheet, at: int, places: list[int], form: int, pictures: Sequence[str], where: str, classes: bool
+) -> Told:
+    """The label of each picture, or its cells in the columns at these places."""
+    labels: dict[str, Any] = {}
     written: dict[str, str] = {}
     for row in sheet.rows:
         name = str(row[at] if row[at] is not None else "")
-        key, label = forms(name)[form], label_of(row[place], f"{name} in {where}")
+        key, cells = forms(name)[form], [row[place] for place in places]
+        label = label_of(cells[0], f"{name} in {where}") if classes else cells
         if label is None:
             continue
         if labels.setdefault(key, label) != label:
             raise ValueError(
-                f"{name} has two labels in {where}, {labels[key]} and {label}: a picture has one class"
+                f"{name} has two labels in {where}, {labels[key]} and {label}: a picture has one"
             )
         written.setdefault(key, name)
     told, first = Told(), {}

@@ -8,7 +8,6 @@ import numpy as np
 
 from .source_types import Labels
 
-LABEL_KEYS = ("labels", "y_train", "y", "label", "targets", "classes", "arr_1")
 CAPTIONS = 0.5
 """The share of samples from which on as many classes are none."""
 NO_CLASSES = "go on without classes (--classes none, classes='none')"
@@ -29,10 +28,12 @@ def the_one(what: str, candidates: Sequence[str], usual: Iterable[str], how: str
     return next(iter(named), None)
 
 
-def named_pair(
+def named_parts(
     given: str, known: Container[str], classes: str, missing: Callable[[str], str]
-) -> tuple[str, str]:
-    """SAMPLES,LABELS → both names, "" for one that isn't given; ValueError for what isn't known or of use.
+) -> tuple[str, list[str]]:
+    """SAMPLES,LABELS,… → the name of the samples, "" if it isn't given, and those of labels.
+
+    ValueError for what isn't known or of use.
 
     Args:
         given: the names.
@@ -40,13 +41,14 @@ def named_pair(
         classes: the way to find classes.
         missing: what to say of a name that is not known.
     """
-    samples, _, label = given.partition(",")
-    for name in filter(None, (samples, label)):
+    samples, *others = given.split(",")
+    labels = [name for name in others if name]
+    for name in filter(None, (samples, *labels)):
         if name not in known:
             raise ValueError(missing(name))
-    if label and classes == "none":
-        raise ValueError(f"{label!r} is named as labels, and classes are not to be used: leave one out")
-    return samples, label
+    if labels and classes == "none":
+        raise ValueError(f"{labels[0]!r} is named as labels, and classes are not to be used: leave one out")
+    return samples, labels
 
 
 def could_be_labels(shape: tuple[int, ...], n: int) -> bool:
@@ -91,12 +93,13 @@ def _numbers(block: np.ndarray, where: str) -> tuple[np.ndarray, int]:
         if block.dtype.kind not in "iubUS":
             raise ValueError(
                 f"labels must be whole numbers or text, got {where} of {block.dtype}: convert them, such as "
-                f"{where}.astype(int), or {NO_CLASSES}"
+                f"{where}.astype(int), tell them as numbers (--conditions {where}=vector), or {NO_CLASSES}"
             )
         return block.reshape(-1), 0
     if block.dtype.kind not in "biuf" or not ((block == 0) | (block == 1)).all() or (block.sum(1) != 1).any():
         raise ValueError(
             f"{where} (N, {block.shape[1]}) are not one-hot: each row must have a single 1 and else zeros. A "
-            f"sample has one class: give it, such as {where}.argmax(1), or {NO_CLASSES}"
+            f"sample has one class: give it, such as {where}.argmax(1), or {NO_CLASSES}; several at once are "
+            f"tags (--conditions {where}=tags)"
         )
     return block.argmax(1).astype(np.int64), block.shape[1]

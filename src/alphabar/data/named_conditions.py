@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,11 @@ import numpy as np
 from ..errors import check_whole, unknown
 from ..files import COUNT
 from .condition import EACH, NOT_TOLD, Condition, few, is_told
+from .source_types import some
 
 SHOWN = 20  # names
+FEW = 20
+"""Different texts that are classes in any case; more are, if each stands in ten rows or more."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,12 @@ class Named(Condition):
                 f"no training sample was of {name} {', '.join(unseen)}: it was never learned", stacklevel=4
             )
 
+    def notes(self, name: str) -> list[str]:
+        """Names without a training sample."""
+        without = [own for own, n in zip(self.names, self.counts, strict=False) if not n]
+        several = "classes" if name == "class" else f"{self.noun[1]} of {name}"
+        return [f"{several} without a training sample: {some(without)}"] if without else []
+
     def described(self) -> str:
         """The names, with how many training samples each has."""
         counts = self.counts or [None] * len(self.names)
@@ -76,6 +86,24 @@ class ClassCondition(Named):
 
     kind: ClassVar[str] = "class"
     noun: ClassVar[tuple[str, str]] = ("class", "classes")
+
+    @classmethod
+    def read(cls, cells: Sequence[Any], asked: bool) -> tuple[Self, np.ndarray] | None:
+        """Texts of which few differ; whole numbers as well if asked."""
+        known = [_whole(cell) for cell in cells if cell is not None]
+        plain = all(isinstance(cell, str | bool if not asked else str | bool | int) for cell in known)
+        values = (
+            sorted(set(known)) if all(isinstance(v, int) for v in known) else sorted({str(v) for v in known})
+        )
+        if not values or not plain or (not asked and len(values) > max(FEW, len(known) // 10)):
+            if asked:
+                raise ValueError(f"classes are texts or whole numbers, got {known[:3]}")
+            return None
+        place = {str(value): i for i, value in enumerate(values)}
+        numbers = [math.nan if cell is None else place[str(_whole(cell))] for cell in cells]
+        return cls(names=tuple(place)), np.array(
+            numbers, np.int64 if len(known) == len(cells) else np.float64
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -147,7 +175,39 @@ class TagsCondition(Named):
 
     kind: ClassVar[str] = "tags"
     noun: ClassVar[tuple[str, str]] = ("tag", "tags")
-    APART: ClassVar[str] = r"\s*[;|,]\s*"
+
+    @classmethod
+    def read(cls, cells: Sequence[Any], asked: bool) -> tuple[Self, np.ndarray] | None:
+        """Lists of texts, or texts of which one has `;` or `|` in it; any text, also with `,`, if asked.
+
+        Rows of zeros and ones are tags as well, named by their numbers.
+        """
+        known = [cell for cell in cells if cell is not None]
+        rows = np.array([1, 0]) if not known or isinstance(known[0], str) else _rows(known)
+        if rows.ndim == 2 and ((rows == 0) | (rows == 1)).all():
+            found = [None if cell is None else np.flatnonzero(cell).tolist() for cell in cells]
+            names = tuple(map(str, range(rows.shape[1])))
+        else:
+            texts = all(isinstance(cell, str) or _is_texts(cell) for cell in known)
+            split = texts and any(not isinstance(cell, str) or re.search("[;|]", cell) for cell in known)
+            if not (split or (asked and texts and known)):
+                if asked:
+                    raise ValueError(
+                        f"tags are lists of texts, or texts with ; or | between them, got {known[:3]}"
+                    )
+                return None
+            apart = "[;|,]" if asked else "[;|]"
+            tags = [None if cell is None else _apart(cell, apart) for cell in cells]
+            names = tuple(sorted({name for each in tags for name in each or ()}))
+            place = {name: i for i, name in enumerate(names)}
+            found = [None if each is None else [place[name] for name in each] for each in tags]
+        if not names:
+            return None
+        values = np.zeros((len(cells), len(names)), np.float64)
+        for i, each in enumerate(found):
+            values[i, slice(None) if each is None else each] = math.nan if each is None else 1
+        missing = len(known) < len(cells)
+        return cls(names=names), values if missing else values.astype(np.uint8)
 
     @property
     def rank(self) -> int:
@@ -178,7 +238,7 @@ class TagsCondition(Named):
         text = str(given).strip()
         if self.place(text) is None and (given is None or text == NOT_TOLD):
             return None
-        names = [text] if self.place(text) is not None else [n for n in re.split(self.APART, text) if n]
+        names = [text] if self.place(text) is not None else _apart(text, "[;|,]")
         found = [0] * len(self.names)
         for name in names:
             place = self.place(name)
@@ -193,9 +253,42 @@ class TagsCondition(Named):
         told = zip(values, is_told(values).tolist(), strict=True)
         self.warn_of(name, {i for value, known in told if known for i, on in enumerate(value) if on})
 
+    def written(self, value: Any) -> str:
+        """Their names with `;` between them."""
+        told = is_told([value]).all()
+        return ";".join(name for name, on in zip(self.names, value, strict=True) if on) if told else ""
+
     def said(self, value: Any) -> str:
         """Their names."""
         return ", ".join(name for name, on in zip(self.names, value, strict=True) if on) or "no tags"
+
+
+def _whole(cell: Any) -> Any:
+    """A whole number, as it or as a text, as an integer; yes and no as a text."""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, float) and cell.is_integer():
+        return int(cell)
+    return int(cell) if isinstance(cell, str) and re.fullmatch(r"0|-?[1-9][0-9]{0,17}", cell) else cell
+
+
+def _apart(cell: Any, pattern: str) -> list[str]:
+    """The different names of a text or a list."""
+    parts = re.split(pattern, cell) if isinstance(cell, str) else cell
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def _is_texts(cell: Any) -> bool:
+    return isinstance(cell, list | tuple) and all(isinstance(part, str) for part in cell)
+
+
+def _rows(cells: Sequence[Any]) -> np.ndarray:
+    """Rows of numbers (n, K); anything else as no rows."""
+    try:
+        rows = np.asarray(cells)
+    except ValueError:  # of several lengths
+        return np.zeros(0)
+    return rows if rows.ndim == 2 and rows.dtype.kind in "biuf" else np.zeros(0)
 
 
 def _is_number(name: str) -> bool:

@@ -14,14 +14,13 @@ import numpy as np
 from PIL import Image
 
 from .arrow import pyarrow, reading_parquet
-from .classes import classes_named
 from .config import DataConfig
 from .hub import PICTURE_KEYS
-from .label_files import LABEL_NAMES, Told, label_of
-from .labels import LABEL_KEYS, the_one
+from .label_files import Told, label_of
+from .labels import the_one
 from .pictures import opened
 from .side_labels import Found
-from .source_types import Labels, Pictures, some, stamp
+from .source_types import LABEL_KEYS, LABEL_NAMES, Labels, Pictures, some, stamp
 
 LARGEST_GROUP = 2**31
 """Bytes of pictures that are read at once, as a file was written."""
@@ -74,7 +73,7 @@ def parquet_pictures(paths: Sequence[Path], config: DataConfig) -> Pictures:
     def labels(numbers: Sequence[int]) -> Labels:
         if side.told is None:
             return Labels()
-        return classes_named([side.told.labels[kept[i]] for i in numbers], side.where)
+        return side.labels([kept[i] for i in numbers], config.conditions)
 
     takes = Pictures.takes | {"labels", "skip_unlabeled"}
     return Pictures(kept, open_row, ["parquet", *map(stamp, paths)], labels, notes, takes)

@@ -14,7 +14,18 @@ import numpy as np
 
 from ..files import naming, write_all, write_array
 from .bounds import Clipped, array_space, missing_notes, standardized_notes
-from .cache import CLASSES, FACTS, HASHES, IMAGES, Stored, cache_folder, new_entry, read_entry, write_facts
+from .cache import (
+    CLASSES,
+    FACTS,
+    HASHES,
+    IMAGES,
+    TOLD,
+    Stored,
+    cache_folder,
+    new_entry,
+    read_entry,
+    write_facts,
+)
 from .condition import Condition
 from .conditions import fitted
 from .config import DataConfig, data_config
@@ -28,7 +39,7 @@ from .space import Space
 from .survey import LITTLE, Survey
 from .windows import timed
 
-VERSION = 4
+VERSION = 5
 FAR = 0.005
 """The mean distance from the median, as a share of the range, below which a few values squeeze all others."""
 
@@ -71,8 +82,8 @@ def prepare(
 
 
 def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
-    conditions: dict[str, Condition] = {}
-    values: dict[str, np.ndarray] = {}
+    conditions: dict[str, Condition] = {name: condition for name, (condition, _) in stored.told.items()}
+    values: dict[str, np.ndarray] = {name: values for name, (_, values) in stored.told.items()}
     if stored.labels is not None:
         conditions["class"] = ClassCondition(names=stored.classes)
         values["class"] = stored.labels
@@ -87,12 +98,9 @@ def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
             f"none of the few samples is held out by a share of {config.holdout:g}"
             + (": a larger one (--holdout 0.2) holds some out" if config.holdout < 0.2 and few > 1 else "")
         )
-    if stored.labels is not None:
-        dataset.conditions = fitted(dataset.conditions, dataset.values, dataset.training)
-        counts = np.bincount(stored.labels[dataset.training], minlength=len(stored.classes)).tolist()
-        without = [name for name, count in zip(stored.classes, counts, strict=True) if not count]
-        if without:
-            dataset.notes.append(f"classes without a training sample: {some(without)}")
+    dataset.conditions = fitted(dataset.conditions, dataset.values, dataset.training)
+    for name, condition in dataset.conditions.items():
+        dataset.notes += condition.notes(name)
     return dataset
 
 
@@ -115,6 +123,7 @@ MEANT_FOR = {
     **dict.fromkeys(("layout", "rate"), "arrays and tables"),
     **dict.fromkeys(("window", "hop"), "sound and series"),
     **dict.fromkeys(("labels", "skip_unlabeled"), "files of pictures, and tables"),
+    "conditions": "files of pictures, tables, .npz, and labels by name from Python",
 }
 """Settings that mean something for some data alone."""
 
@@ -190,15 +199,19 @@ def _record(opened: Opened, path: Path | None) -> Stored:
     space, labels = opened.space(survey), opened.labels(kept)
     notes = [*opened.notes, *labels.notes, *_survey_notes(survey, space)]
     facts = [space.to_dict(), labels.names, survey.sha256]
+    facts += (
+        [{name: condition.to_dict() for name, (condition, _) in labels.told.items()}] if labels.told else []
+    )
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     numbers = None if labels.numbers is None else np.ascontiguousarray(labels.numbers, dtype=np.int64)
-    digest.update(b"" if numbers is None else numbers.tobytes())
+    for array in (*(() if numbers is None else (numbers,)), *(values for _, values in labels.told.values())):
+        digest.update(np.ascontiguousarray(array).tobytes())
     images = memory[: survey.num]
     hashes = survey.hashes
     if opened.origins is not None:  # those of one series are held out together
         _, first, series = np.unique(opened.origins, return_index=True, return_inverse=True)
         hashes = hashes[first][series]
-    return Stored(images, space, labels.names, numbers, hashes, digest.hexdigest(), notes)
+    return Stored(images, space, labels.names, numbers, hashes, digest.hexdigest(), notes, labels.told)
 
 
 def _write(folder: Path, stored: Stored, source: str) -> None:
@@ -206,10 +219,13 @@ def _write(folder: Path, stored: Stored, source: str) -> None:
     write_array(folder / HASHES, stored.hashes)
     if stored.labels is not None:
         write_array(folder / CLASSES, stored.labels)
+    for i, (_, values) in enumerate(stored.told.values()):
+        write_array(folder / TOLD.format(i), values)
     facts = {
         "source": source,
         "space": stored.space.to_dict(),
         "classes": stored.classes,
+        "told": {name: condition.to_dict() for name, (condition, _) in stored.told.items()},
         "num_samples": len(stored.hashes),
         "fingerprint": stored.fingerprint,
         "notes": stored.notes,
@@ -226,7 +242,7 @@ def _table_space(samples: Samples) -> Space:
     return Space(
         (columns,), "float64", None, None, kind="table", layout=samples.layout,
         names=tuple(samples.columns), columns=tuple(samples.columns.values()),
-        label=samples.label,
+        labels=samples.label_columns,
     )  # fmt: skip
 
 

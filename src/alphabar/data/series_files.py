@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,10 +21,10 @@ def series_each(space: Space) -> tuple[str, Callable[[np.ndarray], bytes]] | Non
 
 
 def series_files(
-    images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], titles: Sequence[str]
+    images: Callable[[], np.ndarray], space: Space, indices: Sequence[int], told: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, bytes]]:
     """(name, content): one table of what was a table; of arrays none."""
     if space.timeline.order:
-        rows, names, columns = as_table(images(), space.names, space.timeline, indices, titles)
+        rows, names, columns = as_table(images(), space.names, space.timeline, indices, told.get("class", ()))
         ending, content = table_bytes(rows, names, columns, space.layout)
         yield f"samples{ending}", content

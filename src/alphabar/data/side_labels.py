@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from ..files import expanded, missing, parse_json
+from .classes import classes_named
 from .config import DataConfig
-from .label_files import LABEL_FILES, LABEL_NAMES, METADATA, Told, forms, label_of, labels_in, read_sheet
-from .source_types import some, stamp
+from .label_files import LABEL_FILES, METADATA, Told, forms, label_of, labels_in, read_sheet
+from .source_types import LABEL_NAMES, Labels, some, stamp
+from .typed import told_columns
 
 LARGEST_LABEL = 2**20
 """Bytes of a file that labels one picture."""
@@ -44,6 +46,16 @@ class Found:
     identity: Any = None
     notes: list[str] = field(default_factory=list)
 
+    def labels(self, pictures: Sequence[str], kinds: Mapping[str, str] | None) -> Labels:
+        """The labels of these pictures, which have some."""
+        assert self.told is not None
+        found = [self.told.labels[name] for name in pictures]
+        if self.told.columns:
+            return told_columns(
+                dict(zip(self.told.columns, zip(*found, strict=True), strict=True)), kinds, self.where
+            )
+        return classes_named(found, self.where)
+
     def labeled(self, pictures: list[str], config: DataConfig) -> list[str]:
         """The pictures that have a label; ValueError where others may not be left out."""
         if self.told is None:
@@ -72,14 +84,16 @@ def find_labels(files: Readable, pictures: list[str], config: DataConfig) -> Fou
     """The labels that are asked for; or else those that are plainly there, unless classes are asked for."""
     given = config.labels
     if given is None:
+        if config.conditions:
+            raise ValueError("conditions says what columns that are told are, and no labels are given")
         return _plain(files, pictures) if config.classes == "auto" else Found()
     if given.startswith(".") and "/" not in given:
         ending, _, key = given.partition(":")
         return _beside(files, pictures, ending.lower(), key)
-    return _from_file(files, pictures, given)
+    return _from_file(files, pictures, given, config.conditions)
 
 
-def _from_file(files: Readable, pictures: list[str], given: str) -> Found:
+def _from_file(files: Readable, pictures: list[str], given: str, kinds: Mapping[str, str] | None) -> Found:
     before, colon, columns = given.rpartition(":")
     if not colon or not before.lower().endswith(LABEL_FILES) or expanded(given).exists():
         before, columns = given, ""
@@ -93,7 +107,7 @@ def _from_file(files: Readable, pictures: list[str], given: str) -> Found:
     if not inside and not path.is_file():
         raise missing(before, "file of labels", "nor one of that name within DATA")
     content = files.read(before) if inside else path.read_bytes()
-    told = labels_in(read_sheet(content, before, _namer(pictures)), pictures, before, columns)
+    told = labels_in(read_sheet(content, before, _namer(pictures)), pictures, before, columns, kinds=kinds)
     return Found(told, before, {before} if inside else set(), None if inside else stamp(path))
 
 

@@ -14,18 +14,30 @@ import numpy as np
 from PIL import Image
 
 from .columns import Column, LabelColumn
+from .condition import Condition
 from .timeline import NO_TIMELINE, Timeline
 
 BLOCK = 256
+LABEL_KEYS = ("labels", "y_train", "y", "label", "targets", "classes", "arr_1")
+LABEL_NAMES = {*LABEL_KEYS, "class", "class_name", "label_name", "category", "target"}
+"""Usual names of labels: of arrays, and of columns."""
 BLOCK_BYTES = 2**26
 
 
 class Labels(NamedTuple):
-    """The class of each sample, (N,) numbers within the names, or None; and what to say of it."""
+    """What is told of each sample.
+
+    Attributes:
+        numbers: its class, (N,) numbers within the names, or None.
+        names: of the classes.
+        notes: what to say of them.
+        told: other conditions, by name, with the values of each, (N, …).
+    """
 
     numbers: np.ndarray | None = None
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    told: Mapping[str, tuple[Condition, np.ndarray]] = MappingProxyType({})
 
 
 @dataclass
@@ -85,7 +97,7 @@ class Samples(NamedTuple):
         grid: as in `Space`.
         timeline: of series.
         origins: which series each window (N,) was cut from, where those of one are held out together.
-        label: of a table, the column that the labels are from.
+        label_columns: of a table, the columns that the labels are from.
     """
 
     rows: Rows
@@ -100,7 +112,7 @@ class Samples(NamedTuple):
     grid: Mapping[str, Any] = MappingProxyType({})
     timeline: Timeline = NO_TIMELINE
     origins: np.ndarray | None = None
-    label: LabelColumn | None = None
+    label_columns: tuple[LabelColumn, ...] = ()
 
 
 @dataclass

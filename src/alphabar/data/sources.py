@@ -35,7 +35,7 @@ ACCEPTED = (
 )
 FILES: dict[str, Callable[[Path, str, DataConfig], Pictures | Arrays]] = {
     ".npy": lambda path, key, config: npy(path, config.layout),
-    ".npz": lambda path, key, config: npz(path, key, config.classes, config.layout),
+    ".npz": lambda path, key, config: npz(path, key, config),
     ".zip": lambda path, key, config: _of(zipped(path, config), config),
     ".tar": lambda path, key, config: _of(tarred(path, config), config),
     **dict.fromkeys(NIFTI, lambda path, key, config: volume_file(path, config)),

@@ -52,7 +52,7 @@ class Space:
         gaps: whether samples of the data lack others beside (NaN).
         grid: of the file that samples came from: its ending, axes and their values, to be written again.
         timeline: of a series, its rate and the form of its file.
-        label: of a table, the column beside them that is told as the class.
+        labels: of a table, the columns beside them that are told.
     """
 
     shape: tuple[int, ...]
@@ -72,7 +72,7 @@ class Space:
     gaps: bool = False
     grid: dict[str, Any] = field(default_factory=dict, hash=False)
     timeline: Timeline = NO_TIMELINE
-    label: LabelColumn | None = None
+    labels: tuple[LabelColumn, ...] = ()
 
     def __post_init__(self) -> None:
         shape = tuple(int(side) for side in self.shape)
@@ -101,11 +101,10 @@ class Space:
             raise ValueError(f"a table has a column for each of {self.channels} numbers, got {len(columns)}")
         if not isinstance(self.timeline, Timeline):
             object.__setattr__(self, "timeline", Timeline(**self.timeline))
-        label: Any = self.label
-        if isinstance(label, dict):
-            object.__setattr__(self, "label", LabelColumn(**label))
-        if label is not None and self.kind != "table":
-            raise ValueError("only a table has a column that is the label")
+        labels = tuple(c if isinstance(c, LabelColumn) else LabelColumn(**c) for c in self.labels)
+        object.__setattr__(self, "labels", labels)
+        if labels and self.kind != "table":
+            raise ValueError("only a table has columns that are told")
         kind = self.kind or ("picture" if len(shape) == 3 else "array")
         if kind not in KINDS:
             raise unknown("kind of sample", kind, KINDS)
@@ -269,7 +268,7 @@ class Space:
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
-        own["label"] = None if self.label is None else self.label.to_dict()
+        own["labels"] = [label.to_dict() for label in self.labels]
         columns = [column.to_dict() for column in self.columns]
         return own | {"columns": columns, "timeline": self.timeline.to_dict()}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,16 +33,22 @@ def table_bytes(
 
 
 def whole_rows(
-    matrix: np.ndarray, space: Space, told: Sequence[float | None] | None
+    matrix: np.ndarray, space: Space, told: Mapping[str, Sequence[str]]
 ) -> tuple[np.ndarray, list[str], list[Column]]:
-    """Rows (n, D), names and columns with the label in its own place again, if the space has one.
+    """Rows (n, D), names and columns with the columns that are told in their own places again.
 
-    It is the class that each row was told, and missing where it was told none.
+    Args:
+        matrix: the rows.
+        space: of them.
+        told: what each row was told, by condition, as texts; "" where it is missing.
     """
-    names, columns, label = [*space.names], [*space.columns], space.label
-    if label is not None:
-        codes = [math.nan if value is None else value for value in told or [None] * len(matrix)]
-        matrix = np.insert(matrix, label.place, np.array(codes, np.float64), axis=1)
+    names, columns = [*space.names], [*space.columns]
+    for label in space.labels:
+        texts, column = told.get(label.told) or [""] * len(matrix), label.column
+        if column.kind == "category":  # such as sets of tags, which may be new ones
+            column = replace(column, names=tuple(dict.fromkeys((*column.names, *filter(None, texts)))))
+        numbers = [column.number(text) if text else math.nan for text in texts]
+        matrix = np.insert(matrix, label.place, np.array(numbers, np.float64), axis=1)
         names.insert(label.place, label.name)
-        columns.insert(label.place, label.column)
+        columns.insert(label.place, column)
     return matrix, names, columns

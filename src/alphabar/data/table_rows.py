@@ -24,7 +24,7 @@ def read_row(path: Path, space: Space, known: np.ndarray | None = None) -> np.nd
     """
     _, cells, _ = read_columns(path)
     if odd := [name for name in cells if name not in space.names]:
-        odd = [name for name in odd if space.label is None or name != space.label.name]
+        odd = [name for name in odd if name not in {label.name for label in space.labels}]
     if odd:
         raise ValueError(
             f"{path} has the columns {some(odd)}, which the model has not: {some(space.names, 20)}"

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .arrow import Cells, found_texts, parquet_table, pyarrow, typed_columns
-from .columns import MOST_CATEGORIES, Column, Found, LabelColumn, read_column
+from .columns import Column, Found
 from .config import DataConfig
 from .series_tables import Table, long, times_among, wide
 from .source_types import Arrays, Labels, Rows, Samples, some, stamp
+from .told_tables import read_cells, told_names, told_of
 
 DELIMITERS = (",", "\t", ";", "|")
 PARQUET = "parquet"
@@ -54,7 +54,9 @@ def frame(data: Any, config: DataConfig) -> Arrays:
     return Arrays(["given"], opened, takes=TAKES)
 
 
-TAKES = frozenset({"types", "labels", "skip_unlabeled", "layout", "series", "rate", "window", "hop"})
+TAKES = frozenset(
+    {"types", "labels", "skip_unlabeled", "conditions", "layout", "series", "rate", "window", "hop"}
+)
 
 
 def is_frame(data: Any) -> bool:
@@ -65,20 +67,20 @@ def is_frame(data: Any) -> bool:
 def _samples(columns: dict[str, Cells], config: DataConfig, where: str, layout: str) -> Samples:
     """Rows (N, D) of all columns that are used, with a note of each."""
     asked = _asked(columns, config, where)
-    labels = _label_cells(columns, config, where)
+    labels = told_names(columns, config, where)
     made: dict[str, Column] = {}
     values: list[np.ndarray] = []
-    notes, left_out, place = [], [], 0
+    notes, left_out, places = [], [], dict[str, int]()
     for name, cells in columns.items():
         wanted = asked.get(name, "")
-        if name == config.labels:
-            place = len(made)
+        if name in labels:
+            places[name] = len(made) + len(places)
             continue
         if wanted == "skip":
             left_out.append(name)
             continue
         try:
-            read = _id(cells) if name == config.series else _read(cells, wanted, layout == ";")
+            read = _id(cells) if name == config.series else read_cells(cells, wanted, layout == ";")
         except ValueError as error:
             raise ValueError(f"column {name} of {where}: {error}") from None
         if read is None:
@@ -100,13 +102,15 @@ def _samples(columns: dict[str, Cells], config: DataConfig, where: str, layout: 
     if config.series is not None or config.layout == "L":
         table = Table(made, matrix, notes, where, layout)
         return wide(table, config) if config.series is None else long(table, config)
-    told, label = Labels(), None
-    if labels is not None and config.labels is not None:
-        column, codes = labels
-        matrix, told = _labeled(matrix, column, codes, config)
-        label = LabelColumn(config.labels, place, column)
+    told, label_columns = Labels(), ()
+    if labels:
+        matrix, told, label_columns = told_of(
+            matrix, {n: columns[n] for n in labels}, places, config, where, layout == ";"
+        )
     notes = [_summary(made, matrix), *notes, *_odd(made, matrix)]
-    return Samples(Rows.of(matrix), layout, "table", notes, None, told, columns=made, label=label)
+    return Samples(
+        Rows.of(matrix), layout, "table", notes, None, told, columns=made, label_columns=label_columns
+    )
 
 
 def _asked(columns: dict[str, Cells], config: DataConfig, where: str) -> dict[str, str]:
@@ -125,72 +129,6 @@ def _asked(columns: dict[str, Cells], config: DataConfig, where: str) -> dict[st
     if config.labels is not None and (config.series is not None or config.layout == "L"):
         raise ValueError("a table of series has its classes in its text column: leave labels out")
     return asked
-
-
-def _label_cells(
-    columns: dict[str, Cells], config: DataConfig, where: str
-) -> tuple[Column, np.ndarray] | None:
-    """The column that is the class, and its categories by number; None if none is asked for."""
-    name = config.labels
-    if name is None:
-        if config.skip_unlabeled:
-            raise ValueError("skip_unlabeled leaves out rows without a label: say which column it is, labels")
-        return None
-    if name not in columns:
-        raise ValueError(f"there is no column {name} in {where}; it has {some(list(columns), 20)}")
-    if (wanted := (config.types or {}).get(name, "category")) != "category":
-        raise ValueError(f"column {name} is the label, which is a category, and types says {wanted}")
-    try:
-        read = _read(columns[name], "category", False)
-    except ValueError as error:
-        raise ValueError(f"column {name} of {where}: {error}") from None
-    if read is None:
-        raise ValueError(
-            f"column {name} of {where} has more than {MOST_CATEGORIES} different texts: no label"
-        )
-    column, codes, _ = read
-    if all(text.removeprefix("-").isdecimal() and str(int(text)) == text for text in column.names):
-        order = sorted(range(len(column.names)), key=lambda i: int(column.names[i]))
-        column = replace(column, names=tuple(column.names[i] for i in order))
-        codes = np.append(np.argsort(order).astype(np.float64), math.nan)[
-            np.where(np.isnan(codes), len(order), codes).astype(np.int64)
-        ]
-    return column, codes
-
-
-def _labeled(
-    matrix: np.ndarray, column: Column, codes: np.ndarray, config: DataConfig
-) -> tuple[np.ndarray, Labels]:
-    """The rows that have a label, with it; ValueError where others may not be left out."""
-    known = ~np.isnan(codes)
-    note = f"{config.labels} is the class that the model is told, and no column of a sample"
-    if known.all():
-        return matrix, Labels(codes.astype(np.int64), column.names, (note,))
-    n = int((~known).sum())
-    if not config.skip_unlabeled:
-        raise ValueError(
-            f"{n} of {len(codes)} rows have no {config.labels}, which is the label: fill it in, or go on "
-            "without these rows (--skip-unlabeled, skip_unlabeled=True)"
-        )
-    if not known.any():
-        raise ValueError(f"no row has a label in {config.labels}")
-    left_out = f"left out without a label: {n} of {len(codes)} rows"
-    return matrix[known], Labels(codes[known].astype(np.int64), column.names, (note, left_out))
-
-
-def _read(cells: Cells, wanted: str, comma: bool) -> tuple[Column, np.ndarray, str] | None:
-    if isinstance(cells, Found):
-        return read_column(cells, wanted, comma)
-    column, numbers = cells
-    if wanted in ("", column.kind):
-        return column, numbers, ""
-    if wanted != "category" or column.decimals != 0:
-        raise ValueError(f"its type {column.type} is no {wanted}")
-    known, places = np.unique(numbers[~np.isnan(numbers)], return_inverse=True)
-    codes = np.full(len(numbers), math.nan)
-    codes[~np.isnan(numbers)] = places
-    names = tuple(f"{value:.0f}" for value in known.tolist())
-    return Column("category", names, missing=column.missing, type=column.type), codes, ""
 
 
 def _id(cells: Cells) -> tuple[Column, np.ndarray, str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import check_whole
 from ..files import COUNT
+from .columns import MISSING
 from .condition import NOT_TOLD, Condition, few, is_told
 
 
@@ -50,6 +51,25 @@ class VectorCondition(Condition):
                 )
         if not all(scale > 0 for scale in self.scale):
             raise ValueError(f"the scale of a vector must be above 0, got {self.scale}")
+
+    @classmethod
+    def read(cls, cells: Sequence[Any], asked: bool) -> tuple[Self, np.ndarray] | None:
+        """Numbers, as they or as texts, or lists of numbers of one length."""
+        cells = [None if isinstance(cell, str) and cell in MISSING else cell for cell in cells]
+        known = [cell for cell in cells if cell is not None]
+        try:
+            rows = np.array([_numbers(cell) for cell in known], np.float64)
+            if not known or not np.isfinite(rows).all() or rows.ndim > 2:
+                raise ValueError
+        except (TypeError, ValueError):
+            if asked:
+                raise ValueError(
+                    f"a vector is a number, or a list of as many each, got {known[:3]}"
+                ) from None
+            return None
+        values = np.full((len(cells), *rows.shape[1:]), math.nan)
+        values[[cell is not None for cell in cells]] = rows
+        return cls(size=rows.shape[1] if rows.ndim == 2 else 0), values
 
     @property
     def rank(self) -> int:
@@ -114,6 +134,10 @@ class VectorCondition(Condition):
         """The numbers, shortly."""
         return ", ".join(f"{number:.6g}" for number in np.ravel(value).tolist())
 
+    def written(self, value: Any) -> str:
+        """All digits, with `;` between numbers."""
+        return ";".join(map(repr, np.ravel(value).tolist())) if is_told([value]).all() else ""
+
     def described(self) -> str:
         """Their range, mean and deviation."""
         if not self.low:
@@ -133,3 +157,12 @@ class VectorCondition(Condition):
         if not self.low or len(self.low) > 4:
             return ""
         return ", " + ", ".join(f"{a:.6g} to {b:.6g}" for a, b in zip(self.low, self.high, strict=True))
+
+
+def _numbers(cell: Any) -> Any:
+    """A number, or a list of some; TypeError or ValueError for anything else."""
+    if isinstance(cell, list | tuple | np.ndarray):
+        return [_numbers(part) for part in cell]
+    if isinstance(cell, bool):
+        raise TypeError
+    return float(cell)

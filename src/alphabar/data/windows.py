@@ -113,7 +113,8 @@ def timed(samples: Samples, config: DataConfig) -> Samples:
 def repeated(labels: Labels, counts: Sequence[int]) -> Labels:
     """The labels of series as those of their windows."""
     numbers = None if labels.numbers is None else np.repeat(labels.numbers, counts)
-    return labels._replace(numbers=numbers)
+    told = {name: (condition, np.repeat(v, counts, 0)) for name, (condition, v) in labels.told.items()}
+    return labels._replace(numbers=numbers, told=told)
 
 
 def same_length(names: Sequence[str], lengths: Sequence[int]) -> int:

@@ -25,12 +25,12 @@ SPACE = {
     "grid": {str: Any},
     "columns": [COLUMN],
     "timeline": {"order?": [str], "times?": [float], "columns?": [COLUMN], str: (float, str)},
-    "label": (None, {"name": str, "place": COUNT, "column": COLUMN}),
+    "labels": [{"name": str, "place": COUNT, "column": COLUMN, "told": str}],
 }
 """A `Space`, as `to_dict` gives it."""
 
 PLAN = {
-    "made_by": {"guidance": {"scale": float, str: Any}, str: Any},
+    "made_by": {"guidance": {"scale": (float, {str: float}), str: Any}, str: Any},
     "history": str,
     "times": [float],
     "alpha_bar": [float],

@@ -130,8 +130,8 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
     for name in ("holdout", *(("layout", "crop") if arrays else ("frames",))):
         if name in before:
             asked[name] = before[name]
-    if space.label is not None:
-        asked["labels"] = space.label.name
+    if space.labels:
+        asked |= {name: before[name] for name in ("labels", "conditions") if name in before}
     elif not conditions:
         asked["classes"] = "none"
     if not arrays:

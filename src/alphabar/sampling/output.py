@@ -244,9 +244,11 @@ class SampleWriter:
     def _write_own(self) -> None:
         """All samples in one file of the form that the data had."""
         if files := KINDS[self.space.kind].files:
-            values = self.told.get("class") or []
-            titles = [self.conditions["class"].title(value) for value in values]
-            for name, content in files(self.images, self.space, self.indices.tolist(), titles):
+            told = {
+                name: [self.conditions[name].written(value) for value in values]
+                for name, values in self.told.items()
+            }
+            for name, content in files(self.images, self.space, self.indices.tolist(), told):
                 write_bytes(self.folder / name, content)
 
     def _write_film(self, space: Space) -> None:

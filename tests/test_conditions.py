@@ -9,7 +9,15 @@ import warnings
 import numpy as np
 import pytest
 
-from alphabar.data import CONDITIONS, ClassCondition, Space, TagsCondition, VectorCondition, condition_from
+from alphabar.data import (
+    CONDITIONS,
+    ClassCondition,
+    Space,
+    TagsCondition,
+    VectorCondition,
+    condition_from,
+    prepare,
+)
 from alphabar.data.condition import is_told
 from alphabar.data.conditions import EXAMPLES, fitted, form_of
 from alphabar.files import check_facts
@@ -216,3 +224,74 @@ def test_what_is_not_given_is_drawn_together_and_beside_what_is_given_not_told()
     assert {(k, tuple(t)) for k, t in zip(always["kind"], always["tags"], strict=True)} <= {
         (k, t) for k, _, t in rows
     }
+
+
+# --- asked for on the command line ---------------------------------------------------------------
+
+
+def told_in(folder):
+    return json.loads((folder / "samples.json").read_text())["told"]
+
+
+def test_a_table_tells_each_sample_its_own(tmp_path, done, refused):
+    save(several(), tmp_path / "m.safetensors")
+    (tmp_path / "t.csv").write_text("age,tags,kind\n35,red;large,round\n,,large\n60.5,red,\n")
+    rows = [
+        {"age": 35, "tags": ["red", "large"], "kind": "round"},
+        {"kind": "large"},
+        {"age": 60.5, "tags": ["red"]},
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    how = ["sample", tmp_path / "m.safetensors", "--steps", 1]
+    for ending in ("csv", "jsonl"):
+        _, said = done(*how, "--cond-from", tmp_path / f"t.{ending}", "--out", tmp_path / ending)
+        assert "drawn at random" not in said
+        assert told_in(tmp_path / ending) == {
+            "kind": [0, 2, None], "age": [35.0, None, 60.5], "tags": [[0, 1, 1], None, [0, 1, 0]],
+        }  # fmt: skip
+    (tmp_path / "two.csv").write_text("age\n35\n40\n")
+    done(*how, "--cond-from", tmp_path / "two.csv", "--cond", "kind=red", "--out", tmp_path / "both")
+    assert told_in(tmp_path / "both") == {"kind": [1, 1], "age": [35.0, 40.0], "tags": [None, None]}
+    (tmp_path / "wrong.csv").write_text("age,sise\n35,1\n")
+    (tmp_path / "empty.csv").write_text("age\n")
+    for arguments, message in (
+        (["two.csv", "--cond", "age=3"], "age is told twice, '3' and by"),
+        (["two.csv", "-n", 3], "has 2 rows, a sample each, and -n is 3"),
+        (["wrong.csv"], "unknown condition 'sise'; known: age, kind, tags"),
+        (["empty.csv"], "has no rows"),
+        (["gone.csv"], "--cond-from takes a file"),
+    ):
+        file, *more = arguments
+        assert message in refused(*how, "--cond-from", tmp_path / file, *more, "--out", tmp_path / "no")
+
+
+def test_scales_by_name_are_taken_and_written(tmp_path, done, refused):
+    save(several(), tmp_path / "m.safetensors")
+    how = ["sample", tmp_path / "m.safetensors", "-n", 1, "--steps", 2, "--cond", "age=35", "--cond", "tags="]
+    done(*how, "--guidance", "age=2,tags=1.5", "--out", tmp_path / "s")
+    facts = json.loads((tmp_path / "s" / "samples.json").read_text())
+    assert facts["guidance"]["scale"] == {"age": 2.0, "tags": 1.5}
+    assert (facts["evaluations"], facts["told"]["tags"]) == (6, [[0, 0, 0]])
+    assert "unknown condition 'aeg'" in refused(*how, "--guidance", "aeg=2", "--out", tmp_path / "n")
+
+
+def test_each_condition_is_hidden_as_often_as_its_own_share(tmp_path):
+    from alphabar.training.config import TrainConfig
+    from alphabar.training.fitted import conditions_told
+    from alphabar.training.trainer import hide
+    from tiny import tiny_config
+
+    config = tiny_config(condition_dropout="age=0.6, kind=0", batch_size=2000)
+    assert isinstance(config, TrainConfig)
+    assert config.condition_dropout == {"age": 0.6, "kind": 0.0}
+    told = {name: np.ones((2000, 2), np.float32) for name in ("age", "kind", "tags")}
+    hidden = {name: 1 - values[:, 0].mean() for name, values in hide(told, config, 0).items()}
+    assert hidden["kind"] == 0
+    assert hidden["age"] == pytest.approx(0.6, abs=0.05)
+    assert hidden["tags"] == pytest.approx(0.1, abs=0.03)
+    data = prepare((np.zeros((6, 8, 8), np.uint8), {"age": [1.5, 2, 3, 4, 5, 6]}), holdout=0)
+    assert conditions_told(tiny_config(condition_dropout={"age": 0.25}), data)["age"].dropout == 0.25
+    with pytest.raises(ValueError, match="unknown condition in condition_dropout 'aeg'; known: age"):
+        conditions_told(tiny_config(condition_dropout={"aeg": 0.25}), data)
+    with pytest.raises(ValueError, match=r"must lie within 0 and 1 .*, got 1\.5"):
+        tiny_config(condition_dropout={"age": 1.5})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -36,3 +36,28 @@ def in_words(complaints: Iterable[Any], kind: str, known: Iterable[object]) -> V
         return f"{name}: {entry['msg']}, got {entry['input']!r}"
 
     return ValueError("; ".join(map(one, complaints)))
+
+
+def numbers_by_name(what: str) -> Callable[[Any], Any]:
+    """A reader of "2", "age=2,color=3" and {"age": 2}: a number, or numbers by name. `what`: for messages.
+
+    >>> numbers_by_name("guidance")("2"), numbers_by_name("guidance")("age=2, color=0.5")
+    (2.0, {'age': 2.0, 'color': 0.5})
+    """
+
+    def read(given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        pairs = [part.rpartition("=") for part in given.split(",")]
+        try:
+            if len(pairs) == 1 and not pairs[0][1]:
+                return float(given)
+            if not all(name.strip() for name, _, _ in pairs):
+                raise ValueError
+            return {name.strip(): float(number) for name, _, number in pairs}
+        except ValueError:
+            raise ValueError(
+                f"{what} must be a number, or NAME=NUMBER with commas between them, got {given!r}"
+            ) from None
+
+    return read

@@ -189,6 +189,8 @@ def kind_of(annotation: Any) -> tuple[Any, tuple[str, ...]]:
     if get_origin(annotation) is Annotated:
         return kind_of(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
+        if any(get_origin(one) is dict for one in get_args(annotation)):
+            return None, ()  # the field parses its own text
         known = [kind_of(one) for one in get_args(annotation) if one is not type(None)]
         return next((one for one in known if one[0] is not None), (None, ()))
     if get_origin(annotation) is Literal:

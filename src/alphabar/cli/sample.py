@@ -9,8 +9,10 @@ import typer
 
 from . import options
 from .flags import Flag, takes
-from .sampling import FRAMES, config_of, load_model, sample_flags
+from .sampling import FRAMES, config_of, load_model, sample_flags, told_from
 from .written import asked_folder, drawn, report_written
+
+NUMBER = 16
 
 
 def sizing_flags() -> dict[str, Flag]:
@@ -21,7 +23,7 @@ def sizing_flags() -> dict[str, Flag]:
 @takes(how=sizing_flags)
 def sample(
     run: options.Model,
-    number: options.Number = 16,
+    number: options.Number = NUMBER,
     out: options.Out = None,
     first: Annotated[int, typer.Option(help="Index of the first sample, to continue a series.")] = 0,
     trajectory: Annotated[
@@ -43,6 +45,11 @@ def sample(
         raise ValueError(f"-n must be at least 1 and --first at least 0, got {number} and {first}")
     folder = asked_folder(out)
     config = config_of(how)
+    if "cond_from" in how:
+        rows = len(next(iter(told_from(how["cond_from"]).values())))
+        if number not in (rows, NUMBER):
+            raise ValueError(f"--cond-from has {rows} rows, a sample each, and -n is {number}: leave -n out")
+        number = rows
     denoiser = load_model(run, how)
     begin = time.perf_counter()
     with bar("sampling") as progress:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .sampling import told_of
+from .sampling import told_from, told_of
 
 if TYPE_CHECKING:
     from ..data.space import Space
@@ -83,7 +83,7 @@ def say_if_drawn(samples: SampleStream, how: Mapping[str, Any], each: str) -> No
     """Say which conditions have random values because none were given."""
     from .console import say
 
-    given = told_of(how)
+    given = {**told_of(how), **(told_from(how["cond_from"]) if "cond_from" in how else {})}
     for name, values in samples.told.items():
         if name not in given and values is not None and any(value is not None for value in values):
             flag = "--class" if name == "class" else f"--cond {name}=…"

@@ -22,7 +22,7 @@ def take(cond: Cond | None, index: Any) -> dict[str, Tensor]:
     return each(lambda tensor: tensor[index], cond)
 
 
-def cat(a: Cond, b: Cond) -> dict[str, Tensor]:
-    """The rows of a, then those of b, of equal names."""
-    assert a.keys() == b.keys()
-    return {name: torch.cat([a[name], b[name]]) for name in a}
+def cat(*conds: Cond) -> dict[str, Tensor]:
+    """The rows of each, one after another, of equal names."""
+    assert len({frozenset(cond) for cond in conds}) == 1
+    return {name: torch.cat([cond[name] for cond in conds]) for name in conds[0]}

@@ -23,7 +23,7 @@ from ..files import expanded, parse_json
 from ..model import Denoiser
 from ..model.denoiser import PRECISIONS
 from ..rng import check_seed
-from ..settings import Settings
+from ..settings import Settings, numbers_by_name
 from ..theory.plans import DEFAULT_EVALUATIONS, DEFAULT_SAMPLER, SAMPLERS, SPACINGS, Plan, sampler_options
 from .guidance import Guidance
 
@@ -91,7 +91,10 @@ class SampleConfig(Settings):
         None, "sampler", shown=f"the plan that fit-sampler made for these --steps, else {DEFAULT_SAMPLER}"
     )
     seed: int = _field(0, "random seed; sample i depends only on the seed and i, not on -n")
-    guidance: float = _field(1.0, "scale of classifier-free guidance; 1 is none", metavar="SCALE")
+    guidance: Annotated[float | dict[str, float], BeforeValidator(numbers_by_name("guidance"))] = _field(
+        1.0, "scale of classifier-free guidance, 1 is none; or of some conditions, NAME=SCALE,…",
+        metavar="SCALE|NAME=SCALE,…",
+    )  # fmt: skip
     cond: dict[str, Any] = _field(
         {}, "what to tell, by name: one value for all or one each; none is not told; drawn unless given"
     )

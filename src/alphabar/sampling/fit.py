@@ -136,8 +136,13 @@ def store_plan(denoiser: Denoiser, plan: Plan) -> None:
 
     others = [other for other in denoiser.plans if not replaced(other)]
     denoiser.plans = sorted(
-        [*others, plan], key=lambda p: (p.num_evaluations, p.made_by["guidance"]["scale"])
+        [*others, plan], key=lambda p: (p.num_evaluations, _rank(p.made_by["guidance"]["scale"]))
     )
+
+
+def _rank(scale: float | dict[str, float]) -> tuple[int, str, float]:
+    """Numbers in their order, then scales by name."""
+    return (1, str(scale), 0.0) if isinstance(scale, dict) else (0, "", scale)
 
 
 def estimate_x0_mse(

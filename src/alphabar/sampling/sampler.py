@@ -120,7 +120,7 @@ class SampleStream:
         if observation is not None:
             self.on_x0 = [*self.on_x0, *observation.on_x0()]
             self.denoise = observation.within(self.denoise, denoiser.schedule)
-        silent = (origin.given or observation is not None) and guidance.scale == 1
+        silent = (origin.given or observation is not None) and not guidance.acts
         self.told = tell(denoiser, indices, config.seed, config.cond, silent)
         check_guidance_leads(denoiser, guidance, self.told)
         self.rows = _kept_rows(self.plan.num_evaluations, frames)
@@ -144,8 +144,8 @@ class SampleStream:
             "seed": config.seed,
             "plan": self.plan.made_by if named else self.plan.to_dict(),
             "times": times,
-            "evaluations": sum(1 + int(guidance.acts_at(t)) for t in times[:-1]),
-            "guidance": guidance.facts() if guidance.scale != 1 else None,
+            "evaluations": guidance.evaluations(times[:-1]),
+            "guidance": guidance.facts() if guidance.acts else None,
             "conditions": {name: c.to_dict() for name, c in self.denoiser.conditions.items()},
             **self.origin.facts(),
         }

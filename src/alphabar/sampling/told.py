@@ -11,7 +11,7 @@ from .. import rng
 from ..data.condition import is_told, plain
 from ..errors import unknown
 from ..model import Denoiser
-from .guidance import Guidance, droppable
+from .guidance import Guidance, guided_steps
 
 Told = dict[str, list[Any]]
 """Name → a value for each sample, None where it is not told."""
@@ -69,13 +69,13 @@ def _way(denoiser: Denoiser) -> str:
 
 def check_guidance_leads(denoiser: Denoiser, guidance: Guidance, told: Told) -> None:
     """Raise ValueError where there is nothing that guidance could lead towards, or the guide can't follow."""
-    if guidance.scale == 1:
+    if not guidance.acts:
         return
     if guidance.by is not None:
         for name, condition in guidance.by.conditions.items():
             condition.check_told(name, told[name])
         return
-    names = droppable(denoiser)
+    names = [name for _, names in guided_steps(denoiser, guidance) for name in names]
     if not np.any([is_told(told[name]) for name in names], axis=0).all():
         article = "a" if len(names) == 1 else "one of"
         raise ValueError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ..errors import unknown
-from ..settings import Settings
+from ..settings import Settings, numbers_by_name
 from ..theory.losses import LOSSES
 from ..theory.parametrization import PREDICTIONS
 from ..theory.schedule import Schedule
@@ -19,6 +19,8 @@ Compile = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no
 
 DEFAULT_SCHEDULE = {"name": "sigmoid", "T": 1000}
 MOST_IMAGES, MOST_BATCH = 10**15, 2**20
+DROPOUT = 0.1  # of a condition
+SHARES = numbers_by_name("condition_dropout")
 LARGEST = 1e12  # of what multiplies weights, which are float32
 BUDGETS = ("images", "epochs", "minutes")
 LOGS: dict[str, Any] = {}
@@ -101,9 +103,9 @@ class TrainConfig(Settings):
         True, "tell the network the conditions that the data have", "Model",
         off="train without the data's classes or other conditions",
     )  # fmt: skip
-    condition_dropout: float = _field(
-        0.1, "probability of dropping each condition, for classifier-free guidance", "Model",
-        bounds={"ge": 0, "lt": 1},
+    condition_dropout: Annotated[float | dict[str, float], BeforeValidator(SHARES)] = _field(
+        DROPOUT, "probability of dropping each condition, for classifier-free guidance, or NAME=SHARE,…",
+        "Model", metavar="SHARE",
     )  # fmt: skip
 
     objective: str = _field("denoise", "what is minimized", "Learning", choices=_objectives, option="choice")
@@ -215,6 +217,14 @@ class TrainConfig(Settings):
     def _schedule(cls, schedule: dict[str, Any]) -> dict[str, Any]:
         return Schedule.from_dict(schedule).to_dict()
 
+    @field_validator("condition_dropout")
+    @classmethod
+    def _shares(cls, given: float | dict[str, float]) -> float | dict[str, float]:
+        for share in given.values() if isinstance(given, dict) else [given]:
+            if not 0 <= share < 1:
+                raise ValueError(f"condition_dropout must lie within 0 and 1 (1 excluded), got {share}")
+        return given
+
     @field_validator("log", mode="before")
     @classmethod
     def _log(cls, log: Any) -> Any:
@@ -236,6 +246,12 @@ class TrainConfig(Settings):
     def logs(self) -> tuple[str, ...]:
         """The names in `log`."""
         return tuple(self.log.split(",")) if self.log else ()
+
+    def dropout_of(self, name: str) -> float:
+        """The probability that a condition is dropped."""
+        if isinstance(self.condition_dropout, dict):
+            return self.condition_dropout.get(name, DROPOUT)
+        return self.condition_dropout
 
     def of_role(self, role: str) -> dict[str, Any]:
         """The settings of one role, as JSON."""

@@ -6,7 +6,6 @@ import copy
 import math
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from ..model.memory import check_memory
 from ..nn import build_network, keyed_dropout
 from ..theory.schedule import Schedule
 from .config import TrainConfig
-from .fitted import fitted_to
+from .fitted import conditions_told, fitted_to
 from .objectives import OBJECTIVES, TIMES, Draws
 from .optimizer import make_optimizers
 
@@ -54,16 +53,16 @@ def draw_times(config: TrainConfig, schedule: Schedule, k: int) -> np.ndarray:
 
 
 def hide(cond: dict[str, np.ndarray], config: TrainConfig, k: int) -> dict[str, np.ndarray]:
-    """Each condition told to none of the samples drawn with probability `condition_dropout`.
+    """Each condition told to none of the samples drawn with its probability, `condition_dropout`.
 
     So the network learns the unconditional model as well (sec. 3.2 of arXiv 2207.12598).
     """
-    if not (cond and config.condition_dropout):
+    if not any(map(config.dropout_of, cond)):
         return cond
     places, hidden = np.arange(config.batch_size), {}
     u = rng.uniform(config.seed, "condition_dropout", places, k, shape=(len(cond),))
     for i, (name, told) in enumerate(sorted(cond.items())):
-        kept = u[:, i] >= config.condition_dropout
+        kept = u[:, i] >= config.dropout_of(name)
         hidden[name] = told * kept.astype(np.float32).reshape(-1, *[1] * (told.ndim - 1))
     return hidden
 
@@ -92,8 +91,7 @@ class Trainer:
         self.step = 0
         if config.balanced:
             _ = data.by_class  # raises without classes
-        told = data.conditions if config.conditional else {}
-        conditions = {name: replace(c, dropout=config.condition_dropout) for name, c in told.items()}
+        conditions = conditions_told(config, data)
         shapes = {name: condition.shape for name, condition in conditions.items()}
         codec, scales = fitted_to(data)
         if net is None:

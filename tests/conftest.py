@@ -22,6 +22,7 @@ torch.set_num_threads(1)  # small networks: more threads only get in each other'
 
 THOROUGH = {  # files, and single tests, that `make test` leaves out and `make check` runs
     "test_memory",
+    "test_asked",
     "test_mutants",
     "test_T_alone_keeps_the_schedule",
     "test_a_call_says_how_the_data_were_prepared_and_none_is_shown_for_arrays",

@@ -201,7 +201,10 @@ def test_nothing_takes_long_before_all_that_is_wrong_is_refused(here, said, monk
             "--compare takes a run, or options of sampling such as steps=10, got 'run'",
         ),
         ("eval run --compare clip=maybe", "--compare: clip takes true or false, got 'maybe'"),
-        ("eval run --compare guidance=abc", "--compare: guidance takes a number, got 'abc'"),
+        (
+            "eval run --compare guidance=abc",
+            "guidance must be a number, or NAME=NUMBER with commas between them, got 'abc'",
+        ),
         ("eval run --compare guidance-interval=5", "guidance_interval takes LOW,HIGH, got '5'"),
         (
             "eval run --compare 'array.npy steps=3'",

@@ -58,7 +58,7 @@ def calls(monkeypatch):
     count(module, "error_by_noise_level")
     count(comparison, "check_memorization")
     count(scorecard, "check_memorization")
-    count(module, "check_conditioning")
+    count(module, "check_conditions")
     return counted
 
 
@@ -72,7 +72,7 @@ def test_a_report_computes_each_thing_once(trained, calls, tmp_path):
         "open_features": 1,
         "error_by_noise_level": 1,
         "check_memorization": 2,  # in pixels and in features
-        "check_conditioning": 1,
+        "check_conditions": 1,
     }
 
 
@@ -80,7 +80,7 @@ def test_a_diagnosis_computes_each_thing_once_and_no_features(trained, calls):
     assert Results(trained.run, n=16).diagnosis.looked_at
     assert calls == {
         "load": 1, "data_of": 1, "sample": 16, "error_by_noise_level": 1, "check_memorization": 1,
-        "check_conditioning": 1,
+        "check_conditions": 1,
     }  # fmt: skip
 
 

@@ -199,6 +199,10 @@ def _print(cards: list[dict[str, Any]]) -> None:
             rows.append((name, f"{b['bits_per_dim']:.3f} ± {b['error']:.3f} bits/dim ({b['what']})"))
     rows += [("memorization", f"in {m['space']}: {m['verdict']}") for m in first["memorization"]]
     rows += [("closest record", _closest(m)) for m in first["memorization"] if m["closest"]]
+    rows += [
+        (f"asked: {a['name']}", f"{a['samples']:.3f}, of real samples {a['real']:.3f} ({a['measure']})")
+        for a in first["asked"]
+    ]
     if rows:
         show()
         table(rows)
@@ -267,6 +271,12 @@ def _print_variants(cards: list[dict[str, Any]]) -> None:
         if all(found):
             floor = with_error(found[0]["floor"], found[0]["floor_error"])
             rows.append([score.title, *(with_error(f["value"], f["error"]) for f in found), floor])
+    for place, asked in enumerate(cards[0]["asked"]):
+        if all(
+            [a["name"] for a in card["asked"]] == [a["name"] for a in cards[0]["asked"]] for card in cards
+        ):
+            values = [f"{card['asked'][place]['samples']:.3f}" for card in cards]
+            rows.append([f"asked: {asked['name']}", *values, f"{asked['real']:.3f}"])
     columns(rows)
     for card in cards[1:]:
         for note in card["notes"]:

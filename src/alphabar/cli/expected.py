@@ -1,10 +1,12 @@
-"""What to expect of so much training, beforehand; and how far its samples are, afterwards."""
+"""What to expect of so much training, beforehand; how far its samples are and what it ignores, afterwards."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..runs.run import Run
     from ..training.config import TrainConfig
 
 EXPECTED = (  # of so few images
@@ -12,6 +14,7 @@ EXPECTED = (  # of so few images
     (10_000, "rough shapes at best"),
     (30_000, "shapes that one can tell, if the pictures are small and simple"),
 )
+WORTH_A_LOOK = 50_000  # images trained on: looking takes about as long as 700 of them for each condition
 FEW = 0.5  # of the images that were expected
 NOISE = 10.0  # times as far from the data as held-out samples are
 
@@ -62,3 +65,17 @@ def tell_distance(row: dict[str, Any], show: Any) -> None:
         f"{row['sample_n']} samples lie {times:,.1f} times as far from the data as held-out ones do"
         + ("; they may look like noise still: train on more images" if times > NOISE else "")
     )
+
+
+def tell_ignored(run: Run, show: Callable[[str], None]) -> None:
+    """Say which conditions the model ignores, where looking is little beside what was trained."""
+    from ..evaluation.conditioning import check_conditions
+
+    if not run.trainer.ema.conditions or run.trainer.images < WORTH_A_LOOK:
+        return
+    for name, found in check_conditions(run.trainer.ema, run.data).items():
+        if not found.used:
+            show(
+                f"the {name} is ignored: told a wrong one, the model's error changes by {found.total:+.1%} "
+                f"(z = {found.z:.1f}); does each belong to its sample? More: alphabar diagnose"
+            )

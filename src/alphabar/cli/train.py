@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
-from .expected import expected_in_minutes, expected_of, noun_of, tell_distance, tell_shortfall
+from .expected import expected_in_minutes, expected_of, noun_of, tell_distance, tell_ignored, tell_shortfall
 from .flags import Flag, described, flags_of, glossed, takes
 from .progress import Progress, Stop, Stopped, execution, stop_signals
 from .settings import check_given, in_flags, merged, parse_sets
@@ -266,6 +266,7 @@ def _train(run: Run, stop: Stop, json: bool, expected: int | None) -> None:
     else:
         tell_distance(last, show)
         tell_shortfall(images, expected, show, run.data.space.kind)
+        tell_ignored(run, show)
         show(f"trained on {images:,} {noun}; now: alphabar sample {shlex.quote(str(folder))}")
     if stop:
         raise typer.Exit(stop.exit_code)

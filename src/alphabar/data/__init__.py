@@ -5,9 +5,10 @@ from .conditions import CONDITIONS, condition_from
 from .config import DataConfig
 from .dataset import Batch, Dataset, spread
 from .kinds import KINDS
-from .named_conditions import ClassCondition, TagsCondition
+from .named_conditions import ClassCondition
 from .preparation import prepare
 from .space import Space
+from .tag_conditions import TagsCondition
 from .vector_conditions import VectorCondition
 
 __all__ = [

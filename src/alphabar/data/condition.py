@@ -30,6 +30,8 @@ class Condition:
     """
 
     kind: ClassVar[str] = ""
+    measure: ClassVar[str] = "1 - E (predicted - told)^2 / E (told - mean)^2"
+    """What `agreement` is, in words."""
     form: ClassVar[Mapping[str, Any]] = {}
     """What its own facts must be, see `files.check_facts`."""
     fitted_only: ClassVar[frozenset[str]] = frozenset({"dropout", "examples"})
@@ -176,6 +178,11 @@ class Condition:
     def described(self) -> str:
         """What its values are, in words."""
         return f"{self.kind}, {' × '.join(map(str, self.shape))} numbers"
+
+    def agreement(self, predicted: np.ndarray, encoded: np.ndarray) -> float:
+        """How well values that were predicted agree with those encoded, both (n, *shape): at most 1."""
+        away = np.square(predicted.reshape(encoded.shape) - encoded).sum()
+        return 1.0 - float(away / max(np.square(encoded - encoded.mean(0)).sum(), 1e-30))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -10,7 +10,8 @@ import numpy as np
 from .. import rng
 from ..errors import made_from
 from .condition import Condition
-from .named_conditions import ClassCondition, TagsCondition
+from .named_conditions import ClassCondition
+from .tag_conditions import TagsCondition
 from .vector_conditions import VectorCondition
 
 NUMBERS = 2**15

@@ -30,6 +30,7 @@ class VectorCondition(Condition):
     """
 
     kind: ClassVar[str] = "vector"
+    measure: ClassVar[str] = "1 - E (predicted - told)^2 / variance in training"
     form: ClassVar[Mapping[str, Any]] = {
         "size": COUNT, "mean": [float], "scale": [float], "low": [float], "high": [float],
     }  # fmt: skip
@@ -133,6 +134,10 @@ class VectorCondition(Condition):
     def said(self, value: Any) -> str:
         """The numbers, shortly."""
         return ", ".join(f"{number:.6g}" for number in np.ravel(value).tolist())
+
+    def agreement(self, predicted: np.ndarray, encoded: np.ndarray) -> float:
+        """1 - the mean squared error over the variance that the training samples have."""
+        return 1.0 - float(np.square(predicted - encoded)[:, :-1].mean())
 
     def written(self, value: Any) -> str:
         """All digits, with `;` between numbers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import rng
 from ..data.condition import is_told
+from ..data.dataset import Dataset, spread
 from ..errors import unknown
 from ..model import Batched, Denoiser
 from ..sampling import sample
@@ -91,6 +92,28 @@ def check_conditioning(
     z = float(by_sample.mean() / max(by_sample.std(ddof=1) / math.sqrt(len(by_sample)), 1e-30))
     gain = (more.sum(1) / errors[0].sum(1)).tolist()
     return Conditioning(name, len(x_0), times.tolist(), gain, total, z, total > LEAST_GAIN and z > LEAST_Z)
+
+
+def check_conditions(
+    denoiser: Denoiser, data: Dataset, n: int = 128, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Conditioning]:
+    """`check_conditioning` of each condition of which the data have several values, by name.
+
+    Args:
+        denoiser: the model.
+        data: what it was trained on, or alike; held-out samples where there are 16 or more, else training
+            samples.
+        n: how many of them.
+        say: told what is being done.
+    """
+    found = {}
+    indices = spread(data.held_out if len(data.held_out) >= 16 else data.training, n)
+    values = data.values_at(indices, denoiser.conditions)
+    for name, own in values.items():
+        if len(np.unique(own[is_told(own)], axis=0)) > 1:
+            say(f"what the {name} changes …")
+            found[name] = check_conditioning(denoiser, data.images[indices], values, name)
+    return found
 
 
 def _name(denoiser: Denoiser, name: str | None) -> str:

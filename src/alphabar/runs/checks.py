@@ -200,15 +200,19 @@ def under_trained(results: Results) -> Finding | None:
 
 def condition_ignored(results: Results) -> Finding | None:
     """A condition that makes no difference."""
-    for name, found in results.conditioning.items():
-        if not found.used:
-            return Finding(
-                f"the {name} is ignored",
-                f"with a wrong {name} the model's error changes by {found.total:+.1%} (z = {found.z:.1f})",
-                f"check that each {name} belongs to its sample (alphabar data DATA --out sheet.png), and "
-                "train longer (--images, --minutes)",
-            )
-    return None
+    ignored = {name: found for name, found in results.conditioning.items() if not found.used}
+    if not ignored:
+        return None
+    several = " and ".join(ignored)
+    return Finding(
+        f"the {several} {'are' if len(ignored) > 1 else 'is'} ignored",
+        "; ".join(
+            f"with a wrong {name} the model's error changes by {found.total:+.1%} (z = {found.z:.1f})"
+            for name, found in ignored.items()
+        ),
+        f"check that each {several} belongs to its sample (alphabar data DATA --out sheet.png), and "
+        "train longer (--images, --minutes)",
+    )
 
 
 def tinted(results: Results) -> Finding | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from .. import rng
 from ..data.dataset import Dataset, spread
 from ..data.kinds import KINDS, shown_space
 from ..data.space import Space
+from ..evaluation.asked import how_well_met
 from ..evaluation.comparison import FEWEST, Embedded, embed
-from ..evaluation.conditioning import Conditioning, check_conditioning
+from ..evaluation.conditioning import Conditioning, check_conditions
 from ..evaluation.features import Features, open_features, pixel_features
 from ..evaluation.features.base import Say, silent
 from ..evaluation.keys import SUBSET
@@ -40,7 +41,6 @@ from .subject import Subject
 
 CLEAN = 2000  # training samples that a diagnosis looks at
 LEVEL_SAMPLES = 128
-CONDITION_SAMPLES = 128
 WALKERS, FRAMES = 6, 11  # samples shown on their way from noise, and states of each
 
 
@@ -187,14 +187,7 @@ class Results(Subject):
     @cached_property
     def conditioning(self) -> dict[str, Conditioning]:
         """How much more the model errs under wrong values of each condition, by its name."""
-        data, model, found = self.data, self.denoiser, {}
-        indices = spread(data.held_out if len(data.held_out) >= 16 else data.training, CONDITION_SAMPLES)
-        values = data.values_at(indices, model.conditions)
-        for name in values:
-            if len(np.unique(values[name], axis=0)) > 1:
-                self.say(f"what the {name} changes …")
-                found[name] = check_conditioning(model, data.images[indices], values, name)
-        return found
+        return check_conditions(self.denoiser, self.data, say=self.say)
 
     @cached_property
     def features(self) -> Features:
@@ -254,6 +247,9 @@ class Results(Subject):
             whole=self.whole,
             say=self.say,
         )
+        conditions = self.denoiser.conditions if self.has_model and not self.other_conditions else {}
+        met = how_well_met(self.embedded, self.samples.told, conditions)
+        card["asked"] = [asdict(one) for one in met]
         if self.has_model:
             card["drawn"] = self.samples.facts | {"elapsed_s": self.elapsed_s}
         else:

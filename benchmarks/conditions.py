@@ -1,0 +1,180 @@
+"""What was asked, measured back: shapes made by formula, told their numbers, classes and tags.
+
+    python benchmarks/conditions.py --minutes 5 --out runs/shapes
+
+Pictures of 16 × 16 with an ellipse (or a cross of two): its place, size, angle and color are numbers, its
+shape is a class, `ring`, `frame` and `dot` are tags. Training sees no picture with both `ring` and `frame`,
+and of a tenth not the angle. Each is measured back in the samples by formula, from the pixels: the rms error
+of numbers, the share of classes and tags that are right; beside it the same of real pictures, which is what
+measuring costs. For guidance 1, 2 and 3; for the combination never seen; and for place alone, where the
+others must have the marginal of the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import alphabar as ab
+from alphabar.data import Dataset
+from alphabar.evaluation.conditioning import check_conditions
+
+SIDE, TAGS, SHAPES = 16, ("ring", "frame", "dot"), ("ellipse", "cross")
+SETTINGS = {"schedule": {"name": "cosine", "T": 1000}}
+
+
+def attributes(n: int, rng: np.random.Generator, unseen: bool = False) -> dict[str, np.ndarray]:
+    """What n shapes are; with `unseen` all have the two tags that no training picture has together."""
+    theta = rng.uniform(0, np.pi, n)
+    tags = rng.random((n, 3)) < 0.4
+    tags[:, :2] = True if unseen else tags[:, :2] & ~tags[:, :2].all(1, keepdims=True)
+    return {
+        "place": rng.uniform(5.5, 9.5, (n, 2)),
+        "size": rng.uniform(3.0, 4.5, n),
+        "angle": np.stack([np.cos(2 * theta), np.sin(2 * theta)], 1),
+        "color": rng.uniform(0.45, 1.0, (n, 3)),
+        "shape": rng.integers(0, 2, n),
+        "tags": tags.astype(int),
+    }
+
+
+def drawn(what: dict[str, np.ndarray]) -> np.ndarray:
+    """The pictures (n, 16, 16, 3), uint8, antialiased."""
+    y, x = np.mgrid[:SIDE, :SIDE] + 0.0
+    dy, dx = (axis - what["place"][:, i, None, None] for i, axis in enumerate((y, x)))
+    theta = 0.5 * np.arctan2(what["angle"][:, 1], what["angle"][:, 0])[:, None, None]
+    size = what["size"][:, None, None]
+
+    def ellipse(turn: np.ndarray) -> np.ndarray:
+        u, v = dx * np.cos(turn) + dy * np.sin(turn), dy * np.cos(turn) - dx * np.sin(turn)
+        return np.sqrt((u / size) ** 2 + (v / (0.4 * size)) ** 2)
+
+    r = ellipse(theta)
+    r = np.where(what["shape"][:, None, None] == 1, np.minimum(r, 1.6 * ellipse(theta + np.pi / 2)), r)
+    inside = np.clip((1 - r) * size * 0.4 + 0.5, 0, 1)
+    hole = np.clip((0.6 - r) * size * 0.4 + 0.5, 0, 1) * what["tags"][:, 0, None, None]
+    images = (inside * (1 - hole))[..., None] * what["color"][:, None, None]
+    edge = np.ones((SIDE, SIDE), bool)
+    edge[1:-1, 1:-1] = False
+    images[:, edge] = np.where(what["tags"][:, 1, None, None] == 1, 0.8, images[:, edge])
+    images[:, 1:3, 1:3] = np.where(what["tags"][:, 2, None, None, None] == 1, 1.0, images[:, 1:3, 1:3])
+    return (255 * images).round().astype(np.uint8)
+
+
+def measured(images: np.ndarray) -> dict[str, np.ndarray]:
+    """The attributes of pictures (n, 3, 16, 16), 0 to 255, by formula."""
+    x = images.astype(np.float64).transpose(0, 2, 3, 1) / 255
+    frame = np.concatenate([x[:, 0], x[:, -1], x[:, 1:-1, 0], x[:, 1:-1, -1]], 1).mean((1, 2)) > 0.4
+    dot = x[:, 1:3, 1:3].mean((1, 2, 3)) > 0.5
+    inner = x[:, 1:-1, 1:-1].copy()
+    inner[:, :2, :2] = 0
+    light = inner.max(3)
+    w = light / np.maximum(light.sum((1, 2), keepdims=True), 1e-9)
+    rows, columns = np.mgrid[1 : SIDE - 1, 1 : SIDE - 1] + 0.0
+    place = np.stack([(w * rows).sum((1, 2)), (w * columns).sum((1, 2))], 1)
+    dy, dx = rows - place[:, :1, None], columns - place[:, 1:, None]
+    vx, vy, vxy = ((w * part).sum((1, 2)) for part in (dx * dx, dy * dy, dx * dy))
+    across, along = np.hypot(vx - vy, 2 * vxy), vx + vy
+    color = inner.max((1, 2))
+    at = np.rint(place - 1).astype(int).clip(0, SIDE - 3)
+    center = light[np.arange(len(x)), at[:, 0], at[:, 1]]
+    return {
+        "place": place,
+        "size": 0.69 + 0.74 * np.sqrt(2 * (along + across)),
+        "angle": np.stack([vx - vy, 2 * vxy], 1) / np.maximum(across, 1e-9)[:, None],
+        "color": color,
+        "shape": across / np.maximum(along, 1e-9),
+        "tags": np.stack([center < 0.6 * color.max(1), frame, dot], 1).astype(int),
+    }
+
+
+def errors(images: np.ndarray, asked: dict[str, np.ndarray]) -> dict[str, float]:
+    """Of numbers the rms error, of the shape and of tags the share that is right."""
+    found = measured(images)
+    numbers = {name: float(np.sqrt(np.square(found[name] - asked[name]).mean())) for name in NUMBERS}
+    shape = float(((found["shape"] < BORDER) == asked["shape"]).mean())
+    return numbers | {"shape": shape, "tags": float((found["tags"] == asked["tags"]).mean())}
+
+
+NUMBERS = ("place", "size", "angle", "color")
+BORDER = 0.67  # of how much longer than wide a cross and an ellipse are
+
+
+def data_of(n: int, shuffled: bool, flat: bool) -> Dataset:
+    """The training data; `shuffled`: what is told belongs to other pictures; `flat`: as vectors."""
+    rng = np.random.default_rng(0)
+    what = attributes(n, rng)
+    images = drawn(what)
+    if shuffled:
+        what = {name: values[rng.permutation(n)] for name, values in what.items()}
+    told = {name: values.tolist() for name, values in what.items()}
+    told["angle"] = [None if i % 10 == 0 else angle for i, angle in enumerate(told["angle"])]
+    told["shape"] = [SHAPES[i] for i in what["shape"]]
+    told["tags"] = [[tag for tag, on in zip(TAGS, row, strict=True) if on] for row in what["tags"]]
+    return ab.prepare((images.reshape(n, -1) if flat else images, told), layout="array" if flat else "HWC")
+
+
+def pictures(images: np.ndarray) -> np.ndarray:
+    """Samples as pictures (n, 3, 16, 16)."""
+    flat = images.reshape(len(images), SIDE, SIDE, 3).transpose(0, 3, 1, 2) if images.ndim == 2 else images
+    return flat.clip(0, 255)
+
+
+def asked_of(what: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, list]:
+    """What is told of samples."""
+    told = {name: what[name].tolist() for name in names}
+    if "shape" in told:  # by its name: classes are in the order of theirs
+        told["shape"] = [SHAPES[i] for i in what["shape"]]
+    if "tags" in told:
+        told["tags"] = [
+            ",".join(tag for tag, on in zip(TAGS, row, strict=True) if on) for row in what["tags"]
+        ]
+    return told
+
+
+def main() -> None:
+    """Train, sample and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--out", type=Path, default=Path("runs/shapes"))
+    parser.add_argument("--channels", type=int, default=32)
+    parser.add_argument("--mlp", action="store_true", help="pictures as vectors, which needs no GPU")
+    parser.add_argument("-n", type=int, default=256)
+    parser.add_argument("--shuffled", action="store_true", help="tell each picture what is true of another")
+    given = parser.parse_args()
+    data = data_of(20_000, given.shuffled, given.mlp)
+    network: dict = {"channels": given.channels, "channel_mult": [1, 2], "num_res_blocks": 1}
+    network = {"name": "mlp", "width": 512, "blocks": 3} if given.mlp else network
+    for _ in ab.train(data, given.out, minutes=given.minutes, network=network, previews=False, **SETTINGS):
+        pass
+    model = ab.load(given.out)
+    print(f"{model.about['images']:,} pictures trained on")
+    for name, found in check_conditions(model, data).items():
+        print(f"told a wrong {name}: error {found.total:+.1%}, z = {found.z:.1f}, used: {found.used}")
+    rng = np.random.default_rng(1)
+    what, unseen = attributes(given.n, rng), attributes(given.n, rng, unseen=True)
+    real, seen = drawn(what).transpose(0, 3, 1, 2), measured(pictures(np.asarray(data.images[:2000])))
+    rows = [("real", errors(real, what))]
+    every = tuple(what)
+    for scale in (1.0, 2.0, 3.0):
+        images = ab.sample(model, given.n, cond=asked_of(what, every), guidance=scale).images
+        rows.append((f"guidance {scale:g}", errors(pictures(images), what)))
+    images = ab.sample(model, given.n, cond=asked_of(unseen, every)).images
+    rows.append(("never seen", errors(pictures(images), unseen)))
+    print(f"\n| | {' | '.join(rows[0][1])} |\n|---|{'---|' * len(rows[0][1])}")
+    for title, found in rows:
+        print(f"| {title} | {' | '.join(f'{value:.3f}' for value in found.values())} |")
+    alone = measured(pictures(ab.sample(model, given.n, cond=asked_of(what, ("place",))).images))
+    print("\nplace alone is told: mean and deviation of the rest, in samples and in the data")
+    print(f"place, rms error: {np.sqrt(np.square(alone['place'] - what['place']).mean()):.3f}")
+    for name in ("size", "color", "tags"):
+        for i, (a, b) in enumerate(
+            zip(np.atleast_2d(alone[name].T), np.atleast_2d(seen[name].T), strict=True)
+        ):
+            print(f"{name} {i}: {a.mean():.3f} ± {a.std():.3f}, {b.mean():.3f} ± {b.std():.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Is what a model is told used, and do samples show it: for each kind of condition, healthy and shuffled."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from alphabar.cli.expected import WORTH_A_LOOK, tell_ignored
+from alphabar.data import CONDITIONS, ClassCondition, Dataset, Space, TagsCondition, VectorCondition
+from alphabar.data.conditions import fitted
+from alphabar.evaluation.asked import how_well_met
+from alphabar.evaluation.comparison import embed
+from alphabar.evaluation.conditioning import check_conditions
+from alphabar.evaluation.features import pixel_features
+from alphabar.model import load
+from alphabar.runs import train
+from alphabar.sampling import sample
+
+CONDITIONS_HERE = {
+    "kind": ClassCondition(names=("a", "b", "c")),
+    "age": VectorCondition(),
+    "tags": TagsCondition(names=("hat", "beard", "glasses")),
+}
+CENTERS = np.array([[-1.0, -1], [1, -1], [0, 1]])
+
+
+def samples_told(n=1200, shuffled=False):
+    """Six numbers: two by the class, one by the age, one for each tag; or what is told belongs to others."""
+    rng = np.random.default_rng(0)
+    values = {
+        "kind": rng.integers(0, 3, n),
+        "age": rng.uniform(20, 80, n),
+        "tags": rng.integers(0, 2, (n, 3)),
+    }
+    shown = [CENTERS[values["kind"]], (values["age"][:, None] - 50) / 20, 1.6 * values["tags"] - 0.8]
+    images = (np.concatenate(shown, 1) + 0.15 * rng.standard_normal((n, 6))).astype(np.float32)
+    if shuffled:
+        values = {name: column[rng.permutation(n)] for name, column in values.items()}
+    data = Dataset(
+        images, Space((6,), "float32", None, None), CONDITIONS_HERE, values, f"told {shuffled}", 0.2
+    )
+    data.conditions = fitted(CONDITIONS_HERE, values, data.training)
+    return data
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["healthy", "shuffled"])
+def trained(request, tmp_path_factory):
+    """(whether it was shuffled, the data, the model)."""
+    data = samples_told(shuffled=request.param)
+    folder = tmp_path_factory.mktemp("asked") / "run"
+    settings = {"schedule": {"name": "cosine", "T": 100}, "batch_size": 128, "lr": 4e-3, "optimizer": "adamw"}
+    settings |= {"condition_dropout": 0.3}  # so that it also learns what it is told little of
+    network = {"name": "mlp", "width": 64, "blocks": 2}
+    list(train(data, folder, network=network, images=51_200, warmup_images=640, previews=False, **settings))
+    return request.param, data, load(folder, "cpu")
+
+
+def test_the_check_accepts_the_healthy_and_refuses_the_shuffled_for_each_kind(trained):
+    shuffled, data, model = trained
+    found = check_conditions(model, data)
+    assert {model.conditions[name].kind for name in found} == set(CONDITIONS)
+    assert {name: one.used for name, one in found.items()} == dict.fromkeys(CONDITIONS_HERE, not shuffled)
+    said = []
+    run = SimpleNamespace(trainer=SimpleNamespace(ema=model, images=WORTH_A_LOOK), data=data)
+    tell_ignored(run, said.append)
+    assert [text.split(" is ignored")[0] for text in said] == [
+        f"the {name}" for name in CONDITIONS_HERE if shuffled
+    ]
+
+
+def test_what_was_asked_is_predicted_back_from_samples_of_the_healthy_alone(trained):
+    shuffled, _, model = trained
+    data = samples_told()  # as they are
+    values = {name: column[:200].tolist() for name, column in data.values.items()}
+    drawn = sample(model, 200, cond=values, evaluations=12)
+    found = {
+        m.name: m
+        for m in how_well_met(embed(drawn.images, data, pixel_features(data)), drawn.told, model.conditions)
+    }
+    assert set(found) == set(CONDITIONS_HERE)
+    for name, chance in (("kind", 1 / 3), ("age", 0.0), ("tags", 0.5)):
+        met = found[name]
+        assert met.n == 200
+        assert met.real > 0.9
+        if shuffled:
+            assert met.samples < chance + 0.15
+        else:
+            assert met.samples > met.real - 0.12
+    alone = how_well_met(
+        embed(drawn.images, data, pixel_features(data)), {"age": [None] * 200}, model.conditions
+    )
+    assert alone == []
+
+
+def test_told_some_of_them_the_others_have_their_marginal(trained):
+    shuffled, data, model = trained
+    if shuffled:
+        pytest.skip("it ignores what it is told")
+    drawn = sample(model, 300, cond={"age": 70, "tags": None, "kind": None}, evaluations=12).images
+    assert drawn[:, 2].mean() == pytest.approx(1.0, abs=0.3)
+    others = np.asarray(data.images)[:, [0, 1, 3, 4, 5]]
+    np.testing.assert_allclose(drawn[:, [0, 1, 3, 4, 5]].mean(0), others.mean(0), atol=0.25)
+    np.testing.assert_allclose(drawn[:, [0, 1, 3, 4, 5]].std(0), others.std(0), atol=0.25)

@@ -19,7 +19,7 @@ from alphabar.model import Codec, Denoiser
 from alphabar.sampling import Guidance, guided, sample
 from alphabar.theory.plans import ancestral, ddim, trailing
 from alphabar.theory.schedule import Schedule
-from test_exact_laws import exact_law
+from tiny import exact_law
 
 SCHEDULES = {"linear": Schedule.linear(1000), "cosine": Schedule.cosine(1000)}
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())

@@ -24,6 +24,7 @@ from alphabar.theory.gaussian import eps_from_x0, posterior, q_sample
 from alphabar.theory.parametrization import PREDICTIONS, coefficients
 from alphabar.theory.plans import Plan, ancestral, ddim, make_plan, trailing
 from alphabar.theory.schedule import Schedule
+from tiny import exact_law
 
 SCHEDULES = {"linear": Schedule.linear(1000), "cosine": Schedule.cosine(1000)}
 STEPS = [1, 2, 3, 7, 50, 1000]
@@ -48,27 +49,6 @@ class IdealNetwork(nn.Module):
         row = coefficients(self.prediction, self.schedule, t)
         x = scaled / float(row.c_in)
         return (reference.ideal_x0(self.m, self.v, ab, x) - float(row.c_skip) * x) / float(row.c_out)
-
-
-def exact_law(denoise, plan, start=None):
-    """Mean and variance of what the executor gives, from its responses to one-hot noises."""
-    n = plan.num_evaluations
-    x = torch.zeros(n + 2, 1, dtype=torch.float64)
-    if start is None:
-        x[n + 1] = 1
-    else:
-        x[:] = start[0]
-        x[n + 1] += start[1]
-
-    def noise(k):
-        z = torch.zeros_like(x)
-        z[k] = 1
-        return z
-
-    *_, last = trajectory(denoise, plan, x, noise)
-    response = last.x_s[:, 0].numpy()
-    mean = response[n]  # no noise at all
-    return mean, float(((response - mean) ** 2).sum())
 
 
 def ideal_denoiser(schedule, prediction, m, v, shape=(1,)):

@@ -14,6 +14,7 @@ from torch import nn
 from alphabar.data import ClassCondition, Dataset, Space
 from alphabar.model import Denoiser, fit_codec
 from alphabar.nn import build_network
+from alphabar.sampling import trajectory
 from alphabar.theory.schedule import Schedule
 from alphabar.training.config import TrainConfig
 
@@ -105,6 +106,27 @@ class Ideal(Denoiser):
     @property
     def times(self):
         return [t for t, _ in self.asked]
+
+
+def exact_law(denoise, plan, start=None):
+    """Mean and variance of what the executor gives, from its responses to one-hot noises."""
+    n = plan.num_evaluations
+    x = torch.zeros(n + 2, 1, dtype=torch.float64)
+    if start is None:
+        x[n + 1] = 1
+    else:
+        x[:] = start[0]
+        x[n + 1] += start[1]
+
+    def noise(k):
+        z = torch.zeros_like(x)
+        z[k] = 1
+        return z
+
+    *_, last = trajectory(denoise, plan, x, noise)
+    response = last.x_s[:, 0].numpy()
+    mean = response[n]  # no noise at all
+    return mean, float(((response - mean) ** 2).sum())
 
 
 def write_nifti(folder, volumes, affines=None):

@@ -67,7 +67,7 @@ def how_well_met(
         left_out = np.arange(len(training)) % 5 == 0
         predict = _fitted(embedded.data, encoded, training[~left_out], training[left_out], condition)
         real = held_out if len(held_out) >= FEWEST else training[left_out]
-        values = condition.encode([told[name][i] for i in asked])
+        values = condition.encode([told[name][i] for i in asked.tolist()])
         found.append(
             Met(
                 name, condition.kind, condition.measure,

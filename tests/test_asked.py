@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from alphabar.cli.expected import WORTH_A_LOOK, tell_ignored
-from alphabar.data import CONDITIONS, ClassCondition, Dataset, Space, TagsCondition, VectorCondition
+from alphabar.data import (
+    CONDITIONS,
+    ClassCondition,
+    Dataset,
+    Space,
+    TagsCondition,
+    TextCondition,
+    VectorCondition,
+)
 from alphabar.data.conditions import fitted
 from alphabar.evaluation.asked import how_well_met
 from alphabar.evaluation.comparison import embed
@@ -22,24 +30,33 @@ CONDITIONS_HERE = {
     "kind": ClassCondition(names=("a", "b", "c")),
     "age": VectorCondition(),
     "tags": TagsCondition(names=("hat", "beard", "glasses")),
+    "caption": TextCondition(size=32),
 }
+WORDS = (("warm", "cold"), ("soft", "hard"))
 CENTERS = np.array([[-1.0, -1], [1, -1], [0, 1]])
 
 
 def samples_told(n=1200, shuffled=False):
-    """Six numbers: two by the class, one by the age, one for each tag; or what is told belongs to others."""
+    """Numbers: two by the class, one by the age, one for each tag and word; or what is told is of others."""
     rng = np.random.default_rng(0)
     values = {
         "kind": rng.integers(0, 3, n),
         "age": rng.uniform(20, 80, n),
         "tags": rng.integers(0, 2, (n, 3)),
     }
-    shown = [CENTERS[values["kind"]], (values["age"][:, None] - 50) / 20, 1.6 * values["tags"] - 0.8]
-    images = (np.concatenate(shown, 1) + 0.15 * rng.standard_normal((n, 6))).astype(np.float32)
+    words = rng.integers(0, 2, (n, 2))
+    values["caption"] = np.array([f"a {WORDS[0][i]} and {WORDS[1][j]} thing" for i, j in words.tolist()])
+    shown = [
+        CENTERS[values["kind"]],
+        (values["age"][:, None] - 50) / 20,
+        1.6 * values["tags"] - 0.8,
+        1.6 * words - 0.8,
+    ]
+    images = (np.concatenate(shown, 1) + 0.15 * rng.standard_normal((n, 8))).astype(np.float32)
     if shuffled:
         values = {name: column[rng.permutation(n)] for name, column in values.items()}
     data = Dataset(
-        images, Space((6,), "float32", None, None), CONDITIONS_HERE, values, f"told {shuffled}", 0.2
+        images, Space((8,), "float32", None, None), CONDITIONS_HERE, values, f"told {shuffled}", 0.2
     )
     data.conditions = fitted(CONDITIONS_HERE, values, data.training)
     return data
@@ -80,7 +97,7 @@ def test_what_was_asked_is_predicted_back_from_samples_of_the_healthy_alone(trai
         for m in how_well_met(embed(drawn.images, data, pixel_features(data)), drawn.told, model.conditions)
     }
     assert set(found) == set(CONDITIONS_HERE)
-    for name, chance in (("kind", 1 / 3), ("age", 0.0), ("tags", 0.5)):
+    for name, chance in (("kind", 1 / 3), ("age", 0.0), ("tags", 0.5), ("caption", 0.0)):
         met = found[name]
         assert met.n == 200
         assert met.real > 0.9
@@ -98,7 +115,9 @@ def test_told_some_of_them_the_others_have_their_marginal(trained):
     shuffled, data, model = trained
     if shuffled:
         pytest.skip("it ignores what it is told")
-    drawn = sample(model, 300, cond={"age": 70, "tags": None, "kind": None}, evaluations=12).images
+    drawn = sample(
+        model, 300, cond={"age": 70, "tags": None, "kind": None, "caption": None}, evaluations=12
+    ).images
     assert drawn[:, 2].mean() == pytest.approx(1.0, abs=0.3)
     others = np.asarray(data.images)[:, [0, 1, 3, 4, 5]]
     np.testing.assert_allclose(drawn[:, [0, 1, 3, 4, 5]].mean(0), others.mean(0), atol=0.25)

@@ -14,6 +14,7 @@ from alphabar.data import (
     ClassCondition,
     Space,
     TagsCondition,
+    TextCondition,
     VectorCondition,
     condition_from,
     prepare,
@@ -28,11 +29,13 @@ from alphabar.theory.schedule import Schedule
 
 NAMES = ("round", "red", "large")
 AGES = np.array([20.0, 30.0, 40.0, 70.0])
+CAPTIONS = np.array(["a red cat", "a dog", "two red dogs", "A cat, red!"])
 TAGS = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 0], [0, 0, 1]])
 EXAMPLE = {  # kind: (condition, the values of four samples, a text, its value)
     "class": (ClassCondition(names=NAMES), np.array([0, 2, 2, 1]), "large", 2),
     "vector": (VectorCondition(), AGES, "40", 40.0),
     "tags": (TagsCondition(names=NAMES), TAGS, "red, round", [1, 1, 0]),
+    "text": (TextCondition(size=8), CAPTIONS, "a large cat", "a large cat"),
 }
 
 
@@ -74,8 +77,9 @@ def test_every_kind_reads_what_a_person_types_and_says_it(row):
     assert condition.title(None) == condition.title(math.nan) == "none"
     assert condition.parse(condition.title(value)) == value
     assert condition.described()
-    with pytest.raises(ValueError, match=r"it: .*nothing of the kind"):
-        condition.values("it", "nothing of the kind", 1)
+    if condition.kind != "text":  # any is one
+        with pytest.raises(ValueError, match=r"it: .*nothing of the kind"):
+            condition.values("it", "nothing of the kind", 1)
 
 
 def test_every_kind_draws_values_of_training_samples_and_all_conditions_those_of_the_same(row):
@@ -115,9 +119,25 @@ def test_no_tag_is_something_else_than_not_told():
     assert [odd.parse(text) for text in ("a, b", "none", "a;none")] == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
 
 
+def test_texts_are_told_by_the_words_in_them():
+    text = TextCondition(size=64)
+    one, two, same, other, empty = text.encode([*CAPTIONS[[0, 1, 3]], "red", ""])
+    assert not empty.any()
+    np.testing.assert_allclose(np.linalg.norm(one[:-1]), 1, atol=0.5)
+    away = {name: float(np.linalg.norm(one - each)) for name, each in (("two", two), ("same", same))}
+    assert away["same"] < 1e-6  # the same words in another order, with other signs and letters
+    assert away["two"] > 0.5
+    assert np.count_nonzero(other) == 2
+    again = TextCondition(size=64).encode(np.array(["a red cat"]))[0]
+    assert np.array_equal(again, one)
+    assert "hashed bags of words" in text.described()
+    assert (text.parse(" , "), text.title("x" * 99)) == (None, "x" * 59 + "…")
+
+
 @pytest.mark.parametrize(
     ("condition", "value", "message"),
     [
+        (TextCondition(), 3, "a value must be a text, got"),
         (VectorCondition(), "old", "a value must be a number, 20 to 70, got 'old'"),
         (VectorCondition(), "inf", "a number, 20 to 70, got 'inf'"),
         (VectorCondition(), "1,2", "a number, 20 to 70, got '1,2'"),

@@ -338,7 +338,7 @@ def test_unknown_choices_list_the_known_and_the_nearest(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"kind": "text"}, "unknown kind of condition 'text'; known: class, vector, tags"),
+        ({"kind": "sound"}, "unknown kind of condition 'sound'; known: class, vector, tags, text"),
         ({"names": ["a"]}, "unknown kind of condition None"),
         ({"kind": "class", "name": "a"}, r"the kind of condition 'class' cannot be made of \['name'\]"),
     ],

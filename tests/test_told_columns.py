@@ -44,13 +44,16 @@ def test_a_column_is_what_it_plainly_is(cells, kind, values):
     np.testing.assert_array_equal(same, found)
 
 
-def test_free_text_is_nothing_unless_asked_for():
+def test_many_texts_are_told_by_their_words_if_they_have_several():
     texts = [f"a text of its own {i}" for i in range(60)]
-    assert read_cells(texts) is None
+    assert read_cells(texts)[0].kind == "text"
+    assert read_cells([*texts, None])[1].tolist() == [*texts, ""]
+    assert read_cells([f"name_{i}" for i in range(60)]) is None
+    assert read_cells(["a", "b"], "text")[0].kind == "text"
     assert len(read_cells(texts, "class")[0].names) == 60
     assert read_cells(["a, b", "b"], "tags")[0].names == ("a", "b")
     assert read_cells([3, 1, 3], "class")[0].names == ("1", "3")
-    for kind, cells in (("vector", texts), ("tags", [1, 2]), ("class", [1.5, 2.0])):
+    for kind, cells in (("vector", texts), ("tags", [1, 2]), ("class", [1.5, 2.0]), ("text", [1, 2])):
         with pytest.raises(ValueError, match=r"got \["):
             read_cells(cells, kind)
 
@@ -127,7 +130,7 @@ def test_what_a_column_is_told_as_can_be_said_otherwise(tmp_path):
     with pytest.raises(ValueError, match=r"color of .*a vector is a number, .* got \['red', 'blue', 'red'\]"):
         prepare(tmp_path / "pics", labels=str(file), conditions=kinds | {"color": "vector"}, size=8)
     for wrong, message in (
-        ("age=number", "unknown kind of condition 'number'; known: class, vector, tags, skip"),
+        ("age=number", "unknown kind of condition 'number'; known: class, vector, tags, text, skip"),
         ("age", "conditions must be NAME=KIND"),
         ("aeg=vector", "conditions says what aeg is, and what can be told in .* is age, color, tags, url"),
     ):
@@ -233,3 +236,20 @@ def test_the_command_shows_ranges_and_counts(tmp_path, done):
     assert "told age numbers, 20.5 to 74, mean" in words
     assert "told color class of 2: blue (3), red (3)" in words
     assert "told tags tags of 3: beard (1), glasses (2), hat (4)" in words
+
+
+def test_captions_beside_pictures_are_told_by_their_words(tmp_path, done):
+    pictures(tmp_path / "pics", 6)
+    for i, name in enumerate(rows_of(tmp_path)):
+        (tmp_path / "pics" / name).with_suffix(".txt").write_text(f"a {COLORS[i]} thing, number {i}")
+    how = {"labels": ".txt", "conditions": "txt=text", "holdout": 0, "size": 8}
+    for _ in range(2):
+        data = prepare(tmp_path / "pics", **how)
+        assert data.conditions["txt"].kind == "text"
+        assert data.values["txt"].tolist() == [
+            f"a {color} thing, number {i}" for i, color in enumerate(COLORS)
+        ]
+    shown, _ = done("data", tmp_path / "pics", "--labels", ".txt", "--conditions", "txt=text", "--size", 8)
+    assert "hashed bags of words" in " ".join(shown.split())
+    with pytest.raises(ValueError, match=r"conditions says what caption is, .* is txt"):
+        prepare(tmp_path / "pics", **{**how, "conditions": "caption=text"})

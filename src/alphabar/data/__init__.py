@@ -9,6 +9,7 @@ from .named_conditions import ClassCondition
 from .preparation import prepare
 from .space import Space
 from .tag_conditions import TagsCondition
+from .text_conditions import TextCondition
 from .vector_conditions import VectorCondition
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Dataset",
     "Space",
     "TagsCondition",
+    "TextCondition",
     "VectorCondition",
     "condition_from",
     "prepare",

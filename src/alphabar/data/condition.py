@@ -202,12 +202,14 @@ class Condition:
 
 
 def is_told(values: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """Which of several values say something, bool (n,): neither None nor NaN.
+    """Which of several values say something, bool (n,): neither None nor NaN, and no empty text.
 
     >>> is_told([1.0, None, float("nan"), "a", [2.0, float("nan")]]).tolist()
     [True, False, False, True, False]
     """
     if isinstance(values, np.ndarray) and values.dtype != object:
+        if values.dtype.kind == "U":
+            return np.asarray(values != "")
         if values.dtype.kind != "f":
             return np.ones(len(values), bool)
         return np.asarray(~np.isnan(values).any(axis=tuple(range(1, values.ndim))))
@@ -215,8 +217,8 @@ def is_told(values: Sequence[Any] | np.ndarray) -> np.ndarray:
 
 
 def _says(value: Any) -> bool:
-    if value is None or isinstance(value, float):
-        return value is not None and value == value
+    if value is None or isinstance(value, float | str):
+        return value is not None and value == value and value != ""
     if isinstance(value, np.ndarray):
         return bool(is_told(value[None])[0]) if value.dtype.kind == "f" else True
     return all(map(_says, value)) if isinstance(value, list | tuple) else True

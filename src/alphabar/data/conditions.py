@@ -12,6 +12,7 @@ from ..errors import made_from
 from .condition import Condition
 from .named_conditions import ClassCondition
 from .tag_conditions import TagsCondition
+from .text_conditions import TextCondition
 from .vector_conditions import VectorCondition
 
 NUMBERS = 2**15
@@ -20,9 +21,9 @@ EXAMPLES = 1024
 """Training samples whose values are kept at most."""
 
 CONDITIONS: dict[str, type[Condition]] = {
-    row.kind: row for row in (ClassCondition, VectorCondition, TagsCondition)
+    row.kind: row for row in (ClassCondition, VectorCondition, TagsCondition, TextCondition)
 }
-"""Kinds of conditions by name: one of several classes, numbers, any of several tags."""
+"""Kinds of conditions by name: one of several classes, numbers, any of several tags, texts."""
 
 
 def condition_from(entry: Mapping[str, Any]) -> Condition:

@@ -12,7 +12,7 @@ from .classes import classes_named
 from .config import DataConfig
 from .label_files import LABEL_FILES, METADATA, Told, forms, label_of, labels_in, read_sheet
 from .source_types import LABEL_NAMES, Labels, some, stamp
-from .typed import told_columns
+from .typed import check_kinds, told_columns
 
 LARGEST_LABEL = 2**20
 """Bytes of a file that labels one picture."""
@@ -89,7 +89,7 @@ def find_labels(files: Readable, pictures: list[str], config: DataConfig) -> Fou
         return _plain(files, pictures) if config.classes == "auto" else Found()
     if given.startswith(".") and "/" not in given:
         ending, _, key = given.partition(":")
-        return _beside(files, pictures, ending.lower(), key)
+        return _beside(files, pictures, ending.lower(), key, kinds=config.conditions)
     return _from_file(files, pictures, given, config.conditions)
 
 
@@ -158,7 +158,14 @@ def _add_metadata(found: Found, files: Readable, pictures: list[str], name: str,
     found.told.notes += told.notes
 
 
-def _beside(files: Readable, pictures: list[str], ending: str, key: str, plain: bool = False) -> Found:
+def _beside(
+    files: Readable,
+    pictures: list[str],
+    ending: str,
+    key: str,
+    plain: bool = False,
+    kinds: Mapping[str, str] | None = None,
+) -> Found:
     """Labels by a file beside each picture, which has its name and another ending."""
     there, found = set(files.names), Found(Told(), f"files {ending} beside them")
     assert found.told is not None
@@ -190,6 +197,11 @@ def _beside(files: Readable, pictures: list[str], ending: str, key: str, plain: 
         key = usual[0]
         values = {name: v.get(key) if isinstance(v, dict) else None for name, v in values.items()}
         found.where = f"{key} of {found.where}"
+    told_as = key or ending.lstrip(".")
+    check_kinds({told_as: values}, kinds, found.where)
+    if kinds:
+        found.told = Told({name: (value,) for name, value in values.items()}, columns=(told_as,))
+        return found
     for name, value in values.items():
         if (label := label_of(value, name)) is not None:
             found.told.labels[name] = label

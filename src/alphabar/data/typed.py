@@ -22,7 +22,7 @@ def told_columns(columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str] 
     """The conditions that columns are, and what to say of them.
 
     Lists, and texts with `;` or `|` in one of them, are tags, numbers a vector, texts of which few differ a
-    class, and so is what has a usual name of labels.
+    class, and so is what has a usual name of labels; other texts of several words are told by their words.
 
     Args:
         columns: name → the cells of all samples: texts, numbers, lists, or None for what is missing.

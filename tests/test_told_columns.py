@@ -253,3 +253,11 @@ def test_captions_beside_pictures_are_told_by_their_words(tmp_path, done):
     assert "hashed bags of words" in " ".join(shown.split())
     with pytest.raises(ValueError, match=r"conditions says what caption is, .* is txt"):
         prepare(tmp_path / "pics", **{**how, "conditions": "caption=text"})
+
+
+def test_the_options_that_info_shows_say_the_kinds_as_they_are_typed():
+    from alphabar.cli.options import data_flags
+    from alphabar.cli.settings import typed
+
+    words = typed(data_flags(), {"labels": "l.csv", "conditions": {"age": "vector", "url": "skip"}})
+    assert words == ["--labels", "l.csv", "--conditions", "age=vector,url=skip"]

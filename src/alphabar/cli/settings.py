@@ -118,6 +118,8 @@ def typed(flags: Mapping[str, Flag], values: Mapping[str, Any]) -> list[str]:
             continue
         if flag.kind == (float, float):
             words += map(exact, value)
+        elif isinstance(value, dict):
+            words.append(",".join(f"{name}={each}" for name, each in value.items()))
         elif isinstance(value, tuple | list):
             words.append("x".join(map(str, value)) if len(set(value)) > 1 else str(value[0]))
         else:

@@ -89,7 +89,10 @@ def plain(net, x, c_noise, cond=None):
     x = fold(pad_to_multiple(x, net.patches), net.patches)
     grid = x.shape[2:]
     positions = torch.tensor(list(itertools.product(*map(range, grid))), dtype=torch.float64)
-    h = net.linear_in(x.flatten(2).mT)
+    unit = torch.zeros(1, len(positions), config["channels"]).double()
+    unit[..., : config["channels"] // 2] = 1  # turned: cosines, then sines
+    cos, sin = turned(unit, positions).chunk(2, -1)
+    h = net.linear_in(x.flatten(2).mT) + torch.cat([sin, cos], -1)
     first = config["condition_tokens"]
     if first:
         h = torch.cat([net.tell_tokens(emb)[:, None] + net.tokens, h], 1)
@@ -196,6 +199,15 @@ def test_a_sample_has_the_same_bytes_in_any_company(settings):
         whole = net(x, t, {"class": told})
         x[:5], t[8:], told[9:] = 7.0, 3.0, 0.0
         assert torch.equal(net(x, t, {"class": told})[5:8], whole[5:8])
+
+
+@pytest.mark.parametrize("shape", [(1, 12), (2, 6, 8), (1, 4, 6, 4)])
+def test_it_knows_where_a_token_is(shape):
+    """Where all places hold the same, as in much noise: rotary positions alone would give all the same."""
+    out = random_net(shape, patch=1)(torch.ones(1, *shape), torch.ones(1))[0, 0]
+    for axis in range(out.ndim):
+        steps = out.diff(dim=axis).abs()
+        assert (steps > 1e-4).double().mean() > 0.9
 
 
 def test_a_fresh_network_gives_zero_and_every_parameter_learns():

@@ -22,8 +22,9 @@ FREQUENCIES = 256
 class ViT(Embedded):
     """Transformer of patches: x (B, C, *sides), c_noise (B,), cond → (B, C, *sides).
 
-    As in JiT (arXiv 2511.13720), after DiT (arXiv 2212.09748): RMS norms, rotary positions along each axis,
-    normalized queries and keys, SwiGLU. Time and conditions scale, shift and gate each block (adaLN-Zero).
+    As in JiT (arXiv 2511.13720), after DiT (arXiv 2212.09748): RMS norms, rotary positions along each axis
+    beside sines and cosines of the place, normalized queries and keys, SwiGLU. Time and conditions scale,
+    shift and gate each block (adaLN-Zero).
 
     Args:
         shape: (C, *sides) of one sample. C and the number of sides are built in; the sides themselves may be
@@ -104,7 +105,11 @@ class ViT(Embedded):
         emb = self.embedded(c_noise, cond)
         x = fold(pad_to_multiple(x, self.patches), self.patches)
         grid = x.shape[2:]
+        place = rotations(
+            grid, self.config["channels"], x.device
+        )  # where it is: turns tell differences alone
         h = self.linear_in(x.flatten(2).transpose(1, 2))
+        h = h + torch.cat([place.sin(), place.cos()], 1).to(h.dtype)
         angle = rotations(grid, self.config["head_channels"], x.device)
         if self.tokens is not None:
             h = torch.cat([self.tell_tokens(emb)[:, None] + self.tokens, h], 1)

@@ -43,7 +43,7 @@ def test_samples_come_back_in_the_arrays_own_values_type_and_axes(place, done, n
         low, high = low - span, high + span  # they may go beyond the data
     else:
         np.testing.assert_array_equal((data.space.low, data.space.high), (low, high))
-    done("train", "data.npy", *options, "--out", "run", "--images", 16, *TINY)
+    done("train", "data.npy", *options, "--out", "run", "--images", 16, *TINY, "--prediction", "v")
     done("sample", "run", "-n", 6, "--steps", 3, "--out", "new")
     samples = np.load("new/samples.npy")
     assert samples.dtype == (np.uint8 if whole else array.dtype)

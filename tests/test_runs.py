@@ -631,7 +631,7 @@ def test_vectors_have_a_network_and_samples_with_four_sides_none(tmp_path):
     assert load(tmp_path / "run").net.config["name"] == "mlp"
     shape = (1, 2, 2, 2, 2)
     data = Dataset(np.zeros((20, *shape), np.float32), Space(shape, "float32", 0, 1), fingerprint="4-d")
-    with pytest.raises(ValueError, match=r"no network for samples of shape .*package.module:Class"):
+    with pytest.raises(ValueError, match=r"no default network for samples of shape .*--network vit"):
         list(train(data, tmp_path / "other", images=16))
 
 

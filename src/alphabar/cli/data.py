@@ -112,19 +112,22 @@ def _part(dataset: Dataset) -> str:
     """Which of the samples a sheet shows, if it doesn't show all."""
     from ..data import KINDS
 
-    kind, n = KINDS[dataset.space.kind], len(dataset.images)
-    most = ROWS if kind.together else SHEET
-    return f": {most:,} of the {n:,} {kind.noun}, at random" if n > most else ""
+    most, n = _most_shown(dataset), len(dataset.images)
+    return f": {most:,} of the {n:,} {KINDS[dataset.space.kind].noun}, at random" if n > most else ""
+
+
+def _most_shown(dataset: Dataset) -> int:
+    from ..data import KINDS
+
+    return ROWS if KINDS[dataset.space.kind].together else SHEET
 
 
 def _write_sheet(path: Any, dataset: Dataset) -> None:
     import numpy as np
 
-    from ..data import KINDS
     from ..images import enlarged, save_picture, tiled
 
-    most = ROWS if KINDS[dataset.space.kind].together else SHEET
-    chosen = np.sort(np.random.default_rng(0).permutation(len(dataset.images))[:most])
+    chosen = np.sort(np.random.default_rng(0).permutation(len(dataset.images))[: _most_shown(dataset)])
     shown = dataset.space.shown(np.asarray(dataset.images[chosen]))
     save_picture(path, enlarged(tiled(shown)), new_file=True)
 

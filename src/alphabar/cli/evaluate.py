@@ -271,12 +271,10 @@ def _print_variants(cards: list[dict[str, Any]]) -> None:
         if all(found):
             floor = with_error(found[0]["floor"], found[0]["floor_error"])
             rows.append([score.title, *(with_error(f["value"], f["error"]) for f in found), floor])
-    for place, asked in enumerate(cards[0]["asked"]):
-        if all(
-            [a["name"] for a in card["asked"]] == [a["name"] for a in cards[0]["asked"]] for card in cards
-        ):
-            values = [f"{card['asked'][place]['samples']:.3f}" for card in cards]
-            rows.append([f"asked: {asked['name']}", *values, f"{asked['real']:.3f}"])
+    if len({tuple(asked["name"] for asked in card["asked"]) for card in cards}) == 1:
+        for asked in zip(*(card["asked"] for card in cards), strict=True):
+            values = [f"{one['samples']:.3f}" for one in asked]
+            rows.append([f"asked: {asked[0]['name']}", *values, f"{asked[0]['real']:.3f}"])
     columns(rows)
     for card in cards[1:]:
         for note in card["notes"]:

@@ -194,10 +194,10 @@ def _check_network(config: TrainConfig, dataset: Dataset) -> None:
     import torch
 
     from ..nn import NETWORKS, build_network
-    from ..training.fitted import fitted_to
+    from ..training.fitted import conditions_told, fitted_to
 
     if str(config.network.get("name")) in NETWORKS:
-        conditions = dataset.conditions if config.conditional else {}
+        conditions = conditions_told(config, dataset)
         shape = fitted_to(dataset)[0].shape
         with torch.device("meta"):
             build_network(config.network, shape, {n: c.shape for n, c in conditions.items()})

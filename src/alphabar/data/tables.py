@@ -15,7 +15,7 @@ from .columns import Column, Found
 from .config import DataConfig
 from .series_tables import Table, long, times_among, wide
 from .source_types import Arrays, Labels, Rows, Samples, some, stamp
-from .told_tables import read_cells, told_names, told_of
+from .told_tables import column_from, told_names, told_of
 
 DELIMITERS = (",", "\t", ";", "|")
 PARQUET = "parquet"
@@ -80,7 +80,7 @@ def _samples(columns: dict[str, Cells], config: DataConfig, where: str, layout: 
             left_out.append(name)
             continue
         try:
-            read = _id(cells) if name == config.series else read_cells(cells, wanted, layout == ";")
+            read = _id(cells) if name == config.series else column_from(cells, wanted, layout == ";")
         except ValueError as error:
             raise ValueError(f"column {name} of {where}: {error}") from None
         if read is None:

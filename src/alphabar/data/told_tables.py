@@ -67,7 +67,7 @@ def told_of(
     made = []
     for name, (condition, _) in told.told.items():
         column = Column("category", tuple(getattr(condition, "names", ())), missing="")
-        if condition.kind == "vector" and (read := read_cells(columns[name], "number", comma)):
+        if condition.kind == "vector" and (read := column_from(columns[name], "number", comma)):
             column = read[0]
         elif condition.kind == "tags":
             column = replace(column, names=())
@@ -95,7 +95,7 @@ def _classes(name: str, cells: Cells, config: DataConfig, where: str) -> tuple[C
     if (wanted := (config.types or {}).get(name, "category")) != "category":
         raise ValueError(f"column {name} is the label, which is a category, and types says {wanted}")
     try:
-        read = read_cells(cells, "category", False)
+        read = column_from(cells, "category", False)
     except ValueError as error:
         raise ValueError(f"column {name} of {where}: {error}") from None
     if read is None:
@@ -132,7 +132,7 @@ def _labeled(
     return matrix[known], Labels(codes[known].astype(np.int64), column.names, (note, left_out))
 
 
-def read_cells(cells: Cells, wanted: str, comma: bool) -> tuple[Column, np.ndarray, str] | None:
+def column_from(cells: Cells, wanted: str, comma: bool) -> tuple[Column, np.ndarray, str] | None:
     """(what a column holds, its numbers (n,), what to say of it); None for free text. See `read_column`."""
     if isinstance(cells, Found):
         return read_column(cells, wanted, comma)

@@ -65,12 +65,11 @@ def told_arrays(
 ) -> Labels:
     """The same of arrays (n,), (n, 1) or (n, K) by name; one alone of classes, or one-hot, is the class."""
     kinds = kinds or {}
+    check_kinds(arrays, kinds, where)
     if not arrays:
-        check_kinds(arrays, kinds, where)
         return Labels()
     (first, values), *more = arrays.items()
     hot = values.ndim == 2 and values.shape[1] > 1
-    check_kinds(arrays, kinds, where)
     plain = _one_hot(values) if hot else is_class(values.ravel().tolist())
     plain = plain or (first not in kinds and first in LABEL_NAMES)  # refused, with what can be done
     if not more and plain and kinds.get(first, CLASS) == CLASS:

@@ -97,6 +97,13 @@ PRESETS: dict[str, Preset] = {
 """By name. The DDPM paper is arXiv 2006.11239; how the digits' settings were found is in docs/log.md."""
 
 
+def held(space: Space, patch: int) -> int:
+    """The numbers of a sample in one place of a network with this patch."""
+    from ..nn.layers import patches
+
+    return space.channels * math.prod(patches(space.shape[1:], patch))
+
+
 def default_network(space: Space) -> dict[str, Any]:
     """An MLP for vectors; a U-Net for samples with one to three sides.
 
@@ -115,11 +122,9 @@ def default_network(space: Space) -> dict[str, Any]:
             f"there is no default network for samples of shape {space.shape}: take --network vit, or a class "
             "of your own, network.name=package.module:Class (in Python also net=…, a module)"
         )
-    from ..nn.layers import patches
-
     side = max(sides)
     patch = 1 if side <= 16 else 2 if side <= 64 else 4
-    while side > 64 * patch and space.channels * math.prod(patches(sides, 2 * patch)) <= CHANNELS:
+    while side > 64 * patch and held(space, 2 * patch) <= CHANNELS:
         patch *= 2
     levels = max(2, round(math.log2(side / patch / 7)) + 1)
     return {
@@ -161,8 +166,7 @@ def default_transformer(space: Space, given: Mapping[str, Any]) -> dict[str, Any
         return network  # which refuses them
 
     def folded(patch: int) -> tuple[int, int]:
-        by = patches(sides, patch)
-        return math.prod(divided(sides, by)), space.channels * math.prod(by)
+        return math.prod(divided(sides, patches(sides, patch))), held(space, patch)
 
     tokens, numbers = folded(network["patch"])
     while "patch" not in given and tokens > MOST_TOKENS:
@@ -193,9 +197,7 @@ def default_learning(space: Space, network: Mapping[str, Any]) -> dict[str, Any]
     sides, patch, channels = space.shape[1:], network.get("patch"), network.get("channels")
     if not sides or type(patch) is not int or type(channels) is not int or patch < 1:
         return {}
-    from ..nn.layers import patches
-
-    return CLEAN if space.channels * math.prod(patches(sides, patch)) >= MUCH_HELD * channels else {}
+    return CLEAN if held(space, patch) >= MUCH_HELD * channels else {}
 
 
 def default_images(num_training: int) -> int:

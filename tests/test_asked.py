@@ -17,7 +17,7 @@ from alphabar.data import (
     TextCondition,
     VectorCondition,
 )
-from alphabar.data.conditions import fitted
+from alphabar.data.conditions.kinds import fitted
 from alphabar.evaluation.asked import how_well_met
 from alphabar.evaluation.comparison import embed
 from alphabar.evaluation.conditioning import check_conditions

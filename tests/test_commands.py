@@ -18,7 +18,7 @@ from alphabar import Schedule
 from alphabar.cli.app import command
 from alphabar.cli.masks import read_mask
 from alphabar.data import Space
-from alphabar.data import pictures as pictures_module
+from alphabar.data.sources import pictures as pictures_module
 from alphabar.model import Denoiser, fit_codec, load, save
 from alphabar.model import file as model_file
 from alphabar.nn import NETWORKS, build_network

@@ -19,8 +19,8 @@ from alphabar.data import (
     condition_from,
     prepare,
 )
-from alphabar.data.condition import is_told
-from alphabar.data.conditions import EXAMPLES, fitted, form_of
+from alphabar.data.conditions.base import is_told
+from alphabar.data.conditions.kinds import EXAMPLES, fitted, form_of
 from alphabar.files import check_facts
 from alphabar.model import Denoiser, fit_codec, load, save
 from alphabar.nn import build_network

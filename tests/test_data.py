@@ -16,9 +16,9 @@ from PIL import Image
 
 from alphabar.data import ClassCondition, DataConfig, Dataset, Space, condition_from, decoding, prepare
 from alphabar.data.cache import cache_entries, cache_folder, clear_cache
-from alphabar.data.pictures import open_picture, picture_array
-from alphabar.data.source_types import Arrays
-from alphabar.data.sources import is_array, open_source
+from alphabar.data.sources.opener import is_array, open_source
+from alphabar.data.sources.pictures import open_picture, picture_array
+from alphabar.data.sources.source_types import Arrays
 from alphabar.data.stored import StoredSamples
 from alphabar.images import displayable, save_picture
 from alphabar.model.codec import codec_from, fit_codec
@@ -1007,7 +1007,7 @@ def test_only_our_own_formats_are_opened_whatever_the_name(tmp_path, monkeypatch
 
 
 def test_a_zip_entry_too_large_for_a_picture_is_not_unpacked(tmp_path, monkeypatch):
-    from alphabar.data import archives
+    from alphabar.data.sources import archives
 
     path = write_zip(tmp_path / "x.zip", {"a.png": noise(8, 8), "b.png": noise(64, 64)})
     monkeypatch.setattr(archives, "LARGEST_ENTRY", 1000)

@@ -21,7 +21,7 @@ from alphabar.cli import console, expected, flags, options, settings
 from alphabar.cli.app import command
 from alphabar.cli.progress import Progress
 from alphabar.data import DataConfig
-from alphabar.data.conditions import CONDITIONS, Condition
+from alphabar.data.conditions.kinds import CONDITIONS, Condition
 from alphabar.model import save
 from alphabar.nn import NETWORKS, UNet
 from alphabar.runs.sinks import SINKS, Sink

@@ -9,7 +9,7 @@ from PIL import Image
 
 import alphabar as ab
 from alphabar.data import prepare
-from alphabar.data.sources import is_array
+from alphabar.data.sources.opener import is_array
 from tiny import tiny_config
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from alphabar.cli.read import read_sample
 from alphabar.data import prepare
-from alphabar.data.pictures import opened
+from alphabar.data.sources.pictures import opened
 from alphabar.model.codec import fit_codec
 from alphabar.sampling.output import write_samples
 from alphabar.sampling.samples import Samples

@@ -371,7 +371,7 @@ def test_a_parquet_label_comes_back_in_its_own_type(tmp_path):
     parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
     data = prepare(tmp_path / "t.parquet", labels="good", holdout=0)
     assert told(data) == [str(i % 3 > 0).lower() for i in range(40)]
-    from alphabar.data.table_files import table_bytes, whole_rows
+    from alphabar.data.sources.table_files import table_bytes, whole_rows
 
     rows = whole_rows(np.asarray(data.images), data.space, {"class": told(data)})
     _, content = table_bytes(*rows, data.space.layout)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from alphabar.data import prepare
-from alphabar.data.sources import is_array
+from alphabar.data.sources.opener import is_array
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from alphabar.cli.read import read_sample
-from alphabar.data import Space, pictures, prepare
-from alphabar.data.headers import header_of
-from alphabar.data.pictures import open_picture, opened, picture_array, upright_size
+from alphabar.data import Space, prepare
+from alphabar.data.sources import pictures
+from alphabar.data.sources.headers import header_of
+from alphabar.data.sources.pictures import open_picture, opened, picture_array, upright_size
 from alphabar.images import save_animation, save_picture
 from alphabar.model.codec import fit_codec
 from alphabar.runs.plots import forward_strip, plot_losses, plot_schedule
@@ -584,7 +585,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def test_large_entries_of_a_zip_are_unpacked_to_the_disk(tmp_path, monkeypatch):
-    from alphabar.data import archives
+    from alphabar.data.sources import archives
 
     sizes = []
 

@@ -11,7 +11,7 @@ from alphabar.cli.masks import read_mask
 from alphabar.cli.read import read_sample
 from alphabar.data import Space, prepare
 from alphabar.data.dataset import Dataset
-from alphabar.data.pictures import open_picture
+from alphabar.data.sources.pictures import open_picture
 from alphabar.runs.given import alike
 from alphabar.training.trainer import Trainer
 from tiny import tiny_config

@@ -13,7 +13,7 @@ from torch import nn
 
 from alphabar import rng
 from alphabar.data import ClassCondition, Condition, Space, condition_from
-from alphabar.data.conditions import CONDITIONS
+from alphabar.data.conditions.kinds import CONDITIONS
 from alphabar.model import Denoiser, fit_codec
 from alphabar.sampling import (
     Guidance,

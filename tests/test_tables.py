@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from alphabar import load, prepare, sample, train
 from alphabar.data import Dataset
 from alphabar.data.columns import Column, Found, read_column
+from alphabar.data.sources.table_files import table_bytes
+from alphabar.data.sources.table_rows import read_row
 from alphabar.data.space import Space
-from alphabar.data.table_files import table_bytes
-from alphabar.data.table_rows import read_row
 from alphabar.evaluation.columns import column_pairs, column_shapes, gaussian_copula, trees
 from alphabar.evaluation.features import pixel_features
 from alphabar.evaluation.scorecard import in_values

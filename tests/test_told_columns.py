@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from alphabar.data import prepare
-from alphabar.data.typed import is_class, read_cells
+from alphabar.data.sources.typed import is_class, read_cells
 from alphabar.runs import train
 from program import pictures
 

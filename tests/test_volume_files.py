@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from alphabar.data import prepare
-from alphabar.data.volume_files import pages_bytes
+from alphabar.data.sources.volume_files import pages_bytes
 from program import TINY
 
 N, SIDES = 3, (5, 6, 8)

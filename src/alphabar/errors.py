@@ -7,7 +7,7 @@ import difflib
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple, TypeVar
 
@@ -39,6 +39,11 @@ def unknown(kind: str, got: object, known: Iterable[object]) -> ValueError:
     near = difflib.get_close_matches(str(got), names, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ValueError(f"unknown {kind} {got!r}; known: {', '.join(names) or 'none'}{hint}")
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first of many names."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @contextlib.contextmanager

@@ -102,8 +102,8 @@ def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
     """Where a mask that is a picture says to fill."""
     from PIL import Image as Pictures
 
-    from ..data.colors import has_alpha
-    from ..data.pictures import file_opened
+    from ..data.sources.colors import has_alpha
+    from ..data.sources.pictures import file_opened
 
     height, width = size = sides_of(space, mask)
     found = size_of(mask)

@@ -29,11 +29,11 @@ def read_sample(path: str, space: Space, known: np.ndarray | None = None) -> np.
     if Path(path).suffix.lower() in SOUNDS:
         return _sound(path, space)
     if space.columns:
-        from ..data.table_rows import read_row
+        from ..data.sources.table_rows import read_row
 
         return read_row(Path(path), space, known)
     channels, *sides = space.shape
-    from ..data.headers import BROUGHT
+    from ..data.sources.headers import BROUGHT
 
     image = _picture(path, space, tuple(sides), channels)
     found = size_of(path)
@@ -72,7 +72,7 @@ def read_observation(path: str, space: Space, shape: tuple[int, ...]) -> np.ndar
 
 def _own_array(path: str, space: Space) -> np.ndarray | None:
     """The numbers in an .npy file, or in one of the form that the data had; None for pictures, say."""
-    from ..data.one_sample import one_sample
+    from ..data.sources.one_sample import one_sample
 
     own = one_sample(Path(path), space) if Path(path).exists() else None
     return array_of(path) if own is None else own
@@ -96,7 +96,7 @@ def array_of(path: str) -> np.ndarray | None:
 
 def _sound(path: str, space: Space) -> np.ndarray:
     """The beginning of a sound file."""
-    from ..data.sound import read_sound
+    from ..data.sources.sound import read_sound
     from .console import say
 
     series, length = read_sound(path, space)
@@ -122,7 +122,7 @@ def _wrong_shape(path: str, array: np.ndarray, wanted: tuple[int, ...]) -> Value
 
 def size_of(path: str) -> tuple[int, int]:
     """(H, W) of a picture."""
-    from ..data.pictures import file_opened, upright_size
+    from ..data.sources.pictures import file_opened, upright_size
 
     with file_opened(path) as header:
         return upright_size(header)
@@ -145,7 +145,7 @@ def _picture(path: str, space: Space, sides: tuple[int, ...], channels: int) -> 
     Where samples were pictures of as many bits, that is its own values; else black and white become the
     least and the greatest value, as where samples are shown.
     """
-    from ..data.pictures import PICTURE_ENDINGS, file_opened, is_deep
+    from ..data.sources.pictures import PICTURE_ENDINGS, file_opened, is_deep
     from .console import say
 
     if Path(path).suffix.lower() not in PICTURE_ENDINGS:
@@ -177,8 +177,8 @@ def as_prepared(
     image: Image, space: Space, sides: tuple[int, ...], channels: int, background: str, dtype: Any = np.uint8
 ) -> np.ndarray:
     """A picture (channels, *sides) as those of the data were prepared; one of these sides as it is."""
-    from ..data.fitting import centered
-    from ..data.pictures import picture_array, upright_size
+    from ..data.sources.fitting import centered
+    from ..data.sources.pictures import picture_array, upright_size
 
     height, width = sides
     whole = (height, width)

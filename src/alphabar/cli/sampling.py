@@ -59,7 +59,7 @@ def sample_flags(without: Iterable[str] = ("start", "size"), from_noise: bool = 
 
     `from_noise`: whether samples start from pure noise, rather than from pictures.
     """
-    from ..data.conditions import CONDITIONS
+    from ..data.conditions.kinds import CONDITIONS
     from ..sampling.config import SampleConfig
 
     fields = flags_of(SampleConfig, without={"cond", "options", *without})
@@ -130,7 +130,7 @@ def told_of(how: Mapping[str, Any]) -> dict[str, str]:
 
 def told_from(file: str) -> dict[str, list[Any]]:
     """The values of conditions in a table, by its columns; None for an empty cell, which is not told."""
-    from ..data.label_files import LABEL_FILES, read_sheet
+    from ..data.sources.label_files import LABEL_FILES, read_sheet
     from ..files import expanded
 
     path = expanded(file)

@@ -1,16 +1,16 @@
 """Reading and preparing once; batch k as a function of (seed, k). Knows no diffusion."""
 
-from .condition import Condition
-from .conditions import CONDITIONS, condition_from
+from .conditions.base import Condition
+from .conditions.kinds import CONDITIONS, condition_from
+from .conditions.named import ClassCondition
+from .conditions.tags import TagsCondition
+from .conditions.text import TextCondition
+from .conditions.vector import VectorCondition
 from .config import DataConfig
 from .dataset import Batch, Dataset, spread
 from .kinds import KINDS
-from .named_conditions import ClassCondition
 from .preparation import prepare
 from .space import Space
-from .tag_conditions import TagsCondition
-from .text_conditions import TextCondition
-from .vector_conditions import VectorCondition
 
 __all__ = [
     "CONDITIONS",

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import some
 from ..images import MODES
 from .kinds import KINDS
 from .missing import packed
-from .source_types import Samples, some
+from .sources.source_types import Samples
 from .space import Space
 from .survey import Survey
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..files import DamagedFile, atomic_folder, clean, read_json, temporary_name, write_json
-from .condition import Condition
-from .conditions import condition_from
+from .conditions.base import Condition
+from .conditions.kinds import condition_from
 from .space import Space
 from .stored import StoredSamples
 

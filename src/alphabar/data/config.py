@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ..errors import unknown
 from ..settings import Settings
-from .conditions import CONDITIONS
+from .conditions.kinds import CONDITIONS
 
 Channels = Literal["auto", "gray", "rgb", "rgba"]
 Classes = Literal["auto", "folders", "none"]
@@ -279,3 +279,16 @@ def data_config(config: DataConfig | None, settings: dict[str, Any]) -> DataConf
         )
     before = {} if config is None else config.model_dump(exclude_defaults=True)
     return DataConfig(**{**before, **settings})
+
+
+def check_fitting(resize: Any, fit: Any, kept: Any, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """`kept` as a tuple; ValueError unless these are fields of a `Space` of samples of this shape."""
+    for what, given, known in (("resize", resize, Resize), ("fit", fit, Fit)):
+        if given is not None and given not in get_args(known):
+            raise unknown(f"way to {what}", str(given), get_args(known))
+    if kept is None:
+        return None
+    height, width = map(int, kept) if len(kept) == 2 else (0, 0)
+    if len(shape) != 3 or height < shape[1] or width < shape[2]:
+        raise ValueError(f"kept must be sides larger than those of samples of {shape}, got {kept}")
+    return height, width

@@ -12,9 +12,9 @@ import numpy as np
 
 from .. import rng
 from .augment import check_augment, mirrored, turned
-from .condition import Condition, is_told
+from .conditions.base import Condition, is_told
+from .conditions.named import ClassCondition
 from .crops import Crops
-from .named_conditions import ClassCondition
 from .space import Space
 
 BLOCK = 1024

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ..errors import some
 from .config import NUM_CHANNELS, DataConfig
 from .dataset import spread
-from .fitting import centered, placed
-from .headers import GRAY_MODES, Header, choose_size, found_notes, header_of, pixel_art_note
-from .pictures import color_of, is_transparent, picture_array, reason
-from .source_types import BLOCK, Pictures, block_size, files, some
+from .sources.fitting import centered, placed
+from .sources.headers import GRAY_MODES, Header, choose_size, found_notes, header_of, pixel_art_note
+from .sources.pictures import color_of, is_transparent, picture_array, reason
+from .sources.source_types import BLOCK, Pictures, block_size, files
 from .space import Space
 from .survey import LITTLE, Survey
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..images import displayable, to_bytes
 from .charts import curves, histograms
-from .grid_files import grid_each, grid_files
 from .maps import in_colors
-from .series_files import series_each, series_files
-from .table_files import table_bytes, whole_rows
+from .sources.grid_files import grid_each, grid_files
+from .sources.series_files import series_each, series_files
+from .sources.table_files import table_bytes, whole_rows
 
 if TYPE_CHECKING:
     from .space import Space

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import some
 from ..files import naming, write_all, write_array
 from .bounds import Clipped, array_space, missing_notes, standardized_notes
 from .cache import (
@@ -26,18 +27,18 @@ from .cache import (
     read_entry,
     write_facts,
 )
-from .condition import Condition
-from .conditions import fitted
+from .conditions.base import Condition
+from .conditions.kinds import fitted
+from .conditions.named import ClassCondition
 from .config import DataConfig, data_config
 from .crops import cropped
 from .dataset import Dataset
 from .decoding import Decoder, Progress
-from .named_conditions import ClassCondition
-from .source_types import Arrays, Labels, Pictures, Samples, some
-from .sources import open_source
+from .sources.opener import open_source
+from .sources.source_types import Arrays, Labels, Pictures, Samples
+from .sources.windows import timed
 from .space import Space
 from .survey import LITTLE, Survey
-from .windows import timed
 
 VERSION = 5
 FAR = 0.005

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..errors import unknown
 from .columns import Column, LabelColumn
+from .config import check_fitting
 from .differences import less
-from .fitting import check_fitting
 from .kinds import KINDS
 from .missing import check_missing, unpacked
 from .timeline import NO_TIMELINE, Timeline

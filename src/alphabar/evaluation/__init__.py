@@ -8,13 +8,7 @@ from .features import FEATURES, Features, open_features
 from .likelihood import Likelihood, ode_likelihood
 from .memorization import Memorization, check_memorization
 from .noise_levels import NoiseLevels, error_by_noise_level, same_conditions
-from .scores import (
-    classifier_two_sample,
-    frechet_distance,
-    kid,
-    prdc,
-    sliced_wasserstein,
-)
+from .scores import classifier_two_sample, frechet_distance, kid, prdc, sliced_wasserstein
 from .table import SCORES
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..data import Condition, spread
-from ..data.condition import is_told
+from ..data.conditions.base import is_told
 from .comparison import Embedded
 
 MOST = 4000  # training samples that the prediction is fitted to

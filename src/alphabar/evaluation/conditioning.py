@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import rng
-from ..data.condition import is_told
+from ..data.conditions.base import is_told
 from ..data.dataset import Dataset, spread
 from ..errors import unknown
 from ..model import Batched, Denoiser

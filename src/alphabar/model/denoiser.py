@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..data.condition import Condition
+from ..data.conditions.base import Condition
 from ..data.crops import with_sides
 from ..data.space import Space
 from ..errors import unknown

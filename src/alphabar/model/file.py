@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.conditions import condition_from, form_of
+from ..data.conditions.kinds import condition_from, form_of
 from ..data.config import DataConfig
 from ..data.space import Space
 from ..files import DamagedFile, brief, check_facts, expanded, load_tensors, read_metadata, save_tensors

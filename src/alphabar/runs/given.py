@@ -13,13 +13,14 @@ import numpy as np
 from ..data.config import DataConfig
 from ..data.dataset import Dataset
 from ..data.decoding import Decoder
-from ..data.layouts import AmbiguousLayoutError
-from ..data.pictures import upright_size
 from ..data.preparation import prepare
-from ..data.source_types import Pictures, some
-from ..data.sources import is_array, open_source
+from ..data.sources.layouts import AmbiguousLayoutError
+from ..data.sources.opener import is_array, open_source
+from ..data.sources.pictures import upright_size
+from ..data.sources.source_types import Pictures
+from ..data.sources.volume_files import TIFF
 from ..data.space import Space
-from ..data.volume_files import TIFF
+from ..errors import some
 from ..files import DamagedFile, check_facts, expanded, missing, read_json
 from ..model.file import MODEL_FILE
 from ..sampling.output import UNFINISHED

@@ -165,7 +165,7 @@ def forward_strip(
     schedule: Schedule, picture: str | Path, size: int, seed: int
 ) -> list[tuple[int, np.ndarray]]:
     """(t, picture noised to t) for times from 0 to T, as uint8 (3, H, W), with the same noise throughout."""
-    from ..data.pictures import file_opened, is_deep, picture_array
+    from ..data.sources.pictures import file_opened, is_deep, picture_array
 
     with file_opened(picture) as file:
         deep = is_deep(file)

@@ -85,7 +85,7 @@ class TensorBoard(Sink):
         if picture is not None:
             import numpy as np
 
-            from ..data.pictures import opened
+            from ..data.sources.pictures import opened
 
             with opened(picture) as image:
                 pixels = np.asarray(image.convert("RGB"))

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from ..data.condition import plain
+from ..data.conditions.base import plain
 from ..data.config import parse_sides
 from ..errors import check_whole, unknown
 from ..files import expanded, parse_json

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.conditions import condition_from
-from ..data.grid_files import check_grid
+from ..data.conditions.kinds import condition_from
 from ..data.kinds import KINDS, shown_space
+from ..data.sources.grid_files import check_grid
 from ..data.space import Space
 from ..files import (
     DamagedFile,

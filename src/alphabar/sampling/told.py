@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import rng
-from ..data.condition import is_told, plain
+from ..data.conditions.base import is_told, plain
 from ..errors import unknown
 from ..model import Denoiser
 from .guidance import Guidance, guided_steps

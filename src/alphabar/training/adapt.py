@@ -6,7 +6,7 @@ import re
 
 from torch import Tensor, nn
 
-from ..data.named_conditions import ClassCondition
+from ..data.conditions.named import ClassCondition
 from ..model.denoiser import Denoiser
 from ..nn import network_config
 from .config import differences

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..data.condition import Condition
+from ..data.conditions.base import Condition
 from ..data.dataset import Dataset, spread
 from ..errors import unknown
 from ..model.affine import Codec, known_of

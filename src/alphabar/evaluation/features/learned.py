@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...data import Batch, ClassCondition, Dataset, spread
-from ...data.condition import is_told
+from ...data.conditions.base import is_told
 from ...data.preparation import cache_folder
 from ...files import DamagedFile, load_tensors, save_tensors
 from ...model import Codec

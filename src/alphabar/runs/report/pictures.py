@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...data.pictures import open_picture
+from ...data.sources.pictures import open_picture
 from ...images import enlarged, picture, untiled
 from ..previews import SAMPLES
 

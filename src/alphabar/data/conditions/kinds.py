@@ -1,0 +1,62 @@
+"""The kinds of conditions as a table, and what is known of a data set's from its training samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ... import rng
+from ...errors import made_from
+from .base import Condition
+from .named import ClassCondition
+from .tags import TagsCondition
+from .text import TextCondition
+from .vector import VectorCondition
+
+NUMBERS = 2**15
+"""Numbers that are kept of a condition's values in training, to draw from, at most."""
+EXAMPLES = 1024
+"""Training samples whose values are kept at most."""
+
+CONDITIONS: dict[str, type[Condition]] = {
+    row.kind: row for row in (ClassCondition, VectorCondition, TagsCondition, TextCondition)
+}
+"""Kinds of conditions by name: one of several classes, numbers, any of several tags, texts."""
+
+
+def condition_from(entry: Mapping[str, Any]) -> Condition:
+    """The condition that `to_dict` described."""
+    return made_from(CONDITIONS, entry, "kind", "kind of condition")
+
+
+def form_of(kind: str) -> dict[Any, Any]:
+    """What the facts of a condition of this kind must be, see `files.check_facts`."""
+    row = CONDITIONS.get(kind)
+    own = {} if row is None else row.form
+    return {
+        "kind": str, "dropout": float, "examples?": [Any], str: Any,
+        **{f"{name}?": form for name, form in own.items()},
+    }  # fmt: skip
+
+
+def fitted(
+    conditions: Mapping[str, Condition], values: Mapping[str, np.ndarray], training: np.ndarray
+) -> dict[str, Condition]:
+    """The conditions with what is known of them from the training samples.
+
+    They are drawn together, from values of the same samples; a class alone is drawn by its counts.
+
+    Args:
+        conditions: by name.
+        values: of all samples, (N, …).
+        training: the numbers of those that are trained on.
+    """
+    found = {name: condition.fitted(values[name][training]) for name, condition in conditions.items()}
+    alone = len(found) == 1 and all(isinstance(c, ClassCondition) for c in found.values())
+    if alone or not found or not len(training):
+        return found
+    most = min(EXAMPLES, NUMBERS // max(1, *(values[name][:1].size for name in found)))
+    some = np.sort(rng.stream(0, "condition", 0).permutation(training)[: max(1, most)])
+    return {name: condition.with_examples(values[name][some]) for name, condition in found.items()}

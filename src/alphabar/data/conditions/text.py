@@ -1,0 +1,97 @@
+"""Texts: captions, names, descriptions, told as the words that are in them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from ...errors import check_whole
+from ...files import COUNT
+from .base import NOT_TOLD, Condition, few
+
+WORD = re.compile(r"\w+")
+SIZE = 256
+SHOWN = 60  # letters
+
+
+@dataclass(frozen=True)
+class TextCondition(Condition):
+    """A text, told as a hashed bag of its words and a mark, (K + 1,): no language model, the words alone.
+
+    Word w adds its sign to one of K numbers, both by a hash of it in small letters (BLAKE2b), and the sum is
+    divided by the root of the number of words ("feature hashing", arXiv 0902.2206). So texts are alike as far
+    as they share words, order and meaning are lost, and a word that training never saw says nothing that was
+    learned. An empty text is not told. Embeddings of another encoder are told as a `vector`.
+
+    Attributes:
+        size: K.
+    """
+
+    kind: ClassVar[str] = "text"
+    measure: ClassVar[str] = "1 - E (predicted - told)^2 / E (told - mean)^2 of hashed words"
+    form: ClassVar[Mapping[str, Any]] = {"size": COUNT}
+    size: int = SIZE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole("the size of a text", self.size, 1, 2**16)
+
+    @classmethod
+    def read(cls, cells: Sequence[Any], asked: bool) -> tuple[Self, np.ndarray] | None:
+        """Texts of which most have several words; any texts if asked."""
+        known = [cell for cell in cells if cell is not None]
+        texts = bool(known) and all(isinstance(cell, str) for cell in known)
+        if asked and not texts:
+            raise ValueError(f"a text is told of each sample, got {known[:3]}")
+        several = texts and sum(len(WORD.findall(cell)) > 1 for cell in known) > len(known) / 2
+        if not (asked or several):
+            return None
+        return cls(), np.array([cell or "" for cell in cells], str)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(K + 1,)."""
+        return (self.size + 1,)
+
+    def encode_told(self, values: np.ndarray) -> np.ndarray:
+        """[sum of signs / sqrt(words), 1]; ValueError for what is no text."""
+        if values.ndim != 1 or values.dtype.kind != "U":
+            raise ValueError(f"a value must be a text, got {few(values)}")
+        encoded = np.zeros((len(values), self.size + 1), np.float32)
+        encoded[:, -1] = 1
+        for row, text in zip(encoded, values.tolist(), strict=True):
+            words = WORD.findall(text.lower())
+            for word in words:
+                place, sign = _hashed(word, self.size)
+                row[place] += sign / np.sqrt(len(words))
+        return encoded
+
+    def parse(self, given: Any) -> str | None:
+        """The text; None for `none`, and for one without words."""
+        text = str(given).strip()
+        return None if given is None or text == NOT_TOLD or not WORD.search(text) else text
+
+    def said(self, value: Any) -> str:
+        """Its beginning."""
+        return value if len(value) <= SHOWN else value[: SHOWN - 1] + "…"
+
+    def written(self, value: Any) -> str:
+        """The whole text."""
+        return value or ""
+
+    def described(self) -> str:
+        """How it is told, and an example."""
+        first = next((f", such as {self.said(text)!r}" for text in self.examples if text), "")
+        return f"texts, told as hashed bags of words of {self.size} numbers{first}"
+
+
+@lru_cache(2**16)
+def _hashed(word: str, size: int) -> tuple[int, int]:
+    number = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+    return (number >> 1) % size, 1 - 2 * (number & 1)

@@ -1,0 +1,210 @@
+"""Where labels lie beside pictures: a file of names and labels, one within DATA, or a file for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+from ...errors import some
+from ...files import expanded, missing, parse_json
+from ..config import DataConfig
+from .classes import classes_named
+from .label_files import LABEL_FILES, METADATA, Told, forms, label_of, labels_in, read_sheet
+from .source_types import LABEL_NAMES, Labels, stamp
+from .typed import check_kinds, told_columns
+
+LARGEST_LABEL = 2**20
+"""Bytes of a file that labels one picture."""
+BESIDE = (".cls", ".json")
+"""Files beside pictures that are looked at by themselves, as WebDataset writes them."""
+
+
+class Readable(Protocol):
+    """What is in a folder or an archive: names, and the first bytes of a file."""
+
+    names: list[str]
+
+    def read(self, name: str, most: int | None = None) -> bytes: ...
+
+
+@dataclass
+class Found:
+    """Labels, and where they were found.
+
+    Attributes:
+        told: None if there are none.
+        where: in words.
+        used: files within DATA that hold labels.
+        identity: what changes when a file outside of DATA does.
+        notes: what was looked at and is not used.
+    """
+
+    told: Told | None = None
+    where: str = ""
+    used: set[str] = field(default_factory=set)
+    identity: Any = None
+    notes: list[str] = field(default_factory=list)
+
+    def labels(self, pictures: Sequence[str], kinds: Mapping[str, str] | None) -> Labels:
+        """The labels of these pictures, which have some."""
+        assert self.told is not None
+        found = [self.told.labels[name] for name in pictures]
+        if self.told.columns:
+            return told_columns(
+                dict(zip(self.told.columns, zip(*found, strict=True), strict=True)), kinds, self.where
+            )
+        return classes_named(found, self.where)
+
+    def labeled(self, pictures: list[str], config: DataConfig) -> list[str]:
+        """The pictures that have a label; ValueError where others may not be left out."""
+        if self.told is None:
+            if config.skip_unlabeled:
+                raise ValueError(
+                    "skip_unlabeled leaves out pictures without a label, and no labels are given: give "
+                    "labels, or leave skip_unlabeled out"
+                )
+            return pictures
+        kept = [name for name in pictures if name in self.told.labels]
+        without = [name for name in pictures if name not in self.told.labels]
+        if without and not config.skip_unlabeled:
+            other = "leave --labels out" if config.labels else "--classes none goes on without classes"
+            raise ValueError(
+                f"{len(without)} of {len(pictures)} pictures have no label in {self.where}: {some(without)}. "
+                f"Add them, or go on without these pictures (--skip-unlabeled, skip_unlabeled=True); {other}"
+            )
+        if without:
+            self.told.notes.append(
+                f"left out without a label: {len(without)} of {len(pictures)} pictures, {some(without)}"
+            )
+        return kept
+
+
+def find_labels(files: Readable, pictures: list[str], config: DataConfig) -> Found:
+    """The labels that are asked for; or else those that are plainly there, unless classes are asked for."""
+    given = config.labels
+    if given is None:
+        if config.conditions:
+            raise ValueError("conditions says what columns that are told are, and no labels are given")
+        return _plain(files, pictures) if config.classes == "auto" else Found()
+    if given.startswith(".") and "/" not in given:
+        ending, _, key = given.partition(":")
+        return _beside(files, pictures, ending.lower(), key, kinds=config.conditions)
+    return _from_file(files, pictures, given, config.conditions)
+
+
+def _from_file(files: Readable, pictures: list[str], given: str, kinds: Mapping[str, str] | None) -> Found:
+    before, colon, columns = given.rpartition(":")
+    if not colon or not before.lower().endswith(LABEL_FILES) or expanded(given).exists():
+        before, columns = given, ""
+    path = expanded(before)
+    if not before.lower().endswith(LABEL_FILES):
+        raise ValueError(
+            f"labels of pictures are a file of names and classes ({', '.join(LABEL_FILES)}; its columns by "
+            f"FILE:NAMES,LABELS), or .ENDING for a file beside each picture, got {given!r}"
+        )
+    inside = not path.is_file() and before in files.names
+    if not inside and not path.is_file():
+        raise missing(before, "file of labels", "nor one of that name within DATA")
+    content = files.read(before) if inside else path.read_bytes()
+    told = labels_in(read_sheet(content, before, _namer(pictures)), pictures, before, columns, kinds=kinds)
+    return Found(told, before, {before} if inside else set(), None if inside else stamp(path))
+
+
+def _namer(pictures: Sequence[str]) -> Any:
+    known = {form for name in pictures for form in forms(name)}
+    return lambda text: bool(set(forms(text)) & known)
+
+
+# --- what is plainly there -----------------------------------------------------------------------
+
+
+def _plain(files: Readable, pictures: list[str]) -> Found:
+    found = Found(Told())
+    for name in sorted(files.names, key=lambda name: name.endswith(METADATA[1])):
+        above = name.rpartition("/")[0]
+        if PurePosixPath(name).name in METADATA and above not in {u.rpartition("/")[0] for u in found.used}:
+            _add_metadata(found, files, pictures, name, f"{above}/" if above else "")
+    if found.used:
+        found.where = some(sorted(found.used))
+        return found
+    for ending in BESIDE:
+        if any(name.lower().endswith(ending) for name in files.names):
+            beside = _beside(files, pictures, ending, "", plain=True)
+            if beside.told is not None:
+                return beside
+            found.notes += beside.notes
+    return Found(notes=found.notes)
+
+
+def _add_metadata(found: Found, files: Readable, pictures: list[str], name: str, above: str) -> None:
+    inside = [picture.removeprefix(above) for picture in pictures if picture.startswith(above)]
+    if not inside or found.told is None:
+        return
+    try:
+        sheet = read_sheet(files.read(name), name, _namer(inside))
+        told = labels_in(sheet, inside, name, plain=True)
+    except ValueError as error:
+        found.notes.append(f"not taken for labels: {error}")
+        return
+    if told is None:
+        found.notes.append(
+            f"{name} has no column that is plainly a label ({some(sheet.columns)}): "
+            f"--labels {name}:LABEL takes one"
+        )
+        return
+    found.used.add(name)
+    found.told.labels |= {above + picture: label for picture, label in told.labels.items()}
+    found.told.notes += told.notes
+
+
+def _beside(
+    files: Readable,
+    pictures: list[str],
+    ending: str,
+    key: str,
+    plain: bool = False,
+    kinds: Mapping[str, str] | None = None,
+) -> Found:
+    """Labels by a file beside each picture, which has its name and another ending."""
+    there, found = set(files.names), Found(Told(), f"files {ending} beside them")
+    assert found.told is not None
+    values: dict[str, Any] = {}
+    for picture in pictures:
+        folder, slash, name = picture.rpartition("/")
+        stems = dict.fromkeys((name.rpartition(".")[0], name.partition(".")[0]))
+        beside = (folder + slash + stem + ending for stem in stems)
+        if file := next((each for each in beside if each in there), None):
+            found.used.add(file)
+            try:
+                text = files.read(file, LARGEST_LABEL).decode("utf-8-sig").strip()
+                values[picture] = parse_json(text) if ending == ".json" else text
+            except ValueError as error:
+                raise ValueError(f"{file} cannot be read as a label: {error}") from None
+    if not values:
+        if plain:
+            return Found()
+        raise ValueError(f"no picture has a file {ending} beside it, of its own name")
+    if ending == ".json":
+        first = next(iter(values.values()))
+        names = list(first) if isinstance(first, dict) else []
+        usual = [key] if key else [name for name in names if name.lower() in LABEL_NAMES]
+        if len(usual) != 1:
+            what = f"which entry of the files .json beside pictures is the label is not plain ({some(names)})"
+            if plain:
+                return Found(notes=[f"{what}: --labels .json:KEY takes one"])
+            raise ValueError(f"{what}: say it, as --labels .json:KEY")
+        key = usual[0]
+        values = {name: v.get(key) if isinstance(v, dict) else None for name, v in values.items()}
+        found.where = f"{key} of {found.where}"
+    told_as = key or ending.lstrip(".")
+    check_kinds({told_as: values}, kinds, found.where)
+    if kinds:
+        found.told = Told({name: (value,) for name, value in values.items()}, columns=(told_as,))
+        return found
+    for name, value in values.items():
+        if (label := label_of(value, name)) is not None:
+            found.told.labels[name] = label
+    found.told.notes.append(f"classes from {found.where}")
+    return found

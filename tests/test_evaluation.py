@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from alphabar.data import ClassCondition, Dataset, Space
 from alphabar.data.missing import packed
@@ -94,6 +95,22 @@ def test_features_learned_without_classes_find_the_same_picture_again():
         Dataset(data.images, data.space), images_seen=200
     )  # unnamed data: nothing is kept
     assert other.digest != found.digest
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 33), (3, 16, 20), (1, 9, 8, 8)])
+def test_features_are_learned_from_as_many_samples_as_their_work_allows(shape, monkeypatch):
+    net = learned.SmallNet(len(shape) - 1, shape[0], 64)
+    with FlopCounterMode(display=False) as counter:
+        net.embed(torch.zeros(2, *shape))
+    last = 2 * net.features.weight.numel()
+    assert counter.get_total_flops() / 2 == 2 * net.products(shape) + last
+
+    values = np.random.default_rng(0).normal(size=(40, *shape)).astype(np.float32)
+    data = Dataset(values, Space(shape, dtype="float32"))
+    monkeypatch.setattr(learned, "PRODUCTS", 300.5 * 2 * net.products(shape))  # two versions of each
+    assert learned_features(data).about["images_seen"] == 300
+    monkeypatch.setattr(learned, "IMAGES_SEEN", 100)
+    assert learned_features(data).about["images_seen"] == 100
 
 
 def test_a_network_given_by_path_and_bad_names(tmp_path):

@@ -22,8 +22,9 @@ Say = Callable[[str], None]
 
 BLOCK = 250
 SOME = 2000
-SIDE, LONGEST = 32, 1024
-"""Our own features see samples shrunk by whole factors, to less than twice this a side; series the second."""
+LONGEST = {1: 1024, 2: 32}
+SHORTEST = 12
+"""By the number of sides: our own features see samples shrunk by whole factors, to less than twice this."""
 
 
 def silent(message: str) -> None:
@@ -126,7 +127,7 @@ def codec_of(data: Dataset) -> Codec:
 def shrunk(x_0: Tensor) -> Tensor:
     """(n, C, *sides) with few places a side, by means over blocks; small ones and (n, D) are unchanged."""
     for axis in range(2, x_0.ndim):
-        factor = max(1, x_0.shape[axis] // _side(x_0.ndim - 2))
+        factor = max(1, x_0.shape[axis] // LONGEST.get(x_0.ndim - 2, SHORTEST))
         if factor > 1:
             whole = x_0.shape[axis] // factor
             x_0 = x_0.narrow(axis, 0, whole * factor).unflatten(axis, (whole, factor)).mean(axis + 1)
@@ -135,11 +136,8 @@ def shrunk(x_0: Tensor) -> Tensor:
 
 def shrunk_words(space: Space) -> str:
     """What `shrunk` does, in words."""
-    return f"model space, shrunk to less than {2 * _side(len(space.shape) - 1)} a side"
-
-
-def _side(sides: int) -> int:
-    return LONGEST if sides == 1 else SIDE
+    longest = LONGEST.get(len(space.shape) - 1, SHORTEST)
+    return f"model space, shrunk to less than {2 * longest} a side"
 
 
 def sides(space: Space) -> int:

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import itertools
 import json
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,7 +23,8 @@ from ...model.generators import seeded
 from .base import Features, Say, codec_of, digest, shrunk, shrunk_words, sides, silent, standardized
 
 WIDTH = 64
-IMAGES_SEEN = 150_000
+IMAGES_SEEN, PRODUCTS = 150_000, 2e12
+"""It learns from so many images, or from as many as its layers take so many multiplications for, forward."""
 BATCH = 100
 MEASURED = 5000
 LAYERS = {
@@ -58,10 +61,19 @@ class SmallNet(nn.Module):
         x = x.reshape(*x.shape[:2], -1)  # a vector has one position
         return self.features(torch.cat([x.mean(2), x.amax(2)], 1))
 
+    def products(self, shape: Sequence[int]) -> int:
+        """The multiplications of `embed` for one sample of this shape, of the layers before the features."""
+        found, shape = 0, tuple(shape[1:])
+        for layer in self.layers:
+            if shape:
+                shape = tuple(-(-side // by) for side, by in zip(shape, layer.stride, strict=True))
+            found += layer.weight.numel() * math.prod(shape)
+        return found
+
 
 def learned_features(
     data: Dataset,
-    images_seen: int = IMAGES_SEEN,
+    images_seen: int | None = None,
     seed: int = 0,
     say: Say = silent,
 ) -> Features:
@@ -71,21 +83,30 @@ def learned_features(
     which two of a batch's 200 samples are versions of the same one, each moved, scaled, dimmed and noised at
     random (SimCLR, arXiv 2002.05709). The features are the 64 numbers before the last layer. They are kept by
     the data's fingerprint, so that they are the same ones every time.
+
+    Args:
+        data: the samples.
+        images_seen: how many, with repetitions, it learns from; None for as many as `IMAGES_SEEN` says.
+        seed: of weights and batches.
+        say: told that it begins.
     """
     dimensions, codec, classes = sides(data.space), codec_of(data), _classes(data)
     outputs = data.conditions[classes].shape[0] if classes else WIDTH
+    with seeded(seed, torch.device("cpu")):
+        net, about = SmallNet(dimensions, codec.shape[0], outputs), {}
+    if images_seen is None:
+        cost = net.products(shrunk(torch.zeros(1, *codec.shape)).shape[1:]) * (1 if classes else 2)
+        images_seen = min(IMAGES_SEEN, max(BATCH, int(PRODUCTS / cost)))
     made = {
         "how": "classes" if classes else "pairs",
         "data": data.fingerprint,
         "holdout": data.holdout,
         "images_seen": images_seen,
         "seed": seed,
-        "version": 3,
+        "version": 4,
     }
     key = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:20]
     path = cache_folder() / "features" / f"learned-{key}.safetensors"
-    with seeded(seed, torch.device("cpu")):
-        net, about = SmallNet(dimensions, codec.shape[0], outputs), {}
     if data.fingerprint and path.exists():
         with contextlib.suppress(DamagedFile):
             tensors, about, _ = load_tensors(path)

@@ -9,6 +9,7 @@ import pytest
 
 from alphabar.cli.expected import tell_shortfall
 from alphabar.data import Dataset, Space
+from alphabar.nn import UNet
 from alphabar.runs import RunFolder, afford, train
 from alphabar.training import autotune, resolve
 from tiny import EXECUTION, NETWORK, tiny_data
@@ -57,6 +58,23 @@ def test_the_slowest_network_that_sees_enough_and_a_batch_for_its_images(
     assert measured["took_s"] > 0
 
 
+@pytest.mark.parametrize(("shape", "patches"), [
+    ((1, 32, 32, 32), [2, 2, 2, 4]),
+    ((1, 64, 64, 64), [2, 2, 2, 4]),
+    ((2, 32, 32, 32), [2, 2, 2]),  # 128 numbers in a place of 32 channels
+    ((1, 96, 96, 96), [4, 4, 4]),
+    ((1, 32, 32), [2, 2, 2]),
+])  # fmt: skip
+def test_small_volumes_can_be_learned_in_coarser_patches(shape, patches):
+    space = Space(shape, dtype="float32")
+    network = resolve(space, {}, 100, None, {}).network
+    tried = [network | way["network"] for way in afford.ways(space, network)]
+    assert [one["patch"] for one in tried] == patches
+    assert tried[-1]["channels"] == 32
+    UNet(shape, **{name: value for name, value in tried[-1].items() if name != "name"})
+    assert afford.ways(space, {"name": "vit"}) == [{"network": {}}]
+
+
 def test_what_is_asked_for_stays(tmp_path, speeds):
     config, _, _ = afforded(tmp_path, {"batch_size": 48})
     assert config.batch_size == 48
@@ -79,7 +97,7 @@ def test_a_run_keeps_what_was_chosen_and_counts_the_time_it_took(tmp_path, monke
     """On another day, when the machine is faster or slower, the same command is the same run."""
     quick = {"num_res_blocks": 1, "attention_levels": []}
     last = {"network": {**quick, "channels": 8, "groups": 4}}
-    monkeypatch.setattr(afford, "WAYS", {"unet": ({"network": {}}, last)})
+    monkeypatch.setattr(afford, "ways", lambda space, network: [{"network": {}}, last])
     monkeypatch.setattr(afford, "IMAGES", 10**9)
     settings = {**EXECUTION, "minutes": 0.1, "previews": False}
     rows = train(DATA, tmp_path / "run", device="cpu", **settings)

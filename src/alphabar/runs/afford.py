@@ -8,22 +8,17 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from ..data.dataset import Dataset
+from ..data.space import Space
 from ..model.memory import TooLarge
 from ..training.autotune import Clock, fastest_execution
 from ..training.config import TrainConfig
-from ..training.presets import CLEAN, PRESETS, default_batch
+from ..training.presets import CLEAN, PRESETS, default_batch, default_network, held
 from .folder import RunFolder
 from .pace import MEASURED_SHARE, seconds
 
 QUICK = {"num_res_blocks": 1, "attention_levels": []}
-WAYS: dict[str, tuple[dict[str, Any], ...]] = {
-    "unet": (
-        {"network": {}},
-        {"network": QUICK},
-        {"network": {**QUICK, "channels": 32}, "lr": 4e-3},
-    )
-}
-"""What of a default network's settings changes, from the slowest to the fastest; why is in docs/log.md."""
+FAST = {**QUICK, "channels": 32}
+FAST_RATE = 4e-3
 
 FEW_IMAGES = 30_000
 """Of fewer, a U-Net learns better what is clean than v, which an unready network passes noise on with."""
@@ -33,6 +28,18 @@ IMAGES = 10_000
 
 TRAINING_SHARE = 0.86
 """Of the minutes, what is left for updates beside saves, measurements and previews."""
+
+
+def ways(space: Space, network: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What of a default network changes, from the slowest way to the fastest; why is in docs/log.md."""
+    if network["name"] != "unet":
+        return [{"network": {}}]
+    found = [{"network": {}}, {"network": QUICK}, {"network": FAST, "lr": FAST_RATE}]
+    patch = 2 * network["patch"]
+    if len(space.shape) == 4 and held(space, patch) <= 2 * FAST["channels"]:
+        coarse = {**default_network(space, patch), **FAST}
+        found.append({"network": coarse, "lr": FAST_RATE})
+    return found
 
 
 class Afforded(NamedTuple):
@@ -66,31 +73,31 @@ def afford(
     """
     asked = {name for name, value in given.items() if value is not None}
     asked |= PRESETS.get(given.get("preset") or "", {}).keys()
-    ways = WAYS.get(config.network["name"], ({"network": {}},))
-    ways = ways[:1] if asked & {"network", "init_from"} else ways
-    if config.minutes is None or folder.exists() or (len(ways) == 1 and "batch_size" in asked):
+    tried = ways(data.space, config.network)
+    tried = tried[:1] if asked & {"network", "init_from"} else tried
+    if config.minutes is None or folder.exists() or (len(tried) == 1 and "batch_size" in asked):
         return Afforded(config, {}, None)
     folder.check_free()
-    start, limit_s = clock(), MEASURED_SHARE * 60 * config.minutes / len(ways)
+    start, limit_s = clock(), MEASURED_SHARE * 60 * config.minutes / len(tried)
     images, measured, chosen, update = 0, {}, config, {}
-    for way in ways:
+    for way in tried:
         update = {name: value for name, value in way.items() if name not in asked}
         update["network"] = config.network | way["network"]
         chosen = config.model_copy(update=update)
         try:
             measured = fastest_execution(chosen, data, device, net, limit_s, clock)
         except TooLarge:
-            if way is ways[-1]:
+            if way is tried[-1]:
                 raise
             continue
         left_s = max(60 * config.minutes - (clock() - start), 0.0)
         images = round(TRAINING_SHARE * left_s * max(measured["images_per_s"].values()))
         if images >= IMAGES:
             break
-    if len(ways) > 1 and images < FEW_IMAGES and "prediction" not in asked:
+    if len(tried) > 1 and images < FEW_IMAGES and "prediction" not in asked:
         update |= {name: value for name, value in CLEAN.items() if name not in asked}
         chosen = chosen.model_copy(update=update)
     if "batch_size" not in asked:
         chosen = chosen.model_copy(update={"batch_size": default_batch(data.space, images)})
-    followed = sorted(update) if len(ways) > 1 else []
+    followed = sorted(update) if len(tried) > 1 else []
     return Afforded(chosen, measured | {"afforded": followed, "took_s": clock() - start}, images)

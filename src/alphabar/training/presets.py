@@ -104,13 +104,17 @@ def held(space: Space, patch: int) -> int:
     return space.channels * math.prod(patches(space.shape[1:], patch))
 
 
-def default_network(space: Space) -> dict[str, Any]:
+def default_network(space: Space, patch: int | None = None) -> dict[str, Any]:
     """An MLP for vectors; a U-Net for samples with one to three sides.
 
     The U-Net's lowest level has at most about 10 places a side. Its top level has at most 32 for sides up to
     128. For longer ones it has at most 64, but a patch never grows beyond as many numbers as that level has
     channels, which couldn't predict them all. Shorter sides are folded and halved as often as makes them
     about as long as the longest (`nn.layers.strides`).
+
+    Args:
+        space: of the samples.
+        patch: to be taken instead of what suits the U-Net.
 
     ValueError for samples with more sides: their network must be given.
     """
@@ -123,9 +127,10 @@ def default_network(space: Space) -> dict[str, Any]:
             "of your own, network.name=package.module:Class (in Python also net=…, a module)"
         )
     side = max(sides)
-    patch = 1 if side <= 16 else 2 if side <= 64 else 4
-    while side > 64 * patch and held(space, 2 * patch) <= CHANNELS:
-        patch *= 2
+    if patch is None:
+        patch = 1 if side <= 16 else 2 if side <= 64 else 4
+        while side > 64 * patch and held(space, 2 * patch) <= CHANNELS:
+            patch *= 2
     levels = max(2, round(math.log2(side / patch / 7)) + 1)
     return {
         "name": "unet",

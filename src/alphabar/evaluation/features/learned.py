@@ -63,11 +63,10 @@ class SmallNet(nn.Module):
 
     def products(self, shape: Sequence[int]) -> int:
         """The multiplications of `embed` for one sample of this shape, of the layers before the features."""
-        found, shape = 0, tuple(shape[1:])
-        for layer in self.layers:
-            if shape:
-                shape = tuple(-(-side // by) for side, by in zip(shape, layer.stride, strict=True))
-            found += layer.weight.numel() * math.prod(shape)
+        found, sides = 0, tuple(shape[1:])
+        for i, layer in enumerate(self.layers):
+            sides = tuple(-(-side // 2) for side in sides) if i else sides
+            found += next(layer.parameters()).numel() * math.prod(sides)
         return found
 
 

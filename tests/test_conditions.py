@@ -270,13 +270,15 @@ def test_a_table_tells_each_sample_its_own(tmp_path, done, refused):
             "kind": [0, 2, None], "age": [35.0, None, 60.5], "tags": [[0, 1, 1], None, [0, 1, 0]],
         }  # fmt: skip
     (tmp_path / "two.csv").write_text("age\n35\n40\n")
-    done(*how, "--cond-from", tmp_path / "two.csv", "--cond", "kind=red", "--out", tmp_path / "both")
+    two = ["--cond-from", tmp_path / "two.csv", "-n", 2]
+    done(*how, *two, "--cond", "kind=red", "--out", tmp_path / "both")
     assert told_in(tmp_path / "both") == {"kind": [1, 1], "age": [35.0, 40.0], "tags": [None, None]}
     (tmp_path / "wrong.csv").write_text("age,sise\n35,1\n")
     (tmp_path / "empty.csv").write_text("age\n")
     for arguments, message in (
         (["two.csv", "--cond", "age=3"], "age is told twice, '3' and by"),
         (["two.csv", "-n", 3], "has 2 rows, a sample each, and -n is 3"),
+        (["two.csv", "-n", 16], "has 2 rows, a sample each, and -n is 16"),  # the default elsewhere
         (["wrong.csv"], "unknown condition 'sise'; known: age, kind, tags"),
         (["empty.csv"], "has no rows"),
         (["gone.csv"], "--cond-from takes a file"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from .sampling import FRAMES, config_of, load_model, sample_flags, told_from
 from .written import asked_folder, drawn, report_written
 
 NUMBER = 16
+COUNT = f"{NUMBER}; with --cond-from, a sample for each of its rows"
 
 
 def sizing_flags() -> dict[str, Flag]:
@@ -23,7 +25,7 @@ def sizing_flags() -> dict[str, Flag]:
 @takes(how=sizing_flags)
 def sample(
     run: options.Model,
-    number: options.Number = NUMBER,
+    number: Annotated[int | None, replace(options.NUMBER, shown=COUNT).option()] = None,
     out: options.Out = None,
     first: Annotated[int, typer.Option(help="Index of the first sample, to continue a series.")] = 0,
     trajectory: Annotated[
@@ -41,15 +43,16 @@ def sample(
     from ..sampling.sampler import stream_samples
     from .console import bar
 
-    if number < 1 or first < 0:
-        raise ValueError(f"-n must be at least 1 and --first at least 0, got {number} and {first}")
     folder = asked_folder(out)
     config = config_of(how)
     if "cond_from" in how:
         rows = len(next(iter(told_from(how["cond_from"]).values())))
-        if number not in (rows, NUMBER):
+        if number not in (rows, None):
             raise ValueError(f"--cond-from has {rows} rows, a sample each, and -n is {number}: leave -n out")
         number = rows
+    number = NUMBER if number is None else number
+    if number < 1 or first < 0:
+        raise ValueError(f"-n must be at least 1 and --first at least 0, got {number} and {first}")
     denoiser = load_model(run, how)
     begin = time.perf_counter()
     with bar("sampling") as progress:

@@ -56,10 +56,6 @@ def array_space(samples: Samples, survey: Survey, wanted: tuple[float, float] | 
     dtype, shape, kind = samples.rows.dtype, samples.rows.shape[1:], samples.kind
     lacking = survey.missing
     missing = "" if lacking is None else packed(lacking)
-    if survey.gaps and kind not in ("picture", "field", "volume"):
-        raise ValueError(
-            f"gaps are for fields and volumes, and these are {KINDS[kind].noun}: fill the values in"
-        )
     known = wanted or samples.limits or ((0.0, 255.0) if dtype == np.uint8 else None)
     if survey.share_of_gaps and kind == "picture":
         kind = "field"

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import rng
 from .cache import Stored
-from .kinds import KINDS
+from .kinds import KINDS, shown_shape
 from .space import Space
 from .stored import ByNumber, StoredSamples
 
@@ -70,7 +70,7 @@ def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
     All tiles of a sample have its class and its hash, so that they are held out together.
     """
     space = stored.space
-    sides = _sides(space, wanted)
+    sides = crop_sides(wanted, space.shape, space.kind, space.resize is not None)
     crops = Crops(stored.images, sides)
     shown, larger = (" × ".join(map(str, each)) for each in (sides, space.shape[1:]))
     count = f"{crops.tiles} fixed ones" if crops.tiles > 1 else "a fixed one"
@@ -107,20 +107,24 @@ def with_sides(space: Space, sides: tuple[int, ...]) -> Space:
     return replace(space, shape=(space.channels, *sides), grid=grid)
 
 
-def _sides(space: Space, wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """The sides of a crop; ValueError where there is none of such samples."""
-    larger = space.shape[1:]
+def crop_sides(wanted: tuple[int, ...], shape: tuple[int, ...], kind: str, resized: bool) -> tuple[int, ...]:
+    """The sides of a crop; ValueError where there is none of samples of this shape and kind.
+
+    `resized`: whether their size can be asked for.
+    """
+    larger = shape[1:]
     if len(larger) < 2:
         raise ValueError(
-            f"crop cuts samples of two or three sides, and these are {space.shown_shape()}: leave it out"
-            + "; series are cut by --window" * (space.kind == "series")
+            f"crop cuts samples of two or three sides, and these are {shown_shape(shape, kind)}: leave it out"
+            + "; series are cut by --window" * (kind == "series")
         )
     sides = wanted * len(larger) if len(wanted) == 1 else wanted
     if len(sides) != len(larger) or any(a > b for a, b in zip(sides, larger, strict=False)):
         raise ValueError(
             f"crop must be a side such as {min(larger)}, or a row of them as "
-            f"{'x'.join(map(str, larger))}, none longer than the samples' {space.shown_shape()}"
-            + " (pictures: --size)" * (space.resize is not None)
+            f"{'x'.join(map(str, larger))}, none longer than the samples' "
+            + shown_shape(shape, kind)
+            + " (pictures: --size)" * resized
             + f"; got {'x'.join(map(str, wanted))}"
         )
     return sides

@@ -138,6 +138,11 @@ KINDS = {
 `array` a vector or numbers on a grid, `table` a row."""
 
 
+def shown_shape(shape: Sequence[int], kind: str) -> str:
+    """`3 × 32 × 32 (C × H × W)`."""
+    return f"{' × '.join(map(str, shape))} ({KINDS[kind].axes(len(shape))})"
+
+
 def shown_space(space: Space, blocks: Iterable[np.ndarray]) -> Space:
     """The space with the bounds to show samples by: its own, or what blocks (n, *shape) reach from and to.
 

@@ -31,9 +31,10 @@ from .conditions.base import Condition
 from .conditions.kinds import fitted
 from .conditions.named import ClassCondition
 from .config import DataConfig, data_config
-from .crops import cropped
+from .crops import crop_sides, cropped
 from .dataset import Dataset
 from .decoding import Decoder, Progress
+from .kinds import KINDS
 from .sources.opener import open_source
 from .sources.source_types import Arrays, Labels, Pictures, Samples
 from .sources.windows import timed
@@ -142,17 +143,25 @@ class Opened:
     space: Callable[[Survey], Space]
     labels: Callable[[list[int]], Labels]
     notes: list[str]
-    may_miss: bool = False
+    kind: str = "picture"
     gaps: bool = False
     origins: np.ndarray | None = None
 
 
 def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | None) -> Opened:
+    """A source with all that can be said of it, and refused, before its samples are read."""
     if isinstance(source, Pictures):
         decoder = Decoder(source, config, progress)
         shape = (decoder.total, *decoder.shape)
+        if config.crop is not None:
+            crop_sides(config.crop, decoder.shape, "picture", resized=True)
         return Opened(shape, decoder.dtype, decoder.blocks, decoder.space, source.labels, decoder.notes)
     samples = timed(source.open(), config)
+    if config.gaps and samples.kind not in ("picture", "field", "volume"):
+        noun = KINDS[samples.kind].noun
+        raise ValueError(f"gaps are for fields and volumes, and these are {noun}: fill the values in")
+    if config.crop is not None:
+        crop_sides(config.crop, samples.rows.shape[1:], samples.kind, resized=False)
     rows, notes = samples.rows, list(samples.notes)
     clipped = Clipped(config.range, rows.dtype) if config.range and config.clip else None
     if clipped is not None:
@@ -172,16 +181,15 @@ def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | 
         notes.extend([] if clipped is None else clipped.notes())
         return array_space(samples, survey, config.range)
 
-    missing = samples.kind == "table"
     return Opened(
-        rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes, missing, config.gaps,
-        samples.origins,
+        rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes, samples.kind,
+        config.gaps, samples.origins,
     )  # fmt: skip
 
 
 def _record(opened: Opened, path: Path | None) -> Stored:
     """Go through all samples once, writing them to `path`, or into memory without one."""
-    survey, kept = Survey(opened.may_miss, opened.gaps), []
+    survey, kept = Survey(opened.kind == "table", opened.gaps), []
     memory = np.empty(opened.shape if path is None else (0,), opened.dtype)
     with open(path or os.devnull, "wb", buffering=0) as file:
         for numbers, block in opened.blocks():

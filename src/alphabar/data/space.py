@@ -15,7 +15,7 @@ from ..errors import unknown
 from .columns import Column, LabelColumn
 from .config import check_fitting
 from .differences import less
-from .kinds import KINDS
+from .kinds import KINDS, shown_shape
 from .missing import check_missing, unpacked
 from .timeline import NO_TIMELINE, Timeline
 
@@ -263,7 +263,7 @@ class Space:
 
     def shown_shape(self) -> str:
         """`3 × 32 × 32 (C × H × W)`."""
-        return f"{' × '.join(map(str, self.shape))} ({KINDS[self.kind].axes(len(self.shape))})"
+        return shown_shape(self.shape, self.kind)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,11 @@ def reading_parquet(path: Path) -> Iterator[Any]:
         raise ValueError(f"{path} is damaged or no Parquet: {str(error).splitlines()[0]}") from None
 
 
-def parquet_table(path: Path) -> Any:
-    """A Parquet file, as an Arrow table."""
+def parquet_table(path: Path, check: Callable[[list[str]], object] = list) -> Any:
+    """A Parquet file, as an Arrow table; `check` is called with its columns' names before it is read."""
+    with reading_parquet(path) as parquet:
+        names = parquet.read_schema(path).names
+    check(names)
     with reading_parquet(path) as parquet:
         return parquet.read_table(path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,23 @@ def table_file(path: Path, config: DataConfig) -> Arrays:
     """A table in a file: one sample a row."""
 
     def opened() -> Samples:
-        layout, columns, notes = read_columns(path)
+        layout, columns, notes = read_columns(path, lambda names: _asked(names, config, str(path)))
         samples = _samples(columns, config, str(path), layout)
         return samples._replace(notes=[*notes, *samples.notes])
 
     return Arrays(stamp(path), opened, takes=TAKES)
 
 
-def read_columns(path: Path) -> tuple[str, dict[str, Cells], list[str]]:
-    """(delimiter, or `PARQUET`; what stands in the columns, by their names; notes) of a file."""
+def read_columns(
+    path: Path, check: Callable[[list[str]], object] = list
+) -> tuple[str, dict[str, Cells], list[str]]:
+    """(delimiter, or `PARQUET`; what stands in the columns, by their names; notes) of a file.
+
+    `check` is called with the names of the columns before all rows are read.
+    """
     if path.suffix.lower() == ".parquet":
-        return PARQUET, typed_columns(parquet_table(path)), []
-    return _texts(path)
+        return PARQUET, typed_columns(parquet_table(path, check)), []
+    return _texts(path, check)
 
 
 def frame(data: Any, config: DataConfig) -> Arrays:
@@ -67,8 +72,7 @@ def is_frame(data: Any) -> bool:
 
 def _samples(columns: dict[str, Cells], config: DataConfig, where: str, layout: str) -> Samples:
     """Rows (N, D) of all columns that are used, with a note of each."""
-    asked = _asked(columns, config, where)
-    labels = told_names(columns, config, where)
+    asked, labels = _asked(list(columns), config, where)
     made: dict[str, Column] = {}
     values: list[np.ndarray] = []
     notes, left_out, places = [], [], dict[str, int]()
@@ -114,8 +118,11 @@ def _samples(columns: dict[str, Cells], config: DataConfig, where: str, layout: 
     )
 
 
-def _asked(columns: dict[str, Cells], config: DataConfig, where: str) -> dict[str, str]:
-    """The types that are asked for; ValueError for settings that don't go together, and unknown columns."""
+def _asked(names: list[str], config: DataConfig, where: str) -> tuple[dict[str, str], list[str]]:
+    """(the types that are asked for, the columns that are told).
+
+    ValueError for settings that don't go together, and for columns that there are not.
+    """
     if config.layout not in ("auto", "L") or (config.layout == "L" and config.series):
         raise ValueError(
             f"of a table, --layout L says that its columns are times, one row a series, and --series COLUMN "
@@ -123,13 +130,11 @@ def _asked(columns: dict[str, Cells], config: DataConfig, where: str) -> dict[st
             + (f" and series {config.series}" if config.series else "")
         )
     asked = dict(config.types or {})
-    if strangers := asked.keys() - columns.keys():
-        raise ValueError(
-            f"there is no column {some(sorted(strangers))} in {where}; it has {some(list(columns), 20)}"
-        )
+    if strangers := {*asked, *([config.series] if config.series else [])} - set(names):
+        raise ValueError(f"there is no column {some(sorted(strangers))} in {where}; it has {some(names, 20)}")
     if config.labels is not None and (config.series is not None or config.layout == "L"):
         raise ValueError("a table of series has its classes in its text column: leave labels out")
-    return asked
+    return asked, told_names(names, config, where)
 
 
 def _id(cells: Cells) -> tuple[Column, np.ndarray, str]:
@@ -178,7 +183,7 @@ def _odd(columns: dict[str, Column], matrix: np.ndarray) -> list[str]:
 # --- text files ----------------------------------------------------------------------------------
 
 
-def _texts(path: Path) -> tuple[str, dict[str, Cells], list[str]]:
+def _texts(path: Path, check: Callable[[list[str]], object]) -> tuple[str, dict[str, Cells], list[str]]:
     """(delimiter, the columns, notes) of a CSV or TSV."""
     from_arrow = pyarrow("csv")
     pa = pyarrow()
@@ -197,6 +202,7 @@ def _texts(path: Path) -> tuple[str, dict[str, Cells], list[str]]:
     if len(set(names)) < len(names) or not all(names):
         twice = sorted({name for name in names if names.count(name) > 1 or not name})
         raise ValueError(f"the columns of {path} need different names in its first row, got {twice} again")
+    check(names)
     text = pa.dictionary(pa.int32(), pa.string())
     try:
         table = from_arrow.read_csv(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from .source_types import Labels
 from .typed import check_kinds, is_class, told_columns
 
 
-def told_names(columns: Mapping[str, Cells], config: DataConfig, where: str) -> list[str]:
+def told_names(columns: Sequence[str], config: DataConfig, where: str) -> list[str]:
     """The columns that are told, as asked for; ValueError for those that there are not."""
     given = config.labels
     if given is None:
@@ -30,7 +30,7 @@ def told_names(columns: Mapping[str, Cells], config: DataConfig, where: str) -> 
     names = [given] if given in columns else list(dict.fromkeys(part.strip() for part in given.split(",")))
     for name in names:
         if name not in columns:
-            raise ValueError(f"there is no column {name} in {where}; it has {some(list(columns), 20)}")
+            raise ValueError(f"there is no column {name} in {where}; it has {some(columns, 20)}")
     check_kinds(dict.fromkeys(names), config.conditions, where)
     return names
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from alphabar import prepare
+from alphabar.cli.read import read_sample
 from alphabar.data.charts import curves
 from alphabar.data.kinds import KINDS
 from alphabar.data.space import Space
@@ -398,7 +399,7 @@ def test_ragged_series_are_refused_with_their_lengths_or_cut(tmp_path):
     [("a,b\n1,2\n,3\n", {"layout": "L"}, "series row 1 is missing at place 0"),
      (LONG.replace("2.5,20", ",20"), {"series": "id"}, "x of series B is missing at place 1"),
      (LONG.replace("B,0.5,up", "B,0.5,down"), {"series": "id"}, "not the same in all rows of series B"),
-     (LONG, {"series": "ID"}, "no column 'ID'"),
+     (LONG, {"series": "ID"}, "no column ID in"),
      (LONG, {"series": "id", "layout": "L"}, "got layout L and series id"),
      (LONG, {"layout": "HW"}, "of a table, --layout L"),
      (LONG, {"rate": 5}, "rate is for series, and these are none"),
@@ -417,6 +418,38 @@ def test_windows_of_one_row_a_series_have_numbered_columns(tmp_path):
     data = prepare(tmp_path / "d.csv", layout="L", rate=1, window=2, holdout=0)
     ((_, content),) = written(data)
     assert content.decode().splitlines()[:3] == ["kind,0,1", "x,1,2", "x,3,4"]
+
+
+def test_one_series_of_a_table_is_read_by_its_id_or_its_row(tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "d.csv").write_text(LONG)
+    (tmp_path / "w.csv").write_text("0:00,0:30,kind,1:00\n1.50,2.25,a,-3.00\n0.00,1.00,b,2.00\n")
+    long = prepare(tmp_path / "d.csv", series="id", holdout=0)
+    wide = prepare(tmp_path / "w.csv", layout="L", holdout=0)
+    for i, name in enumerate("BA"):
+        np.testing.assert_array_equal(read_sample(f"{tmp_path}/d.csv:{name}", long.space), long.images[i])
+        np.testing.assert_array_equal(read_sample(f"{tmp_path}/w.csv:{i}", wide.space), wide.images[i])
+    alone = tmp_path / "a.csv:one.csv"  # without ids, longer than a sample
+    alone.write_text("y,x\n" + "".join(f"{i}.5,{i}\n" for i in range(5)))
+    np.testing.assert_array_equal(read_sample(str(alone), long.space), [[0, 1, 2], [0.5, 1.5, 2.5]])
+    assert "longer than a sample: of it the first" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "gaps.csv").write_text("x,y\n,1\n2,3\n4,\n")
+    known = np.array([[False, True, True], [True, True, False]])
+    found = read_sample(str(tmp_path / "gaps.csv"), long.space, known)
+    np.testing.assert_array_equal(found, [[0, 2, 4], [1, 3, 0]])
+    for name, message in {
+        "d.csv": r"has 2 series \(B, A\): name one, as .*d\.csv:B",
+        "d.csv:C": "got C",
+        "gaps.csv": "has no number of x at place 0: fill it in",
+        "w.csv:0": "has no column x, y; it has 0:00, 0:30, kind, 1:00",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            read_sample(f"{tmp_path}/{name}", long.space)
+    (tmp_path / "short.csv").write_text("x,y\n1,2\n1,2\n")
+    with pytest.raises(ValueError, match=r"a sample is .* and the series in .* has 2"):
+        read_sample(str(tmp_path / "short.csv"), long.space)
+    with pytest.raises(FileNotFoundError, match=r"gone\.csv"):
+        read_sample(str(tmp_path / "gone.csv:3"), wide.space)
 
 
 # --- all the way ---------------------------------------------------------------------------------

@@ -464,7 +464,9 @@ def test_columns_of_a_row_in_a_file_are_filled_in_by_their_names(
         write(tmp_path / "one.csv", [cells, ["1", "grey"]])
         assert said in refused(*edit, "size,price", "--out", "again")
     write(tmp_path / "one.csv", [["color"], ["red"], ["red"]])
-    assert "has 2 rows: give a table of one" in refused(*edit, "size,price", "--out", "again")
+    assert "has 2 rows (0, 1): name one, as one.csv:0" in refused(*edit, "size,price", "--out", "again")
+    edit[-1] = "one.csv:2"
+    assert "name one, as one.csv:0, got 2" in refused(*edit, "size,price", "--out", "again")
 
 
 def test_a_row_is_read_as_it_was_written(trained):

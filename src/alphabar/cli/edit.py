@@ -36,7 +36,9 @@ def vary(
     run: options.Model,
     pictures: Annotated[
         list[str],
-        typer.Argument(metavar="PICTURE…", help="Pictures, or samples as .npy.", show_default=False),
+        typer.Argument(
+            metavar="PICTURE…", help="Pictures, samples as .npy, or FILE.csv:ROW.", show_default=False
+        ),
     ],
     t: Annotated[float, typer.Option("--t", help=T_HELP)],
     out: options.Out = None,
@@ -87,7 +89,7 @@ def interpolate_flags() -> dict[str, Flag]:
 @takes(how=interpolate_flags)
 def interpolate(
     run: options.Model,
-    a: Annotated[str, typer.Argument(metavar="A", help="A picture, or a sample as .npy.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A picture, a sample as .npy, or FILE.csv:ROW.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     out: options.Out = None,
     number: Annotated[int, replace(options.NUMBER, help=AMONG).option(show_default=True)] = 9,

@@ -20,18 +20,23 @@ SOUNDS = {".wav", ".flac"}
 def read_sample(path: str, space: Space, known: np.ndarray | None = None) -> np.ndarray:
     """One sample of the model's shape, in data space. A picture of another size is resized, with a notice.
 
-    What isn't `known` of a row of a table, if that is given, may be empty.
+    Of a table FILE.csv:ROW names a row, FILE.csv:ID a series; what isn't `known`, if that is given, may be
+    empty.
     """
+    from ..data.sources.table_rows import is_table, one_of, read_row
     from .console import say
 
+    file, which = one_of(path)
+    if is_table(file) and (space.columns or space.timeline.order):
+        if not file.is_file():
+            raise missing(file, "file")
+        return read_row(file, space, known, which) if space.columns else _series(file, space, known, which)
     if (array := _own_array(path, space)) is not None:
         return _checked(path, array, space, space.shape)
     if Path(path).suffix.lower() in SOUNDS:
         return _sound(path, space)
     if space.columns:
-        from ..data.sources.table_rows import read_row
-
-        return read_row(Path(path), space, known)
+        return read_row(file, space, known)
     channels, *sides = space.shape
     from ..data.sources.headers import BROUGHT
 
@@ -97,9 +102,21 @@ def array_of(path: str) -> np.ndarray | None:
 def _sound(path: str, space: Space) -> np.ndarray:
     """The beginning of a sound file."""
     from ..data.sources.sound import read_sound
+
+    return _beginning(path, space, *read_sound(path, space))
+
+
+def _series(path: Path, space: Space, known: np.ndarray | None, which: str) -> np.ndarray:
+    """The beginning of a series in a table."""
+    from ..data.sources.table_rows import read_series
+
+    return _beginning(path, space, *read_series(path, space, known, which))
+
+
+def _beginning(path: str | Path, space: Space, series: np.ndarray, length: int) -> np.ndarray:
+    """The part of a series of this length that counts, with a notice if that isn't all of it."""
     from .console import say
 
-    series, length = read_sound(path, space)
     if length > space.shape[1]:
         say(f"{path} is longer than a sample: of it the first {space.timeline.lasting(space.shape[1])} count")
     return series

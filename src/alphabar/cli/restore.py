@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 Picture = Annotated[
     str,
-    typer.Argument(metavar="PICTURE", help="A picture or sound, a table of one row, or a sample as .npy."),
+    typer.Argument(
+        metavar="PICTURE", help="A picture or sound, a row of a table (FILE.csv:ROW), or a sample as .npy."
+    ),
 ]
 NUMBER = 8  # samples, unless --number says
 

@@ -1,46 +1,63 @@
-"""One row of a table, read as a sample of a model whose columns are known."""
+"""One row of a table, or one of its series, read as a sample of a model whose columns are known."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import some
-from ..columns import Found
-from .tables import read_columns
+from ...files import expanded
+from ..columns import Column, Found
+from .arrow import Cells
+from .tables import TABLES, read_columns
 
 if TYPE_CHECKING:
     from ..space import Space
 
+NAMED = re.compile(rf"(?P<path>.*?({'|'.join(map(re.escape, TABLES))})):(?P<which>.+)", re.I | re.S)
 
-def read_row(path: Path, space: Space, known: np.ndarray | None = None) -> np.ndarray:
-    """(D,) of a table of one row: its columns by their names, what is empty or lacks its column as NaN.
 
-    ValueError for a table of several rows, or of other columns, for a value that its column can't hold, and
-    for none where the data miss none, unless it isn't `known` (D,).
+def one_of(text: str) -> tuple[Path, str]:
+    """FILE.csv:ROW, or FILE.csv:ID of a series → (FILE.csv, ROW); ("" if none is named, or that exists)."""
+    found = NAMED.fullmatch(text)
+    if found is None or expanded(text).exists():
+        return Path(text), ""
+    return Path(found["path"]), found["which"]
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table by its ending."""
+    return path.suffix.lower() in TABLES
+
+
+def read_row(path: Path, space: Space, known: np.ndarray | None = None, which: str = "") -> np.ndarray:
+    """(D,) of a row of a table: its columns by their names, what is empty or lacks its column as NaN.
+
+    Args:
+        path: of the file.
+        space: of a table's rows.
+        known: what of the row counts, (D,); the rest may be empty.
+        which: the number of the row, from 0; of a table of one it needn't be said.
+
+    ValueError for a table of other columns, for a value that its column can't hold, and for none where the
+    data miss none, unless it isn't `known`.
     """
     _, cells, _ = read_columns(path)
-    if odd := [name for name in cells if name not in space.names]:
-        odd = [name for name in odd if name not in {label.name for label in space.labels}]
-    if odd:
+    own = {*space.names, *(label.name for label in space.labels)}
+    if odd := [name for name in cells if name not in own]:
         raise ValueError(
             f"{path} has the columns {some(odd)}, which the model has not: {some(space.names, 20)}"
         )
+    place = _place(list(map(str, range(_height(cells.values())))), which, path, "rows")
     row = np.full(len(space.columns), math.nan)
     for i, (name, column) in enumerate(zip(space.names, space.columns, strict=True)):
-        if name not in cells:
-            continue
-        found = cells[name]
-        count = len(found.places) if isinstance(found, Found) else len(found[1])
-        if count != 1:
-            raise ValueError(f"{path} has {count} rows: give a table of one, with its header")
-        try:
-            row[i] = column.number(found.texts[found.places[0]]) if isinstance(found, Found) else found[1][0]
-        except ValueError as error:
-            raise ValueError(f"column {name} of {path}: {error}") from None
+        if name in cells:
+            row[i] = _numbers(name, column, cells[name], [place], path)[0]
     empty = np.isnan(row) & [column.missing is None for column in space.columns]
     if lost := [space.names[i] for i in np.flatnonzero(empty if known is None else empty & known)]:
         raise ValueError(
@@ -48,3 +65,85 @@ def read_row(path: Path, space: Space, known: np.ndarray | None = None) -> np.nd
             f"it in, {','.join(lost)}"
         )
     return row
+
+
+def read_series(
+    path: Path, space: Space, known: np.ndarray | None = None, which: str = ""
+) -> tuple[np.ndarray, int]:
+    """(the first numbers (C, L) of a series in a table of the form that the data had, how many it has).
+
+    Args:
+        path: of the file.
+        space: of series from a table.
+        known: what counts, (C or 1, L); the rest may be empty, and is 0.
+        which: the series: its id, or of one row a series the number of the row, from 0; of a table of one it
+            needn't be said.
+
+    ValueError for a table of other columns, and for a number that is missing.
+    """
+    timeline = space.timeline
+    _, cells, _ = read_columns(path)
+    each_row = not timeline.id
+    names = [name for name in timeline.order if name != timeline.label] if each_row else list(space.names)
+    if lost := [name for name in names if name not in cells]:
+        raise ValueError(f"{path} has no column {some(lost)}; it has {some(list(cells), 20)}")
+    height = _height(cells.values())
+    if each_row:
+        rows = np.array([_place(list(map(str, range(height))), which, path, "series")])
+    else:
+        ids = _texts(cells[timeline.id]) if timeline.id in cells else [""] * height
+        every = list(dict.fromkeys(ids))
+        rows = np.flatnonzero(np.array(ids) == every[_place(every, which, path, "series")])
+    columns = timeline.columns[:1] * len(names) if each_row else timeline.columns
+    found = [
+        _numbers(name, column, cells[name], rows, path) for name, column in zip(names, columns, strict=False)
+    ]
+    series, length = np.concatenate(found)[None] if each_row else np.stack(found), space.shape[1]
+    if series.shape[1] < length:
+        raise ValueError(
+            f"a sample is {timeline.lasting(length)}, and the series in {path} has {series.shape[1]:,}"
+        )
+    sample = series[:, :length]
+    absent = np.isnan(sample)
+    if (absent if known is None else absent & known).any():
+        channel, at = np.argwhere(absent)[0].tolist()
+        raise ValueError(
+            f"{path} has no number of {names[at] if each_row else names[channel]} at place {at}: fill it in"
+        )
+    return np.where(absent, 0.0, sample), series.shape[1]
+
+
+def _place(names: Sequence[str], which: str, path: Path, what: str) -> int:
+    """Which one is meant of those of these names; ValueError if that isn't plain."""
+    if which in names:
+        return names.index(which)
+    if which or len(names) != 1:
+        got = f", got {which}" if which else ""
+        how = f": name one, as {path}:{names[0]}{got}" if names else ""
+        raise ValueError(f"{path} has {len(names)} {what}{f' ({some(names)})' if names else ''}{how}")
+    return 0
+
+
+def _height(columns: Iterable[Cells]) -> int:
+    cells = next(iter(columns))
+    return len(cells.places if isinstance(cells, Found) else cells[1])
+
+
+def _texts(cells: Cells) -> list[str]:
+    """What stands in all rows of a column."""
+    if isinstance(cells, Found):
+        return [(cells.texts[place] if place >= 0 else None) or "" for place in cells.places.tolist()]
+    return cells[0].texts(cells[1])
+
+
+def _numbers(
+    name: str, column: Column, cells: Cells, rows: Sequence[int] | np.ndarray, path: Path
+) -> np.ndarray:
+    """What stands in some rows of a column, as numbers; ValueError for what it can't hold."""
+    if not isinstance(cells, Found):
+        return cells[1][rows]
+    try:
+        places = cells.places[rows].tolist()
+        return np.array([column.number(cells.texts[place] if place >= 0 else None) for place in places])
+    except ValueError as error:
+        raise ValueError(f"column {name} of {path}: {error}") from None

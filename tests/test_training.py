@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from alphabar import Dataset, Denoiser, Schedule, TrainConfig, Trainer, load, sample, train
 from alphabar.data import ClassCondition, Space
 from alphabar.model import fit_codec
-from alphabar.nn import Dropout, build_network
+from alphabar.nn import NETWORKS, Dropout, UNet, build_network, network_config
 from alphabar.runs import Run
 from alphabar.runs.history import total_of
 from alphabar.runs.monitor import COST, SHARE, Monitor, held_out_loss, sample_distance
@@ -610,6 +610,36 @@ def test_the_default_networks_levels_are_neither_too_large_nor_too_small(dims, s
     assert 4.9 < bottom < 10
     assert network["patch"] ** dims <= network["channels"]
     assert top <= 64 or (2 * network["patch"]) ** dims > network["channels"]
+
+
+@pytest.mark.parametrize("shape", [(9,), (2, 300), (3, 40, 64), (1, 16, 16, 16)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_by_name_suits_the_data_as_the_default_does(name, shape):
+    space = Space(shape, "float32", None, None)
+    if (len(shape) == 1) != (name == "mlp"):
+        return
+    network = resolve(space, {}, 100, None, {"network": {"name": name}}).network
+    if network["name"] == default_network(space)["name"]:
+        assert network == default_network(space) == resolve(space, {}, 100).network
+    assert resolve(space, {}, 100, None, {"network": network}).network == network
+    given = {"width": 32} if name == "mlp" else {"channels": 24, "patch": 3}
+    some = resolve(space, {}, 100, None, {"network": {"name": name, **given}}).network
+    assert some.items() >= given.items()
+    assert some.keys() >= network.keys() - {"window", "global_every"}
+    for config in (network, some):
+        with torch.device("meta"):
+            net = build_network(config, shape, {})
+            assert net(torch.empty(1, *shape), torch.empty(1), {}).shape == (1, *shape)
+
+
+def test_a_network_that_a_preset_names_is_that_network_for_any_data():
+    for shape in ((1, 8, 8), (3, 32, 32), (3, 256, 256)):
+        with torch.device("meta"):
+            paper = UNet(shape, 128, [1, 2, 2, 2], 2, [1], dropout=0.1)
+            found = build_network(resolve(Space(shape), {}, 1000, "cifar10").network, shape, {})
+        assert network_config(found) == network_config(paper)
+        assert resolve(Space(shape), {}, 1000, "digits").network == PRESETS["digits"]["network"]
+        assert resolve(Space(shape), {}, 1000, "ddpm").network == default_network(Space(shape))
 
 
 def test_settings_override_presets_key_by_key():

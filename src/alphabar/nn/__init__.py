@@ -10,6 +10,7 @@ from .registry import (
     network_class,
     network_config,
     requirement,
+    suited,
     takes_cond,
 )
 from .unet import UNet
@@ -28,5 +29,6 @@ __all__ = [
     "network_class",
     "network_config",
     "requirement",
+    "suited",
     "takes_cond",
 ]

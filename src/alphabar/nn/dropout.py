@@ -40,6 +40,8 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
+        if not isinstance(p, int | float) or not 0 <= p < 1:
+            raise ValueError(f"network: dropout must lie within 0 and 1 (1 excluded), got {p}")
         self.p = p
         self.key: Key | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -81,6 +82,11 @@ def strides(sides: Sequence[int], factor: int) -> tuple[int, ...]:
 def divided(sides: Sequence[int], by: Sequence[int]) -> tuple[int, ...]:
     """The sides divided, rounded up."""
     return tuple(-(-side // stride) for side, stride in zip(sides, by, strict=True))
+
+
+def held(shape: Sequence[int], patch: int) -> int:
+    """The numbers of a sample (C, *sides) in one place of a network with this patch."""
+    return shape[0] * math.prod(patches(shape[1:], patch))
 
 
 def patches(sides: Sequence[int], patch: int) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,6 +38,11 @@ class MLP(Embedded):
 
     outer = (*Embedded.outer, "linear_in", "linear_out")
 
+    @staticmethod
+    def suits(shape: Sequence[int], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings for samples of this shape, those that are `given` among them."""
+        return {"width": 256, "blocks": 3, **given}
+
     def __init__(
         self,
         shape: Sequence[int],
@@ -53,8 +59,6 @@ class MLP(Embedded):
             ("width", width, MOST_WIDTH), ("blocks", blocks, MOST_BLOCKS), ("expansion", expansion, 16)
         ):  # fmt: skip
             check_whole(f"network: {name}", value, 1, most)
-        if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-            raise ValueError(f"network: dropout must lie within 0 and 1 (1 excluded), got {dropout}")
         for name, given in (conditions or {}).items():
             check_name(name)
             if len(given) != 1:

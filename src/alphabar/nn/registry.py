@@ -20,7 +20,10 @@ from .unet import UNet
 from .vit import ViT
 
 NETWORKS: dict[str, type[nn.Module]] = {"unet": UNet, "mlp": MLP, "vit": ViT}
-"""Each takes `shape`, `conditions` (name → shape) and its settings, and is called (x, c_noise, cond)."""
+"""Each takes `shape`, `conditions` (name → shape) and its settings, and is called (x, c_noise, cond).
+
+It may have `suits(shape, given)`: the settings for samples of this shape, those that are given among them.
+"""
 
 FROM_DATA = ("shape", "conditions")
 TRUST = "ALPHABAR_TRUST"
@@ -75,6 +78,16 @@ def build_network(
         else:
             net.config = config  # pyright: ignore[reportArgumentType]
     return net
+
+
+def suited(config: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Any]:
+    """A config in which what is left open suits samples of this shape; that of other classes as it is."""
+    name = config.get("name")
+    row = NETWORKS.get(name) if isinstance(name, str) and not config.get(UNKNOWN) else None
+    suits = getattr(row, "suits", None)
+    if suits is None:
+        return dict(config)
+    return {"name": name, **suits(shape, {key: value for key, value in config.items() if key != "name"})}
 
 
 def check_trusted(name: str) -> None:

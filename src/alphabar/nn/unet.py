@@ -19,11 +19,16 @@ from .layers import (
     Upsample,
     divided,
     fold,
+    held,
     pad_to_multiple,
     patches,
     strides,
     unfold,
 )
+
+CHANNELS = 64
+"""Of the top level, unless asked for."""
+GROUPS = 32
 
 
 class UNet(Embedded):
@@ -62,6 +67,32 @@ class UNet(Embedded):
     any_sides = True
     outer = (*Embedded.outer, "conv_in", "norm_out", "conv_out")
 
+    @staticmethod
+    def suits(shape: Sequence[int], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings for samples of this shape, those that are `given` among them.
+
+        The lowest level has at most about 10 places a side. The top level has at most 32 for sides up to 128.
+        For longer ones it has at most 64, but a patch never grows beyond as many numbers as that level has
+        channels, which couldn't predict them all. Shorter sides are folded and halved as often as makes them
+        about as long as the longest (`nn.layers.strides`).
+        """
+        settings: dict[str, Any] = {"channels": CHANNELS, "patch": 1, "channel_mult": [1], **given}
+        channels, patch, mults = (settings[name] for name in ("channels", "patch", "channel_mult"))
+        counts = all(type(n) is int and n > 0 for n in (channels, patch))
+        if not counts or not isinstance(mults, list | tuple) or len(shape) - 1 not in CONVOLUTIONS:
+            return dict(given)  # which are refused
+        side = max(shape[1:])
+        if "patch" not in given:
+            patch = 1 if side <= 16 else 2 if side <= 64 else 4
+            while side > 64 * patch and held(shape, 2 * patch) <= channels:
+                patch *= 2
+        if "channel_mult" not in given:
+            levels = max(2, round(math.log2(side / patch / 7)) + 1)
+            mults = [1, *[2] * (levels - 1)]
+        groups = {} if channels % GROUPS == 0 else {"groups": math.gcd(channels, GROUPS)}
+        found = {"channels": channels, "channel_mult": mults, "num_res_blocks": 2, "scale_shift": True}
+        return {**found, "attention_levels": [len(mults) - 1], "patch": patch, **groups, **given}
+
     def __init__(
         self,
         shape: Sequence[int],
@@ -72,7 +103,7 @@ class UNet(Embedded):
         middle_attention: bool = True,
         head_channels: int | None = None,
         dropout: float = 0.0,
-        groups: int = 32,
+        groups: int = GROUPS,
         scale_shift: bool = False,
         patch: int = 1,
         conditions: Mapping[str, Sequence[int]] | None = None,
@@ -236,8 +267,6 @@ def _checked(config: dict[str, Any]) -> dict[str, Any]:
     for name in ("middle_attention", "scale_shift"):
         if type(config[name]) is not bool:
             raise ValueError(f"network: {name} must be true or false, got {config[name]!r}")
-    if not isinstance(config["dropout"], int | float) or not 0 <= config["dropout"] < 1:
-        raise ValueError(f"network: dropout must lie within 0 and 1 (1 excluded), got {config['dropout']}")
     levels, channels, groups = len(config["channel_mult"]), config["channels"], config["groups"]
     if not set(config["attention_levels"]) <= set(range(levels)):
         got = config["attention_levels"]

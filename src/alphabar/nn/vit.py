@@ -13,10 +13,14 @@ from torch import Tensor, nn
 from ..errors import check_whole
 from .dropout import Dropout
 from .embedding import Embedded
-from .layers import fold, pad_to_multiple, patches, unfold
+from .layers import divided, fold, held, pad_to_multiple, patches, unfold
 from .tokens import RMSNorm, SwiGLU, TokenAttention, Windows, rotations
 
 FREQUENCIES = 256
+MOST_TOKENS, MOST_HELD = 640, 4
+"""Unless asked for, of tokens that hold at most so many times as many numbers as they have channels."""
+LONG, WINDOW = 2048, 512
+"""From so many tokens on, most blocks attend within windows of at most so many, unless asked for."""
 
 
 class ViT(Embedded):
@@ -53,6 +57,37 @@ class ViT(Embedded):
 
     any_sides = True
     outer = (*Embedded.outer, "linear_in", "linear_out")
+
+    @staticmethod
+    def suits(shape: Sequence[int], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings for samples of this shape, those that are `given` among them.
+
+        The patch is the smallest power of two with at most `MOST_TOKENS` tokens. Patches that hold more
+        numbers than a token has channels come in through a bottleneck, as in JiT (arXiv 2511.13720).
+        """
+        settings: dict[str, Any] = {"channels": 256, "blocks": 8, "patch": 1, **given}
+        channels, sides = settings["channels"], tuple(shape[1:])
+        counts = (settings[name] for name in ("channels", "patch"))
+        if not sides or not all(type(n) is int and 0 < n < 2**14 for n in counts):
+            return settings  # which are refused
+
+        def folded(patch: int) -> tuple[int, int]:
+            return math.prod(divided(sides, patches(sides, patch))), held(shape, patch)
+
+        tokens, numbers = folded(settings["patch"])
+        while "patch" not in given and tokens > MOST_TOKENS:
+            after = folded(2 * settings["patch"])
+            if after[1] > MOST_HELD * channels:
+                break
+            settings["patch"], (tokens, numbers) = 2 * settings["patch"], after
+        for head in range(2, min(channels, 64) + 1, 2):
+            if channels % head == 0 and "head_channels" not in given:
+                settings["head_channels"] = head
+        if numbers > channels:
+            settings.setdefault("bottleneck", max(1, channels // 4))
+        if tokens > LONG and "window" not in given:
+            settings = {"global_every": 4, **settings, "window": int(WINDOW ** (1 / len(sides)) + 1e-9)}
+        return settings
 
     def __init__(
         self,
@@ -184,8 +219,6 @@ def _checked(config: dict[str, Any], dims: int) -> dict[str, Any]:
             f"network: global_every = {config['global_every']} needs a window: without one, every block "
             "attends to all"
         )
-    if not isinstance(config["dropout"], int | float) or not 0 <= config["dropout"] < 1:
-        raise ValueError(f"network: dropout must lie within 0 and 1 (1 excluded), got {config['dropout']}")
     return config
 
 

@@ -10,9 +10,11 @@ from torch import nn
 from ..data.dataset import Dataset
 from ..data.space import Space
 from ..model.memory import TooLarge
+from ..nn import suited
+from ..nn.layers import held
 from ..training.autotune import Clock, fastest_execution
 from ..training.config import TrainConfig
-from ..training.presets import CLEAN, PRESETS, default_batch, default_network, held
+from ..training.presets import CLEAN, PRESETS, default_batch
 from .folder import RunFolder
 from .pace import MEASURED_SHARE, seconds
 
@@ -36,8 +38,8 @@ def ways(space: Space, network: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [{"network": {}}]
     found = [{"network": {}}, {"network": QUICK}, {"network": FAST, "lr": FAST_RATE}]
     patch = 2 * network["patch"]
-    if len(space.shape) == 4 and held(space, patch) <= 2 * FAST["channels"]:
-        coarse = {**default_network(space, patch), **FAST}
+    if len(space.shape) == 4 and held(space.shape, patch) <= 2 * FAST["channels"]:
+        coarse = suited({"name": "unet", **FAST, "patch": patch}, space.shape)
         found.append({"network": coarse, "lr": FAST_RATE})
     return found
 

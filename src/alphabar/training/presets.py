@@ -16,11 +16,7 @@ UPDATES = 500
 
 BATCH, LEAST_BATCH = 64, 16
 
-CHANNELS = 64
-"""Of the default network's top level."""
-
 VECTORS: dict[str, Any] = {
-    "network": {"name": "mlp", "width": 256, "blocks": 3},
     "batch_size": 256,
     "optimizer": "adamw",
     "lr": 1e-3,
@@ -75,6 +71,8 @@ PRESETS: dict[str, Preset] = {
             "num_res_blocks": 2,
             "attention_levels": [1],
             "dropout": 0.1,
+            "scale_shift": False,
+            "patch": 1,
         },
         schedule={"name": "linear", "T": 1000},
         prediction="eps",
@@ -97,96 +95,28 @@ PRESETS: dict[str, Preset] = {
 """By name. The DDPM paper is arXiv 2006.11239; how the digits' settings were found is in docs/log.md."""
 
 
-def held(space: Space, patch: int) -> int:
-    """The numbers of a sample in one place of a network with this patch."""
-    from ..nn.layers import patches
-
-    return space.channels * math.prod(patches(space.shape[1:], patch))
-
-
-def default_network(space: Space, patch: int | None = None) -> dict[str, Any]:
-    """An MLP for vectors; a U-Net for samples with one to three sides.
-
-    The U-Net's lowest level has at most about 10 places a side. Its top level has at most 32 for sides up to
-    128. For longer ones it has at most 64, but a patch never grows beyond as many numbers as that level has
-    channels, which couldn't predict them all. Shorter sides are folded and halved as often as makes them
-    about as long as the longest (`nn.layers.strides`).
-
-    Args:
-        space: of the samples.
-        patch: to be taken instead of what suits the U-Net.
+def default_network(space: Space) -> dict[str, Any]:
+    """An MLP for vectors, a U-Net for samples with one to three sides, with the settings that suit them.
 
     ValueError for samples with more sides: their network must be given.
     """
+    from ..nn import suited
+
+    return suited(_default_name(space), space.shape)
+
+
+def _default_name(space: Space) -> dict[str, Any]:
     sides = space.shape[1:]
-    if not sides:
-        return dict(VECTORS["network"])
     if len(sides) > 3:
         raise ValueError(
             f"there is no default network for samples of shape {space.shape}: take --network vit, or a class "
             "of your own, network.name=package.module:Class (in Python also net=…, a module)"
         )
-    side = max(sides)
-    if patch is None:
-        patch = 1 if side <= 16 else 2 if side <= 64 else 4
-        while side > 64 * patch and held(space, 2 * patch) <= CHANNELS:
-            patch *= 2
-    levels = max(2, round(math.log2(side / patch / 7)) + 1)
-    return {
-        "name": "unet",
-        "channels": CHANNELS,
-        "channel_mult": [1, *[2] * (levels - 1)],
-        "num_res_blocks": 2,
-        "attention_levels": [levels - 1],
-        "scale_shift": True,
-        "patch": patch,
-    }
+    return {"name": "unet" if sides else "mlp"}
 
 
-MOST_TOKENS, MOST_HELD = 640, 4
-"""Of a default transformer, whose tokens hold at most so many times as many numbers as they have channels."""
-LONG, WINDOW = 2048, 512
-"""From so many tokens on, most of its blocks attend within windows of at most so many."""
 MUCH_HELD = 0.5
 """From so many numbers in a place, over the channels, on, networks predict x_0 and not v (docs/log.md)."""
-
-
-def default_transformer(space: Space, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a transformer.
-
-    The patch is the smallest power of two with at most `MOST_TOKENS` tokens. Patches that hold more numbers
-    than a token has channels come in through a bottleneck, as in JiT (arXiv 2511.13720).
-
-    Args:
-        space: of the samples.
-        given: settings of the network that were asked for.
-    """
-    from ..nn.layers import divided, patches
-
-    network: dict[str, Any] = {"name": "vit", "channels": 256, "blocks": 8, "patch": 1, **given}
-    channels, sides = network["channels"], space.shape[1:]
-    if not sides or not all(
-        type(network[n]) is int and 0 < network[n] < 2**14 for n in ("channels", "patch")
-    ):
-        return network  # which refuses them
-
-    def folded(patch: int) -> tuple[int, int]:
-        return math.prod(divided(sides, patches(sides, patch))), held(space, patch)
-
-    tokens, numbers = folded(network["patch"])
-    while "patch" not in given and tokens > MOST_TOKENS:
-        after = folded(2 * network["patch"])
-        if after[1] > MOST_HELD * channels:
-            break
-        network["patch"], (tokens, numbers) = 2 * network["patch"], after
-    for head in range(2, min(channels, 64) + 1, 2):
-        if channels % head == 0 and "head_channels" not in given:
-            network["head_channels"] = head
-    if numbers > channels:
-        network.setdefault("bottleneck", max(1, channels // 4))
-    if tokens > LONG and "window" not in given:
-        network = {"global_every": 4, **network, "window": int(WINDOW ** (1 / len(sides)) + 1e-9)}
-    return network
 
 
 CLEAN = {"prediction": "x0", "loss": "clipped"}
@@ -199,10 +129,12 @@ def default_learning(space: Space, network: Mapping[str, Any]) -> dict[str, Any]
     The noise of a patch has as many free numbers as it is long, and the network would have to pass all of
     them on; what is clean has far fewer (arXiv 2511.13720).
     """
-    sides, patch, channels = space.shape[1:], network.get("patch"), network.get("channels")
-    if not sides or type(patch) is not int or type(channels) is not int or patch < 1:
+    from ..nn.layers import held
+
+    patch, channels = network.get("patch"), network.get("channels")
+    if not space.shape[1:] or type(patch) is not int or type(channels) is not int or patch < 1:
         return {}
-    return CLEAN if held(space, patch) >= MUCH_HELD * channels else {}
+    return CLEAN if held(space.shape, patch) >= MUCH_HELD * channels else {}
 
 
 def default_images(num_training: int) -> int:
@@ -228,7 +160,8 @@ def resolve(
 ) -> TrainConfig:
     """Defaults, then the preset, then the model to start from, then the settings.
 
-    Parts of `network` and `schedule` are replaced one by one, as long as their name stays.
+    Parts of `network` and `schedule` are replaced one by one, as long as their name stays; what is left open
+    of a network suits the rest of it, and the data.
 
     Args:
         space, conditions, num_training: of the data.
@@ -237,14 +170,15 @@ def resolve(
             prediction are that model's.
         known: what a run that is there already has of these, so that the model needn't be read again.
     """
+    from ..nn import suited
+
     if preset is not None and preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     settings = dict(settings or {})
     taken = _of_model(settings.get("init_from")) if known is None else known
     layers = [PRESETS[preset] if preset else {}, taken, settings]
     named = any("name" in (_part(layer, "network") or {}) for layer in layers)
-    network = {} if named else default_network(space)
-    values: dict[str, Any] = {"schedule": DEFAULT_SCHEDULE, "network": network}
+    values: dict[str, Any] = {"schedule": DEFAULT_SCHEDULE, "network": {} if named else _default_name(space)}
     if not space.shape[1:]:
         values |= {name: VECTORS[name] for name in ("optimizer", "lr")}
     for layer in layers:
@@ -257,8 +191,7 @@ def resolve(
                 values[name] = {**before, **part} if same and layer is settings else part
             elif value is not None:
                 values[name] = value
-    if values["network"].get("name") == "vit":
-        values["network"] = default_transformer(space, values["network"])
+    values["network"] = suited(values["network"], space.shape)
     if "prediction" not in values:
         values = {**default_learning(space, values["network"]), **values}
     if not any(name in values for name in BUDGETS):

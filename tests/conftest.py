@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tempfile
 
 import pytest
@@ -16,8 +17,11 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 * 2**30:
 CACHE = os.environ["ALPHABAR_CACHE"] = tempfile.mkdtemp(prefix="alphabar-tests-")
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
+sys.dont_write_bytecode = False  # or every process of every test compiles all that it imports anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what nohup and & start ignores it
 torch.set_num_threads(1)  # small networks: more threads only get in each other's way
+seed_all = torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed
 
 
 THOROUGH = {  # files, and single tests, that `make test` leaves out and `make check` runs
@@ -158,7 +162,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def _clean_random_state():
     """Tests must not depend on the global generators, and neither may the package."""
-    torch.manual_seed(0)
+    seed_all(0)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import pkgutil
 import re
@@ -93,11 +94,13 @@ FUNCTION_LINES = 50  # without the docstring
 ARGUMENTS = 10  # but for those that take settings: a network's constructor, and **settings
 
 
+@functools.cache
 def sources():
     """(file, its room, its syntax tree) of each file of the package."""
-    for file in sorted(PACKAGE.rglob("*.py")):
-        parts = file.relative_to(PACKAGE).with_suffix("").parts
-        yield file, parts, ast.parse(file.read_text(encoding="utf-8"))
+    return [
+        (file, file.relative_to(PACKAGE).with_suffix("").parts, ast.parse(file.read_text(encoding="utf-8")))
+        for file in sorted(PACKAGE.rglob("*.py"))
+    ]
 
 
 def imports_of(parts, tree):

@@ -12,6 +12,7 @@ import pytest
 from alphabar.data import (
     CONDITIONS,
     ClassCondition,
+    PictureCondition,
     Space,
     TagsCondition,
     TextCondition,
@@ -36,7 +37,11 @@ EXAMPLE = {  # kind: (condition, the values of four samples, a text, its value)
     "vector": (VectorCondition(), AGES, "40", 40.0),
     "tags": (TagsCondition(names=NAMES), TAGS, "red, round", [1, 1, 0]),
     "text": (TextCondition(size=8), CAPTIONS, "a large cat", "a large cat"),
-}
+    "picture": (
+        PictureCondition(space=Space((2, 3, 4)).to_dict()), np.arange(96.0).reshape(4, 2, 3, 4), "", None
+    ),
+}  # fmt: skip
+TYPED = [kind for kind in CONDITIONS if kind != "picture"]  # the others: see test_pairs.py
 
 
 @pytest.fixture(params=CONDITIONS)
@@ -68,6 +73,7 @@ def test_every_kind_is_itself_again_from_json_and_its_facts_have_their_form(row)
             check_facts("a file", {**facts, name: {"a": 1}}, form_of(condition.kind))
 
 
+@pytest.mark.parametrize("row", TYPED, indirect=True)
 def test_every_kind_reads_what_a_person_types_and_says_it(row):
     condition, _, text, value = row
     assert condition.parse(text) == value
@@ -82,6 +88,7 @@ def test_every_kind_reads_what_a_person_types_and_says_it(row):
             condition.values("it", "nothing of the kind", 1)
 
 
+@pytest.mark.parametrize("row", TYPED, indirect=True)
 def test_every_kind_draws_values_of_training_samples_and_all_conditions_those_of_the_same(row):
     condition, values, _, _ = row
     drawn = condition.draw(np.linspace(0, 1, 9)[:-1])

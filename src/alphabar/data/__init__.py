@@ -3,6 +3,7 @@
 from .conditions.base import Condition
 from .conditions.kinds import CONDITIONS, condition_from
 from .conditions.named import ClassCondition
+from .conditions.picture import Grid, PictureCondition
 from .conditions.tags import TagsCondition
 from .conditions.text import TextCondition
 from .conditions.vector import VectorCondition
@@ -20,6 +21,8 @@ __all__ = [
     "Condition",
     "DataConfig",
     "Dataset",
+    "Grid",
+    "PictureCondition",
     "Space",
     "TagsCondition",
     "TextCondition",

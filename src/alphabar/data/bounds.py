@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from .kinds import KINDS
 from .missing import packed
 from .sources.source_types import Samples
 from .space import Space
-from .survey import Survey
+from .survey import LITTLE, Survey
 
 UNIT = ((0.0, 1.0), (-1.0, 1.0))
 """What the values of pictures in floats reach from and to."""
+FAR = 0.005
+"""The mean distance from the median, as a share of the range, below which a few values squeeze all others."""
 
 
 class Clipped:
@@ -112,3 +115,48 @@ def missing_notes(space: Space, survey: Survey) -> list[str]:
         f"{count:,} of the {total:,} numbers of each sample are missing (NaN), the same ones in all: they "
         "are left out of the loss, and samples lack them too",
     ]
+
+
+def _far_notes(survey: Survey, space: Space, span: float) -> list[str]:
+    """What to say where a few values are so far from all others that these have little of the range."""
+    remedy = "clip the few if they are errors"
+    if survey.central is not None:
+        low, high = survey.central
+        note = f"all values but a few lie within {low} to {high}, which fill little of the range: {remedy}"
+        return [note] if high - low < LITTLE * span else []
+    low, high = space.low or survey.low.tolist(), space.high or survey.high.tolist()
+    spans = [b - a for a, b in zip(low, high, strict=True)]
+    far = [str(i) for i, span in enumerate(spans) if 0 < survey.distance[i] < FAR * span]
+    note = "a few values are far from all others, which fill little of the range, in channel"
+    return [f"{note} {some(far)}: {remedy}"] if far else []
+
+
+def survey_notes(survey: Survey, space: Space) -> list[str]:
+    """What the values say: their range, whether they fill it, equal samples, gray ones in color."""
+    equal = f"{survey.num_equal} of {survey.num} samples are equal to another one"
+    if space.columns:
+        return [equal] if survey.num_equal else []
+    notes = missing_notes(space, survey)
+    if space.is_standardized:
+        far = [] if space.dtype == "uint8" else _far_notes(survey, replace(space, low=None, high=None), 0)
+        return [*notes, *standardized_notes(survey, space), *far, *[equal] * bool(survey.num_equal)]
+    colors = slice(3 if "alpha" in space.names else None)
+    low, high = survey.low[colors].min().item(), survey.high[colors].max().item()
+    least, most = min((space.low or (0,))[colors]), max((space.high or (0,))[colors])
+    if space.dtype != "uint8":
+        notes.append(f"range: {space.shown_range()}")
+        notes += _far_notes(survey, space, high - low)
+    if (low, high) != (least, most):
+        found = f"values {low} to {high}"
+        little = high - low < LITTLE * (most - least) and (space.dtype == "uint8" or high > low)
+        remedy = f"--range {low} {max(high, low + 1)} makes use of all of it"
+        notes.append(
+            f"{found} fill little of the range {space.shown_range()}: {remedy}"
+            if little
+            else f"{found} found"
+        )
+    if survey.num_equal:
+        notes.append(equal)
+    if survey.gray and space.resize is not None and space.channels == 3:
+        notes.append("all pictures are gray, though some are stored in color: give --channels gray")
+    return notes

@@ -19,20 +19,23 @@ import numpy as np
 from ..files import DamagedFile, atomic_folder, clean, read_json, temporary_name, write_json
 from .conditions.base import Condition
 from .conditions.kinds import condition_from
+from .conditions.picture import PictureCondition
 from .space import Space
 from .stored import StoredSamples
 
 IMAGES, HASHES, CLASSES, FACTS = "images.raw", "hashes.npy", "class.npy", "facts.json"
 TOLD = "told-{:03d}.npy"
 """The values of a condition, by its number."""
-OWN = {IMAGES, HASHES, CLASSES, FACTS, *map(TOLD.format, range(1000))}
+TOLD_GRIDS = "told-{:03d}.raw"
+"""The same of one that tells grids."""
+OWN = {IMAGES, HASHES, CLASSES, FACTS, *(name.format(i) for i in range(1000) for name in (TOLD, TOLD_GRIDS))}
 FEATURES = "features"
 FEATURE_FILE = re.compile(r"(learned-)?[0-9a-f]{20}\.safetensors")
 
 
 class Stored(NamedTuple):
     """Prepared samples (N, *shape) with what belongs to them; `labels` (N,) if there are classes, and other
-    conditions by name with their values (N, …).
+    conditions by name with their values (N, …), of grids as `images` are.
     """
 
     images: Any
@@ -42,7 +45,7 @@ class Stored(NamedTuple):
     hashes: np.ndarray
     fingerprint: str
     notes: list[str]
-    told: Mapping[str, tuple[Condition, np.ndarray]] = MappingProxyType({})
+    told: Mapping[str, tuple[Condition, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -141,15 +144,24 @@ def read_entry(place: Path) -> Stored:
             raise ValueError(f"{CLASSES} is not a number within 0..{len(classes) - 1} for each sample")
         told = {}
         for i, (name, entry) in enumerate(facts["told"].items()):
-            condition, values = condition_from(entry), np.load(place / TOLD.format(i), allow_pickle=False)
-            if len(values) != shape[0] or len(condition.encode(values)) != shape[0]:
-                raise ValueError(f"{TOLD.format(i)} is not a value of {name} for each of {shape[0]} samples")
-            told[name] = condition, values
+            condition = condition_from(entry)
+            told[name] = condition, _read_told(place, i, name, condition, shape[0])
         return Stored(
             images, space, classes, labels, hashes, facts["fingerprint"], list(facts["notes"]), told
         )
     except (ValueError, TypeError, LookupError, OSError, EOFError, AttributeError) as error:
         raise DamagedFile(f"the prepared data in {place} is damaged; delete that folder: {error}") from None
+
+
+def _read_told(place: Path, i: int, name: str, condition: Condition, n: int) -> Any:
+    """The values of a condition."""
+    if isinstance(condition, PictureCondition):
+        shape, dtype = (n, *condition.own_shape), np.dtype(condition.space["dtype"])
+        return StoredSamples(place / TOLD_GRIDS.format(i), shape, dtype)
+    values = np.load(place / TOLD.format(i), allow_pickle=False)
+    if len(values) != n or len(condition.encode(values)) != n:
+        raise ValueError(f"{TOLD.format(i)} is not a value of {name} for each of {n} samples")
+    return values
 
 
 def _are_labels(labels: np.ndarray, n: int, k: int) -> bool:

@@ -29,7 +29,7 @@ def _one_of(what: str, choices: Any) -> BeforeValidator:
     def check(given: Any) -> Any:
         names = get_args(choices)
         match = next((name for name in names if name.lower() == str(given).lower()), None)
-        if match is None:
+        if match is None and given is not None:
             raise unknown(what, given, names)
         return match
 
@@ -166,6 +166,17 @@ class DataConfig(Settings):
         description=f"what columns that the model is told are: {', '.join(CONDITIONS)} or skip",
         json_schema_extra={"metavar": "NAME=KIND,…", "shown": "found from their values"},
     )
+    pairs: str | None = Field(
+        default=None,
+        description="a picture or other grid to tell of each sample: DATA of its own, matched by name "
+        "without ending, arrays by number",
+        json_schema_extra={"metavar": "DATA"},
+    )
+    pairs_resize: Annotated[Resize | None, _one_of("way to resize", Resize)] = Field(
+        default=None,
+        description="how pictures of pairs are resized; nearest for masks",
+        json_schema_extra={"shown": "as --resize"},
+    )
     skip_unlabeled: bool = Field(default=False, description="skip samples that have no label")
     frames: Annotated[Frames, _one_of("choice of frames", Frames)] = Field(
         default="first", description="of files with several frames (TIFF, GIF, WebP), which are samples"
@@ -242,6 +253,8 @@ class DataConfig(Settings):
     def _together(self) -> DataConfig:
         if self.labels is not None and self.classes != "auto":
             raise ValueError(f"labels and classes {self.classes} are two answers to one question: give one")
+        if self.pairs_resize is not None and self.pairs is None:
+            raise ValueError("pairs_resize is for pairs: give these, or leave it out")
         if self.background is not None and self.channels == "rgba":
             raise ValueError(
                 f"background {self.background} is what transparent pixels are laid over, and channels rgba "
@@ -279,16 +292,3 @@ def data_config(config: DataConfig | None, settings: dict[str, Any]) -> DataConf
         )
     before = {} if config is None else config.model_dump(exclude_defaults=True)
     return DataConfig(**{**before, **settings})
-
-
-def check_fitting(resize: Any, fit: Any, kept: Any, shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """`kept` as a tuple; ValueError unless these are fields of a `Space` of samples of this shape."""
-    for what, given, known in (("resize", resize, Resize), ("fit", fit, Fit)):
-        if given is not None and given not in get_args(known):
-            raise unknown(f"way to {what}", str(given), get_args(known))
-    if kept is None:
-        return None
-    height, width = map(int, kept) if len(kept) == 2 else (0, 0)
-    if len(shape) != 3 or height < shape[1] or width < shape[2]:
-        raise ValueError(f"kept must be sides larger than those of samples of {shape}, got {kept}")
-    return height, width

@@ -13,6 +13,8 @@ import numpy as np
 
 from .. import rng
 from .cache import Stored
+from .conditions.base import Condition
+from .conditions.picture import PictureCondition
 from .kinds import KINDS, shown_shape
 from .space import Space
 from .stored import ByNumber, StoredSamples
@@ -86,17 +88,27 @@ def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
     facts = json.dumps([stored.fingerprint, sides])
     return stored._replace(
         images=crops,
-        space=replace(
-            with_sides(replace(space, missing=""), sides),
-            kept=space.shape[1:] if space.resize else None,
-            gaps=space.gaps or bool(space.missing),
-        ),
+        space=replace(_space_of(space, sides), gaps=space.gaps or bool(space.missing)),
         labels=None if stored.labels is None else np.repeat(stored.labels, crops.tiles),
-        told={name: (c, np.repeat(values, crops.tiles, 0)) for name, (c, values) in stored.told.items()},
+        told={name: _cropped_told(*told, crops) for name, told in stored.told.items()},
         hashes=np.repeat(stored.hashes, crops.tiles),
         fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
         notes=[*stored.notes, note, *missing],
     )
+
+
+def _space_of(space: Space, sides: tuple[int, ...]) -> Space:
+    """That of crops of its samples."""
+    kept = (space.shape[1], space.shape[2]) if space.resize else None
+    return replace(with_sides(replace(space, missing=""), sides), kept=kept)
+
+
+def _cropped_told(condition: Condition, values: Any, crops: Crops) -> tuple[Condition, Any]:
+    """What is told of samples as it is of their crops: of a grid the same part."""
+    if not isinstance(condition, PictureCondition):
+        return condition, np.repeat(values, crops.tiles, 0)
+    space = _space_of(Space(**condition.space), crops.sides)
+    return replace(condition, space=space.to_dict()), Crops(values, crops.sides)
 
 
 def with_sides(space: Space, sides: tuple[int, ...]) -> Space:

@@ -14,6 +14,7 @@ from .. import rng
 from .augment import check_augment, mirrored, turned
 from .conditions.base import Condition, is_told
 from .conditions.named import ClassCondition
+from .conditions.picture import PictureCondition
 from .crops import Crops
 from .space import Space
 
@@ -36,7 +37,7 @@ class Dataset:
         images: (N, *shape) in data space, an array or `StoredSamples`.
         space: what one sample is.
         conditions: what is told of samples, by name.
-        values: their values, name → (N, …).
+        values: their values, name → (N, …); of grids, as `images`.
         fingerprint: SHA-256 of samples, values and their description.
         holdout: the share held out for validation, about that many of all. A sample's content alone decides,
             neither its place nor the others: what is held out stays so when others are added or moved, and
@@ -49,7 +50,7 @@ class Dataset:
     images: Any
     space: Space
     conditions: dict[str, Condition] = field(default_factory=dict)
-    values: dict[str, np.ndarray] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     holdout: float = 0.05
     notes: list[str] = field(default_factory=list)
@@ -158,19 +159,23 @@ class Dataset:
         check_augment(self.space, flip, turns)
         indices = (self.balanced_indices if balanced else self.indices)(seed, k, size)
         batch = self.take(indices, (seed, k))
-        if flip:
-            mirrored(batch.images, seed, k)
-        if turns:
-            turned(batch.images, seed, k)
+        grids = [name for name, each in self.conditions.items() if isinstance(each, PictureCondition)]
+        for each in (batch.images, *(batch.values[name] for name in grids)):  # what is told moves alike
+            if flip:
+                mirrored(each, seed, k)
+            if turns:
+                turned(each, seed, k)
         return batch
 
     def take(self, indices: np.ndarray, draw: tuple[int, int] | None = None) -> Batch:
         """The samples at `indices`, copied; of crops the fixed ones, or those of `draw` = (seed, k)."""
-        if draw is not None and isinstance(self.images, Crops):
-            images = self.images.drawn(*draw, indices)
-        else:
-            images = np.asarray(self.images[indices])
-        return Batch(images, {name: np.array(values[indices]) for name, values in self.values.items()})
+
+        def taken(rows: Any) -> np.ndarray:
+            if draw is not None and isinstance(rows, Crops):
+                return rows.drawn(*draw, indices)
+            return np.array(rows[indices])
+
+        return Batch(taken(self.images), {name: taken(values) for name, values in self.values.items()})
 
     def values_at(self, indices: np.ndarray, names: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """What is told of the samples at `indices`, as far as `names` has it."""

@@ -6,21 +6,21 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import some
 from ..files import naming, write_all, write_array
-from .bounds import Clipped, array_space, missing_notes, standardized_notes
+from .bounds import Clipped, array_space, survey_notes
 from .cache import (
     CLASSES,
     FACTS,
     HASHES,
     IMAGES,
     TOLD,
+    TOLD_GRIDS,
     Stored,
     cache_folder,
     new_entry,
@@ -30,21 +30,20 @@ from .cache import (
 from .conditions.base import Condition
 from .conditions.kinds import fitted
 from .conditions.named import ClassCondition
+from .conditions.picture import PictureCondition
 from .config import DataConfig, data_config
 from .crops import crop_sides, cropped
 from .dataset import Dataset
 from .decoding import Decoder, Progress
 from .kinds import KINDS
+from .pairs import Pairs, check_beside, hashed
 from .sources.opener import open_source
-from .sources.source_types import Arrays, Labels, Pictures, Samples
+from .sources.source_types import Arrays, Labels, Pictures, Rows, Samples
 from .sources.windows import timed
 from .space import Space
-from .survey import LITTLE, Survey
+from .survey import Survey
 
 VERSION = 5
-FAR = 0.005
-"""The mean distance from the median, as a share of the range, below which a few values squeeze all others."""
-
 __all__ = ["cache_folder", "prepare"]
 
 
@@ -66,16 +65,18 @@ def prepare(
     config = data_config(config, settings)
     source = open_source(data, config)
     _refuse(source, config)
+    pairs = None if config.pairs is None else Pairs(source, config)
     if not isinstance(data, (str, os.PathLike)):
-        stored = _record(_opened(source, config, progress), None)
+        stored = _record(_opened(source, config, progress, pairs), None)
     else:
         options = config.model_dump(mode="json", exclude={"holdout", "crop"})
-        key = hashlib.sha256(json.dumps([VERSION, source.identity, options]).encode()).hexdigest()[:20]
+        identity = [source.identity, *([] if pairs is None else [pairs.identity])]
+        key = hashlib.sha256(json.dumps([VERSION, *identity, options]).encode()).hexdigest()[:20]
         place = cache_folder() / key
         if not (place / FACTS).exists():
-            opened = _opened(source, config, progress)
+            opened = _opened(source, config, progress, pairs)
             with new_entry(place) as folder:
-                _write(folder, _record(opened, folder / IMAGES), str(data))
+                _write(folder, _record(opened, folder), str(data))
         stored = read_entry(place)
     if config.crop is not None:
         stored = cropped(stored, config.crop)
@@ -85,7 +86,7 @@ def prepare(
 
 def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
     conditions: dict[str, Condition] = {name: condition for name, (condition, _) in stored.told.items()}
-    values: dict[str, np.ndarray] = {name: values for name, (_, values) in stored.told.items()}
+    values: dict[str, Any] = {name: values for name, (_, values) in stored.told.items()}
     if stored.labels is not None:
         conditions["class"] = ClassCondition(names=stored.classes)
         values["class"] = stored.labels
@@ -125,6 +126,8 @@ MEANT_FOR = {
     **dict.fromkeys(("layout", "rate"), "arrays and tables"),
     **dict.fromkeys(("window", "hop"), "sound and series"),
     **dict.fromkeys(("labels", "skip_unlabeled"), "files of pictures, and tables"),
+    "pairs": "pictures, sound, series, fields and volumes in files",
+    "pairs_resize": "pictures",
     "conditions": "files of pictures, tables, .npz, and labels by name from Python",
 }
 """Settings that mean something for some data alone."""
@@ -148,14 +151,22 @@ class Opened:
     origins: np.ndarray | None = None
 
 
-def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | None) -> Opened:
+def _opened(
+    source: Pictures | Arrays, config: DataConfig, progress: Progress | None, pairs: Pairs | None
+) -> Opened:
     """A source with all that can be said of it, and refused, before its samples are read."""
+
+    def told(labels: Labels, numbers: list[int], shape: tuple[int, ...]) -> Labels:
+        return labels if pairs is None else pairs.joined(labels, numbers, shape)
+
     if isinstance(source, Pictures):
         decoder = Decoder(source, config, progress)
-        shape = (decoder.total, *decoder.shape)
         if config.crop is not None:
             crop_sides(config.crop, decoder.shape, "picture", resized=True)
-        return Opened(shape, decoder.dtype, decoder.blocks, decoder.space, source.labels, decoder.notes)
+        return Opened(
+            (decoder.total, *decoder.shape), decoder.dtype, decoder.blocks, decoder.space,
+            lambda kept: told(source.labels(kept), kept, decoder.shape), decoder.notes,
+        )  # fmt: skip
     samples = timed(source.open(), config)
     if config.gaps and samples.kind not in ("picture", "field", "volume"):
         noun = KINDS[samples.kind].noun
@@ -182,45 +193,67 @@ def _opened(source: Pictures | Arrays, config: DataConfig, progress: Progress | 
         return array_space(samples, survey, config.range)
 
     return Opened(
-        rows.shape, rows.dtype, blocks, space_of, lambda numbers: samples.labels, notes, samples.kind,
-        config.gaps, samples.origins,
+        rows.shape, rows.dtype, blocks, space_of,
+        lambda kept: told(samples.labels, kept, rows.shape[1:]), notes,
+        samples.kind, config.gaps, samples.origins,
     )  # fmt: skip
 
 
-def _record(opened: Opened, path: Path | None) -> Stored:
-    """Go through all samples once, writing them to `path`, or into memory without one."""
+def _record(opened: Opened, folder: Path | None) -> Stored:
+    """Go through all samples once, writing them to a folder, or into memory without one."""
     survey, kept = Survey(opened.kind == "table", opened.gaps), []
-    memory = np.empty(opened.shape if path is None else (0,), opened.dtype)
-    with open(path or os.devnull, "wb", buffering=0) as file:
+
+    def seen() -> Iterator[np.ndarray]:
         for numbers, block in opened.blocks():
-            block = survey.see(block)
-            if path is None:
-                memory[survey.num - len(block) : survey.num] = block
-            else:
-                with naming(path):
-                    write_all(file, block)
+            yield survey.see(block)
             kept.extend(numbers)
-        if path is not None:
-            with naming(path):
-                os.fsync(file.fileno())
+
+    images = _stored(seen(), opened.shape, opened.dtype, folder and folder / IMAGES)[: survey.num]
     if not kept:
         raise ValueError(f"nothing readable is left: {'; '.join(opened.notes)}")
     space, labels = opened.space(survey), opened.labels(kept)
-    notes = [*opened.notes, *labels.notes, *_survey_notes(survey, space)]
+    notes = [*opened.notes, *labels.notes, *survey_notes(survey, space)]
     facts = [space.to_dict(), labels.names, survey.sha256]
     facts += (
         [{name: condition.to_dict() for name, (condition, _) in labels.told.items()}] if labels.told else []
     )
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     numbers = None if labels.numbers is None else np.ascontiguousarray(labels.numbers, dtype=np.int64)
-    for array in (*(() if numbers is None else (numbers,)), *(values for _, values in labels.told.values())):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    images = memory[: survey.num]
+    if numbers is not None:
+        digest.update(numbers.tobytes())
+    told = {}
+    for i, (name, (condition, values)) in enumerate(labels.told.items()):
+        if isinstance(values, Rows):
+            check_beside(name, values, survey.num, space)
+            path = folder and folder / TOLD_GRIDS.format(i)
+            values = _stored(hashed(values.blocks(), digest), values.shape, values.dtype, path)
+        else:
+            digest.update(np.ascontiguousarray(values).tobytes())
+        told[name] = condition, values
     hashes = survey.hashes
     if opened.origins is not None:  # those of one series are held out together
         _, first, series = np.unique(opened.origins, return_index=True, return_inverse=True)
         hashes = hashes[first][series]
-    return Stored(images, space, labels.names, numbers, hashes, digest.hexdigest(), notes, labels.told)
+    return Stored(images, space, labels.names, numbers, hashes, digest.hexdigest(), notes, told)
+
+
+def _stored(
+    blocks: Iterator[np.ndarray], shape: tuple[int, ...], dtype: Any, path: Path | None
+) -> np.ndarray:
+    """Blocks of at most `shape` numbers as one array in memory; or written to `path`, and none here."""
+    if path is None:
+        memory, at = np.empty(shape, dtype), 0
+        for block in blocks:
+            memory[at : at + len(block)] = block
+            at += len(block)
+        return memory
+    with open(path, "wb", buffering=0) as file:
+        for block in blocks:
+            with naming(path):
+                write_all(file, block)
+        with naming(path):
+            os.fsync(file.fileno())
+    return np.empty((0, *shape[1:]), dtype)
 
 
 def _write(folder: Path, stored: Stored, source: str) -> None:
@@ -228,8 +261,9 @@ def _write(folder: Path, stored: Stored, source: str) -> None:
     write_array(folder / HASHES, stored.hashes)
     if stored.labels is not None:
         write_array(folder / CLASSES, stored.labels)
-    for i, (_, values) in enumerate(stored.told.values()):
-        write_array(folder / TOLD.format(i), values)
+    for i, (condition, values) in enumerate(stored.told.values()):
+        if not isinstance(condition, PictureCondition):  # these are written as they are read
+            write_array(folder / TOLD.format(i), values)
     facts = {
         "source": source,
         "space": stored.space.to_dict(),
@@ -253,48 +287,3 @@ def _table_space(samples: Samples) -> Space:
         names=tuple(samples.columns), columns=tuple(samples.columns.values()),
         labels=samples.label_columns,
     )  # fmt: skip
-
-
-def _far_notes(survey: Survey, space: Space, span: float) -> list[str]:
-    """What to say where a few values are so far from all others that these have little of the range."""
-    remedy = "clip the few if they are errors"
-    if survey.central is not None:
-        low, high = survey.central
-        note = f"all values but a few lie within {low} to {high}, which fill little of the range: {remedy}"
-        return [note] if high - low < LITTLE * span else []
-    low, high = space.low or survey.low.tolist(), space.high or survey.high.tolist()
-    spans = [b - a for a, b in zip(low, high, strict=True)]
-    far = [str(i) for i, span in enumerate(spans) if 0 < survey.distance[i] < FAR * span]
-    note = "a few values are far from all others, which fill little of the range, in channel"
-    return [f"{note} {some(far)}: {remedy}"] if far else []
-
-
-def _survey_notes(survey: Survey, space: Space) -> list[str]:
-    """What the values say: their range, whether they fill it, equal samples, gray ones in color."""
-    equal = f"{survey.num_equal} of {survey.num} samples are equal to another one"
-    if space.columns:
-        return [equal] if survey.num_equal else []
-    notes = missing_notes(space, survey)
-    if space.is_standardized:
-        far = [] if space.dtype == "uint8" else _far_notes(survey, replace(space, low=None, high=None), 0)
-        return [*notes, *standardized_notes(survey, space), *far, *[equal] * bool(survey.num_equal)]
-    colors = slice(3 if "alpha" in space.names else None)
-    low, high = survey.low[colors].min().item(), survey.high[colors].max().item()
-    least, most = min((space.low or (0,))[colors]), max((space.high or (0,))[colors])
-    if space.dtype != "uint8":
-        notes.append(f"range: {space.shown_range()}")
-        notes += _far_notes(survey, space, high - low)
-    if (low, high) != (least, most):
-        found = f"values {low} to {high}"
-        little = high - low < LITTLE * (most - least) and (space.dtype == "uint8" or high > low)
-        remedy = f"--range {low} {max(high, low + 1)} makes use of all of it"
-        notes.append(
-            f"{found} fill little of the range {space.shown_range()}: {remedy}"
-            if little
-            else f"{found} found"
-        )
-    if survey.num_equal:
-        notes.append(equal)
-    if survey.gray and space.resize is not None and space.channels == 3:
-        notes.append("all pictures are gray, though some are stored in color: give --channels gray")
-    return notes

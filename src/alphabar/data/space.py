@@ -13,10 +13,10 @@ import numpy as np
 
 from ..errors import unknown
 from .columns import Column, LabelColumn
-from .config import check_fitting
 from .differences import less
 from .kinds import KINDS, shown_shape
 from .missing import check_missing, unpacked
+from .sources.fitting import check_fitting
 from .timeline import NO_TIMELINE, Timeline
 
 EXACT = 2**53

@@ -137,11 +137,19 @@ class Condition:
         if not one and len(given) != n:
             raise ValueError(f"{name} must be one value, or {n} of them, got {len(given)}")
         try:
-            values = [self.parse(v) if isinstance(v, str) else plain(v) for v in ([given] if one else given)]
-            self.encode(list({repr(value): value for value in values}.values()))  # raises for what is none
+            values = [self.value(each) for each in ([given] if one else given)]
+            self.check(values)
         except ValueError as error:
             raise ValueError(str(error) if name == self.kind else f"{name}: {error}") from None
         return values * n if one else values
+
+    def value(self, given: Any) -> Any:
+        """One value in plain Python; text is read as a person types it."""
+        return self.parse(given) if isinstance(given, str) else plain(given)
+
+    def check(self, values: Sequence[Any]) -> None:
+        """ValueError for what is no value."""
+        self.encode(list({repr(value): value for value in values}.values()))
 
     def _axes(self, given: Any) -> int:
         """How many axes this has: the rank of a value, and one more for a list of them."""
@@ -179,8 +187,12 @@ class Condition:
         """What its values are, in words."""
         return f"{self.kind}, {' × '.join(map(str, self.shape))} numbers"
 
+    def summary(self, encoded: np.ndarray) -> np.ndarray:
+        """What of encoded values (n, *shape) is looked for in samples, for `agreement`: all of it."""
+        return encoded
+
     def agreement(self, predicted: np.ndarray, encoded: np.ndarray) -> float:
-        """How well values that were predicted agree with those encoded, both (n, *shape): at most 1."""
+        """How well a `summary` that was predicted agrees with that of encoded values: at most 1."""
         away = np.square(predicted.reshape(encoded.shape) - encoded).sum()
         return 1.0 - float(away / max(np.square(encoded - encoded.mean(0)).sum(), 1e-30))
 
@@ -204,6 +216,8 @@ class Condition:
 def is_told(values: Sequence[Any] | np.ndarray) -> np.ndarray:
     """Which of several values say something, bool (n,): neither None nor NaN, and no empty text.
 
+    Of a vector no number may be missing (NaN); a grid, of two axes or more, is told unless all of it is.
+
     >>> is_told([1.0, None, float("nan"), "a", [2.0, float("nan")]]).tolist()
     [True, False, False, True, False]
     """
@@ -212,7 +226,8 @@ def is_told(values: Sequence[Any] | np.ndarray) -> np.ndarray:
             return np.asarray(values != "")
         if values.dtype.kind != "f":
             return np.ones(len(values), bool)
-        return np.asarray(~np.isnan(values).any(axis=tuple(range(1, values.ndim))))
+        missing = np.all if values.ndim > 2 else np.any
+        return np.asarray(~missing(np.isnan(values), axis=tuple(range(1, values.ndim))))
     return np.array([_says(value) for value in values], bool)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from ... import rng
 from ...errors import made_from
 from .base import Condition
 from .named import ClassCondition
+from .picture import PictureCondition
 from .tags import TagsCondition
 from .text import TextCondition
 from .vector import VectorCondition
@@ -19,11 +21,13 @@ NUMBERS = 2**15
 """Numbers that are kept of a condition's values in training, to draw from, at most."""
 EXAMPLES = 1024
 """Training samples whose values are kept at most."""
+LOOKED_AT = 2**24
+"""Numbers of grids that their mean and scale are fitted to, at most."""
 
 CONDITIONS: dict[str, type[Condition]] = {
-    row.kind: row for row in (ClassCondition, VectorCondition, TagsCondition, TextCondition)
+    row.kind: row for row in (ClassCondition, VectorCondition, TagsCondition, TextCondition, PictureCondition)
 }
-"""Kinds of conditions by name: one of several classes, numbers, any of several tags, texts."""
+"""Kinds of conditions by name: one of several classes, numbers, any of several tags, texts, grids."""
 
 
 def condition_from(entry: Mapping[str, Any]) -> Condition:
@@ -46,17 +50,30 @@ def fitted(
 ) -> dict[str, Condition]:
     """The conditions with what is known of them from the training samples.
 
-    They are drawn together, from values of the same samples; a class alone is drawn by its counts.
+    They are drawn together, from values of the same samples; a class alone is drawn by its counts, and
+    grids are not drawn.
 
     Args:
         conditions: by name.
         values: of all samples, (N, …).
         training: the numbers of those that are trained on.
     """
-    found = {name: condition.fitted(values[name][training]) for name, condition in conditions.items()}
-    alone = len(found) == 1 and all(isinstance(c, ClassCondition) for c in found.values())
-    if alone or not found or not len(training):
+    found = {name: c.fitted(values[name][_looked_at(c, training)]) for name, c in conditions.items()}
+    small = [name for name, condition in found.items() if not isinstance(condition, PictureCondition)]
+    alone = len(small) == 1 and isinstance(found[small[0]], ClassCondition)
+    if alone or not small or not len(training):
         return found
-    most = min(EXAMPLES, NUMBERS // max(1, *(values[name][:1].size for name in found)))
-    some = np.sort(rng.stream(0, "condition", 0).permutation(training)[: max(1, most)])
-    return {name: condition.with_examples(values[name][some]) for name, condition in found.items()}
+    most = min(EXAMPLES, NUMBERS // max(1, *(values[name][:1].size for name in small)))
+    some = _some(training, max(1, most))
+    return found | {name: found[name].with_examples(values[name][some]) for name in small}
+
+
+def _looked_at(condition: Condition, training: np.ndarray) -> np.ndarray:
+    """The training samples that a condition is fitted to: all, but for large grids."""
+    most = LOOKED_AT // math.prod(condition.shape) if isinstance(condition, PictureCondition) else None
+    return training if most is None or most >= len(training) else _some(training, max(1, most))
+
+
+def _some(training: np.ndarray, most: int) -> np.ndarray:
+    """So many of the training samples, in their order; always the same."""
+    return np.sort(rng.stream(0, "condition", 0).permutation(training)[:most])

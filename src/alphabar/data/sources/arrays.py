@@ -18,6 +18,7 @@ from ..config import DataConfig
 from .labels import could_be_labels, named_parts, the_one
 from .layouts import arranged
 from .source_types import LABEL_KEYS, Arrays, Labels, Rows, Samples, block_size, stamp
+from .told_grids import GRID, are_grids, with_grids
 from .typed import told_arrays
 
 IMAGE_KEYS = ("images", "x_train", "x", "data", "samples")
@@ -73,9 +74,13 @@ def _open_npz(path: Path, key: str, config: DataConfig) -> Samples:
     images, told = named_parts(
         key, arrays, classes, lambda name: f"there is no array {name!r} in {path}; it has {listing}"
     )
+    asked = [name for name, kind in (config.conditions or {}).items() if kind == GRID and name in arrays]
+    told += [name for name in asked if name not in told]
     images = images or _images_key(path, arrays, listing, told)
     samples = arranged(arrays[images].rows(), config.layout, f"{images} in {path}")
     said, n = f"samples from {images}", samples.rows.shape[0]
+    grids = {name: arrays[name] for name in told if are_grids(name, arrays[name].shape, config.conditions)}
+    told = [name for name in told if name not in grids]
     if not told and classes != "none":
         fitting = [k for k in LABEL_KEYS if k in arrays and k != images]
         fitting = [k for k in fitting if could_be_labels(arrays[k].shape, n)]
@@ -84,9 +89,11 @@ def _open_npz(path: Path, key: str, config: DataConfig) -> Samples:
     for name in told:
         if not could_be_labels(arrays[name].shape, n):
             raise ValueError(f"{name} must be one for each of {n} samples, got shape {arrays[name].shape}")
-    labels = told_arrays({name: _whole(arrays[name]) for name in told}, config.conditions, n, path.name)
+    kinds = {name: kind for name, kind in (config.conditions or {}).items() if name not in grids}
+    labels = told_arrays({name: _whole(arrays[name]) for name in told}, kinds, n, path.name)
+    labels = with_grids(labels, {name: array.rows() for name, array in grids.items()}, config, path.name)
     said += f", classes from {told[0]}" if labels.numbers is not None else ""
-    rest = [k for k in arrays if k not in (images, *told)]
+    rest = [k for k in arrays if k not in (images, *told, *grids)]
     if rest:
         said += f"; not used: {', '.join(rest)} ({path.name}:IMAGES,LABELS names others)"
     return samples._replace(labels=labels, notes=[said, *samples.notes])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from PIL import Image
+
+from ...errors import unknown
+from ..config import Fit, Resize
 
 Box = tuple[float, float, float, float]
 
@@ -73,3 +76,16 @@ def centered(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """(…, H', W') → their center (…, H, W), a view."""
     top, left = ((side - own) // 2 for side, own in zip(images.shape[-2:], size, strict=True))
     return images[..., top : top + size[0], left : left + size[1]]
+
+
+def check_fitting(resize: Any, fit: Any, kept: Any, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """`kept` as a tuple; ValueError unless these are fields of a `Space` of samples of this shape."""
+    for what, given, known in (("resize", resize, Resize), ("fit", fit, Fit)):
+        if given is not None and given not in get_args(known):
+            raise unknown(f"way to {what}", str(given), get_args(known))
+    if kept is None:
+        return None
+    height, width = map(int, kept) if len(kept) == 2 else (0, 0)
+    if len(shape) != 3 or height < shape[1] or width < shape[2]:
+        raise ValueError(f"kept must be sides larger than those of samples of {shape}, got {kept}")
+    return height, width

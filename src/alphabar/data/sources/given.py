@@ -15,6 +15,7 @@ from .labels import labels_of
 from .layouts import arranged
 from .source_types import Arrays, Labels, Pictures, Rows, Samples
 from .tables import frame, is_frame
+from .told_grids import GRID, are_grids, with_grids
 from .typed import told_columns
 
 ACCEPTED = (
@@ -38,8 +39,10 @@ def given(data: Any, config: DataConfig) -> Arrays | Pictures:
             raise ValueError("a table has its labels in a column of its own: give the table alone")
         return frame(data, config)
     named = labels if isinstance(labels, Mapping) else None
+    grids: dict[str, np.ndarray] = {}
     if named is not None:
-        columns, labels = _columns(named, len(data)), None
+        grids = _grids(named, config, len(data))
+        columns, labels = _columns({k: v for k, v in named.items() if k not in grids}, len(data)), None
         told = {"conditions"}
     else:
         columns, told = {}, set[str]()
@@ -47,7 +50,10 @@ def given(data: Any, config: DataConfig) -> Arrays | Pictures:
 
     def chosen(numbers: Sequence[int], otherwise: Callable[[], Labels]) -> Labels:
         some = {name: [cells[i] for i in numbers] for name, cells in columns.items()}
-        return told_columns(some, config.conditions, "the labels") if some else otherwise()
+        kinds = {name: kind for name, kind in (config.conditions or {}).items() if name not in grids}
+        labels = told_columns(some, kinds, "the labels") if some or kinds else otherwise()
+        rows = {name: Rows.of(array[list(numbers)]) for name, array in grids.items()}
+        return with_grids(labels, rows, config, "the labels")
 
     if _is_array(data):
         array = as_array(data, "the array")
@@ -69,6 +75,22 @@ def given(data: Any, config: DataConfig) -> Arrays | Pictures:
             frozenset(takes),
         )
     return _arrays(items.stacked, lambda: chosen(every, lambda: items.labels_of(every)), config.layout, told)
+
+
+def _grids(labels: Mapping[str, Any], config: DataConfig, n: int) -> dict[str, np.ndarray]:
+    """The arrays that tell grids, by name; ValueError unless they are n each."""
+    arrays = {
+        str(name): as_array(values, str(name))
+        for name, values in labels.items()
+        if hasattr(values, "__array__")
+        or hasattr(values, "detach")
+        or (config.conditions or {}).get(name) == GRID
+    }
+    found = {name: array for name, array in arrays.items() if are_grids(name, array.shape, config.conditions)}
+    for name, array in found.items():
+        if len(array) != n:
+            raise ValueError(f"{name} must be one for each of {n} samples, got {len(array)}")
+    return found
 
 
 def _columns(labels: Mapping[str, Any], n: int) -> dict[str, list[Any]]:

@@ -97,7 +97,7 @@ def _each(chosen: Each, identity: Any, notes: list[str], config: DataConfig) -> 
             grid["affine"] = first.affine.tolist()
         return Samples(rows, "CHW", "volume", [*notes, said], grid=grid)
 
-    return Arrays(identity, open_files)
+    return Arrays(identity, open_files, names=list(chosen))
 
 
 def _rows(chosen: Each) -> tuple[Rows, One, list[Mapping[str, Any]]]:

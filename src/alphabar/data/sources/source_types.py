@@ -31,13 +31,13 @@ class Labels(NamedTuple):
         numbers: its class, (N,) numbers within the names, or None.
         names: of the classes.
         notes: what to say of them.
-        told: other conditions, by name, with the values of each, (N, …).
+        told: other conditions, by name, with the values of each, (N, …); of grids as `Rows`.
     """
 
     numbers: np.ndarray | None = None
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    told: Mapping[str, tuple[Condition, np.ndarray]] = MappingProxyType({})
+    told: Mapping[str, tuple[Condition, Any]] = MappingProxyType({})
 
 
 @dataclass
@@ -60,6 +60,7 @@ class Pictures:
     notes: list[str] = field(default_factory=list)
     takes: frozenset[str] = frozenset(
         {"size", "resize", "fit", "crop", "channels", "frames", "background", "range", "skip_bad"}
+        | {"pairs", "pairs_resize"}
     )
 
 
@@ -123,11 +124,15 @@ class Arrays:
         identity: as for `Pictures`.
         open: the samples.
         takes: the settings that mean something, beside those that do for all data.
+        names: of the files that hold a sample each, if that is how they are stored.
     """
 
     identity: Any
     open: Callable[[], Samples]
-    takes: frozenset[str] = frozenset({"layout", "range", "clip", "crop", "gaps", "rate", "window", "hop"})
+    takes: frozenset[str] = frozenset(
+        {"layout", "range", "clip", "crop", "gaps", "rate", "window", "hop", "pairs"}
+    )
+    names: list[str] = field(default_factory=list)
 
 
 def block_size(shape: Sequence[int], dtype: Any = np.uint8) -> int:

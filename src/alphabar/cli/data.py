@@ -126,9 +126,11 @@ def _write_sheet(path: Any, dataset: Dataset) -> None:
     import numpy as np
 
     from ..images import enlarged, save_picture, tiled
+    from ..sampling.sheets import with_told
 
     chosen = np.sort(np.random.default_rng(0).permutation(len(dataset.images))[: _most_shown(dataset)])
-    shown = dataset.space.shown(np.asarray(dataset.images[chosen]))
+    told = {name: list(values) for name, values in dataset.values_at(chosen, dataset.values).items()}
+    shown = with_told(dataset.space.shown(np.asarray(dataset.images[chosen])), told, dataset.conditions)
     save_picture(path, enlarged(tiled(shown)), new_file=True)
 
 

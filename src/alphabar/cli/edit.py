@@ -14,7 +14,8 @@ from .app import Group
 from .flags import Flag, takes
 from .read import read_noisy, read_sample
 from .restore import colorize, deblur, inpaint, upscale
-from .sampling import FRAMES, UNTOLD, config_of, load_model, sample_flags, with_defaults
+from .sampling import FRAMES, UNTOLD, load_model, sample_flags, with_defaults
+from .told import config_of
 from .written import asked_folder, drawn, report_written, save_sheets, say_if_drawn
 
 T_HELP = "Noise level to start from, 1 to T; a higher one changes more. Try 0.6 T."
@@ -58,8 +59,9 @@ def vary(
     if number < 1:
         raise ValueError(f"-n must be at least 1, got {number}")
     folder = asked_folder(out)
-    config = config_of(how)
+    config_of(how)
     denoiser = load_model(run, how)
+    config = config_of(how, denoiser)
     space = denoiser.space
     if not 1 <= t <= denoiser.schedule.T:
         raise ValueError(f"--t must lie within 1..{denoiser.schedule.T}, got {t:g}")
@@ -108,8 +110,9 @@ def interpolate(
     from .console import bar
 
     folder = asked_folder(out)
-    config = config_of(how)
+    config_of(how)
     denoiser = load_model(run, how)
+    config = config_of(how, denoiser)
     if t is not None and not 1 <= t <= denoiser.schedule.T:
         raise ValueError(f"--t must lie within 1..{denoiser.schedule.T}, got {t:g}")
     x_a, x_b = read_sample(a, denoiser.space), read_sample(b, denoiser.space)

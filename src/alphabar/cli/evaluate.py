@@ -11,7 +11,8 @@ import typer
 
 from . import options
 from .flags import takes
-from .sampling import config_of, device_of, sample_flags, told_of
+from .sampling import device_of, sample_flags
+from .told import config_of, told_of
 from .variants import Variant, checked, variant_of
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def _all_results(
             )  # fmt: skip
             if results.has_model:
                 models[key] = results.denoiser
+                results.config = config_of(variant.how, results.denoiser)
             elif exact and not found:
                 raise ValueError(f"--exact is a likelihood under a model, and {variant.path} holds samples")
             _check(results)

@@ -13,7 +13,8 @@ from . import options
 from .flags import Flag, glossed, shown_default, takes
 from .masks import read_mask
 from .read import read_observation, read_sample
-from .sampling import UNTOLD, config_of, load_model, sample_flags, with_defaults
+from .sampling import UNTOLD, load_model, sample_flags, with_defaults
+from .told import config_of
 from .written import asked_folder, drawn, report_written, save_sheets, say_if_drawn
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _restore(
     how_to = {name: asked[name] for name in ("method", "strength") if name in asked}
     begin = time.perf_counter()
     with bar("sampling") as progress:
-        config = config_of(how)
+        config = config_of(how, denoiser)
         stream, misses = stream_restored(denoiser, operator, y, number, config, progress=progress, **how_to)
         sheets = {"observed.png": _shown(operator, y, space)[None]}
         sheets |= {} if whole is None else {"whole.png": whole[None]}

@@ -10,7 +10,8 @@ import typer
 
 from . import options
 from .flags import Flag, takes
-from .sampling import FRAMES, config_of, load_model, sample_flags, told_from
+from .sampling import FRAMES, load_model, sample_flags
+from .told import config_of, told_from
 from .written import asked_folder, drawn, report_written
 
 NUMBER = 16
@@ -40,11 +41,11 @@ def sample(
 
     Samples are written as they are drawn; if it is interrupted, the same command draws the rest.
     """
+    from ..data.conditions.base import is_told
     from ..sampling.sampler import stream_samples
-    from .console import bar
+    from .console import bar, say
 
     folder = asked_folder(out)
-    config = config_of(how)
     if "cond_from" in how:
         rows = len(next(iter(told_from(how["cond_from"]).values())))
         if number not in (rows, None):
@@ -53,7 +54,9 @@ def sample(
     number = NUMBER if number is None else number
     if number < 1 or first < 0:
         raise ValueError(f"-n must be at least 1 and --first at least 0, got {number} and {first}")
+    config_of(how)  # what no model makes right is said before one is loaded
     denoiser = load_model(run, how)
+    config = config_of(how, denoiser)
     begin = time.perf_counter()
     with bar("sampling") as progress:
         indices = range(first, first + number)
@@ -61,4 +64,7 @@ def sample(
         stream = stream_samples(denoiser, config=config, indices=indices, frames=frames, progress=progress)
         with drawn(folder, "samples", stream, model_file=run) as writer:
             pass
+    for name, condition in denoiser.conditions.items():
+        if condition.kind == "picture" and not is_told(stream.told[name]).any():
+            say(f"told no {name}: --cond {name}=FILE tells one, --cond-from FOLDER a sample each")
     report_written(writer.folder, stream, json, time.perf_counter() - begin, drawn=writer.drawn)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ..theory.plans import ORIGINAL_SAMPLER, SAMPLERS
 from . import options
 from .flags import Flag, flags_of, flags_of_rows, listed
-from .settings import exact, in_flags
+from .settings import exact
 
 if TYPE_CHECKING:
     from ..model import Denoiser
-    from ..sampling.config import SampleConfig
 
 OWN = "Sampler"
 PLANNED = ("evaluations", "sampler", "spacing", "start")
@@ -78,8 +77,9 @@ def sample_flags(without: Iterable[str] = ("start", "size"), from_noise: bool = 
         ),
         "cond_from": Flag(
             "cond_from", "--cond-from", str,
-            "Table with a column for each condition and a row for each sample (.csv, .tsv, .json, .jsonl).",
-            metavar="FILE",
+            "Table with a column for each condition and a row for each sample (.csv, .tsv, .json, .jsonl); "
+            "of a model that is told pictures, a folder of them, a sample each.",
+            metavar="FILE|FOLDER",
         ),
     }  # fmt: skip
     common = {name: flag for name, flag in fields.items() if flag.group is None}
@@ -96,58 +96,6 @@ def load_model(run: str, how: Mapping[str, Any]) -> Denoiser:
 def device_of(how: Mapping[str, Any]) -> str:
     """The device that the options name."""
     return how.get("device", options.DEVICE.shown)
-
-
-def config_of(how: Mapping[str, Any]) -> SampleConfig:
-    """The settings of sampling, from the options given."""
-    from ..sampling.config import SampleConfig
-
-    own = ("class_name", "cond", "cond_from", "device")
-    fields = {name: value for name, value in how.items() if name not in own}
-    told: dict[str, Any] = dict(told_of(how))
-    for name, values in (told_from(how["cond_from"]) if "cond_from" in how else {}).items():
-        if name in told:
-            raise ValueError(f"{name} is told twice, {told[name]!r} and by {how['cond_from']}: tell it once")
-        told[name] = values
-    try:
-        return SampleConfig.of(None, {**fields, "cond": told} if told else fields)
-    except ValueError as error:
-        raise in_flags(error, flags_of(SampleConfig)) from None
-
-
-def told_of(how: Mapping[str, Any]) -> dict[str, str]:
-    """The values of conditions as they were typed, by name: --class 7 and --cond NAME=VALUE."""
-    words = {"class": how["class_name"]} if "class_name" in how else {}
-    for pair in how.get("cond", []):
-        name, equals, value = pair.partition("=")
-        if not (equals and name):
-            raise ValueError(f"--cond takes NAME=VALUE, such as class=7, got {pair!r}")
-        if name in words:
-            raise ValueError(f"{name} is told twice, {words[name]!r} and {value!r}: tell it once")
-        words[name] = value
-    return words
-
-
-def told_from(file: str) -> dict[str, list[Any]]:
-    """The values of conditions in a table, by its columns; None for an empty cell, which is not told."""
-    from ..data.sources.label_files import LABEL_FILES, read_sheet
-    from ..files import expanded
-
-    path = expanded(file)
-    if not path.name.lower().endswith(LABEL_FILES) or not path.is_file():
-        raise ValueError(f"--cond-from takes a file, {', '.join(LABEL_FILES)}, got {file}")
-    sheet = read_sheet(path.read_bytes(), file, lambda text: False)
-    if not sheet.rows:
-        raise ValueError(f"{file} has no rows: give one for each sample, below the names of conditions")
-    columns = zip(sheet.columns, zip(*sheet.rows, strict=True), strict=True)
-    return {name: [_cell(cell) for cell in cells] for name, cells in columns}
-
-
-def _cell(cell: Any) -> Any:
-    """A cell as a condition reads it: lists of texts as one, nothing as None."""
-    if isinstance(cell, list) and all(isinstance(part, str) for part in cell):
-        return ";".join(cell)
-    return None if cell == "" else cell
 
 
 def fitted_words(evaluations: int, guidance: float | dict[str, float]) -> str:

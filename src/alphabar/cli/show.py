@@ -193,7 +193,7 @@ def _made(run: str | None, schedule: dict[str, Any], asked: dict[str, Any], time
         raise ValueError("a RUN has its own schedule; --schedule and --T are for a plan without one")
     from ..model import load
     from ..sampling.choices import choose_plan
-    from .sampling import config_of
+    from .told import config_of
 
     denoiser, config = load(run, "cpu"), config_of(asked)
     if times is not None:

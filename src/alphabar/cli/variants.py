@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..files import expanded, missing
 from .flags import Flag
-from .sampling import told_of
+from .told import told_of
 
 
 class Variant(NamedTuple):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .sampling import told_from, told_of
+from .told import told_from, told_of
 
 if TYPE_CHECKING:
     from ..data.space import Space

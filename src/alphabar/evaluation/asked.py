@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Condition, spread
+from ..data import Condition, Dataset, spread
 from ..data.conditions.base import is_told
 from .comparison import Embedded
 
 MOST = 4000  # training samples that the prediction is fitted to
 FEWEST = 32
+BLOCK = 256
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Ridges that are tried, as shares of the number of samples."""
 
@@ -58,46 +59,61 @@ def how_well_met(
         if name not in data.values or name not in told:
             continue
         asked = np.flatnonzero(is_told(told[name]))
-        known = is_told(data.values[name])
-        training = spread(data.training[known[data.training]], MOST)
-        held_out = data.held_out[known[data.held_out]]
+        training, encoded = _values(data, name, condition, data.training)
+        held_out, real_encoded = _values(data, name, condition, data.held_out)
         if not len(asked) or len(training) < FEWEST:
             continue
-        encoded = condition.encode(data.values[name])
-        left_out = np.arange(len(training)) % 5 == 0
-        predict = _fitted(embedded.data, encoded, training[~left_out], training[left_out], condition)
-        real = held_out if len(held_out) >= FEWEST else training[left_out]
-        values = condition.encode([told[name][i] for i in asked.tolist()])
+        left_out, features = np.arange(len(training)) % 5 == 0, embedded.data[training]
+        fit, test = (features[~left_out], encoded[~left_out]), (features[left_out], encoded[left_out])
+        predict = _fitted(*fit, *test, condition)
+        real = (embedded.data[held_out], real_encoded) if len(held_out) >= FEWEST else test
+        values = condition.summary(condition.encode([told[name][i] for i in asked.tolist()]))
         found.append(
             Met(
                 name, condition.kind, condition.measure,
                 condition.agreement(predict(embedded.samples[asked]), values),
-                condition.agreement(predict(embedded.data[real]), encoded[real]), len(asked),
+                condition.agreement(predict(real[0]), real[1]), len(asked),
             )
         )  # fmt: skip
     return found
 
 
+def _values(
+    data: Dataset, name: str, condition: Condition, among: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(the numbers of at most `MOST` of these samples that have a value, summaries of these)."""
+    numbers, found = spread(among, MOST), []
+    for start in range(0, len(numbers), BLOCK):
+        encoded = condition.encode(data.values[name][numbers[start : start + BLOCK]])
+        found.append(condition.summary(encoded).astype(np.float32))
+    known = is_told(data.values[name][numbers])
+    return numbers[known], np.concatenate(found)[known] if found else np.zeros(0)
+
+
 def _fitted(
-    features: np.ndarray, encoded: np.ndarray, fit: np.ndarray, test: np.ndarray, condition: Condition
+    features: np.ndarray,
+    encoded: np.ndarray,
+    test_features: np.ndarray,
+    test_encoded: np.ndarray,
+    condition: Condition,
 ) -> Any:
-    """features (n, d) → encoded values (n, K), by the ridge of `RIDGES` that agrees best on `test`."""
-    x, y = features[fit].astype(np.float64), encoded[fit].reshape(len(fit), -1).astype(np.float64)
+    """features (n, d) → encoded values (n, K), by the ridge of `RIDGES` that agrees best on the test."""
+    x, y = features.astype(np.float64), encoded.reshape(len(encoded), -1).astype(np.float64)
     mean, scale, level = x.mean(0), x.std(0) + 1e-8, y.mean(0)
 
     def standardized(z: np.ndarray) -> np.ndarray:
         return (z.astype(np.float64) - mean) / scale
 
-    left, size, right = np.linalg.svd(standardized(features[fit]), full_matrices=False)
+    left, size, right = np.linalg.svd(standardized(features), full_matrices=False)
     best: tuple[float, Any] | None = None
     for ridge in RIDGES:
-        gain = size / (size**2 + ridge * len(fit))
+        gain = size / (size**2 + ridge * len(x))
         weights = right.T @ (gain[:, None] * (left.T @ (y - level)))
 
         def predict(z: np.ndarray, weights: np.ndarray = weights) -> np.ndarray:
             return standardized(z) @ weights + level
 
-        score = condition.agreement(predict(features[test]), encoded[test])
+        score = condition.agreement(predict(test_features), test_encoded)
         if best is None or score > best[0]:
             best = score, predict
     assert best is not None

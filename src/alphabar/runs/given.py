@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.conditions.picture import Grid
 from ..data.config import DataConfig
 from ..data.dataset import Dataset
 from ..data.decoding import Decoder
@@ -23,7 +24,7 @@ from ..data.space import Space
 from ..errors import some
 from ..files import DamagedFile, check_facts, expanded, missing, read_json
 from ..model.file import MODEL_FILE
-from ..sampling.output import UNFINISHED
+from ..sampling.output import TOLD_GRIDS, UNFINISHED
 from ..sampling.samples import Samples
 from .facts import SAMPLES
 from .folder import RunFolder
@@ -239,7 +240,20 @@ def _written(place: Path) -> Samples:
     for name, values in facts["told"].items():
         if len(values) != n:
             raise DamagedFile(f"{listing}: told.{name} must have {n} values, got {len(values)}")
-    return Samples(space.from_layout(rows), np.array(facts["indices"]), facts["told"], facts, space)
+    told = {name: _told_grids(place, name, values) for name, values in facts["told"].items()}
+    return Samples(space.from_layout(rows), np.array(facts["indices"]), told, facts, space)
+
+
+def _told_grids(place: Path, name: str, values: list[Any]) -> list[Any]:
+    """What was told under one condition; grids from the file beside, by their digests."""
+    if not any(isinstance(value, dict) for value in values):
+        return values
+    path = place / TOLD_GRIDS.format(name)
+    try:
+        known = {(grid := Grid(row)).digest: grid for row in np.load(path, allow_pickle=False)}
+        return [v and replace(known[v["sha256"]], name=v["name"]) for v in values]
+    except (OSError, ValueError, EOFError, LookupError, TypeError) as error:
+        raise DamagedFile(f"{path} doesn't hold the grids that samples.json tells of: {error}") from None
 
 
 def _one_size(place: Path, config: DataConfig) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from ..model.batched import batch_size, batches
 from ..model.conditions import take
 from ..sampling.executor import NotFinite
 from ..sampling.sampler import sample
+from ..sampling.told import told_by
 from ..theory.plans import make_plan
 from ..training.objectives import OBJECTIVES, Draws
 from ..training.trainer import Trainer
@@ -128,7 +129,8 @@ def sample_distance(trainer: Trainer, n: int = SAMPLES) -> dict[str, Any]:
     features, reference, floor = _reference(data, n)
     plan, distance = make_plan(ema.schedule, evaluations=EVALUATIONS, scales=ema.scales), None
     with np.errstate(invalid="ignore"), contextlib.suppress(NotFinite):
-        found = features(sample(ema, n, plan=plan, precision=ema.precision).images)
+        told = told_by(data, ema, n)
+        found = features(sample(ema, n, cond=told, plan=plan, precision=ema.precision).images)
         distance = frechet_distance(found, reference) if np.isfinite(found).all() else None
     return {"sample_distance": distance, "sample_n": n} | floor
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..images import enlarged, save_picture, tiled
 from ..sampling.executor import NotFinite
 from ..sampling.sampler import sample
+from ..sampling.told import told_by
 from ..theory.plans import make_plan
 from ..training.trainer import Trainer
 from .folder import RunFolder
@@ -54,7 +55,8 @@ class Previews:
         if not path.exists():
             plan = make_plan(ema.schedule, evaluations=EVALUATIONS, scales=ema.scales)
             with contextlib.suppress(NotFinite):  # the metrics tell, and training goes on or says why not
-                drawn = sample(ema, num_samples(total), plan=plan, precision=ema.precision)
+                n = num_samples(total)
+                drawn = sample(ema, n, cond=told_by(trainer.data, ema, n), plan=plan, precision=ema.precision)
                 save_picture(path, enlarged(tiled(ema.space.shown(drawn.images)), SIDE), drawn.facts)
         self.last = self.now()
         self.cost_s = self.last - begin

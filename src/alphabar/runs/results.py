@@ -34,6 +34,7 @@ from ..model.denoiser import Denoiser
 from ..sampling.config import SampleConfig
 from ..sampling.sampler import sample
 from ..sampling.samples import Samples
+from ..sampling.told import told_by
 from .checks import CHECKS, SAMPLES, run_checks
 from .findings import Diagnosis
 from .given import check_shape, data_beside, data_of, read_samples
@@ -140,7 +141,10 @@ class Results(Subject):
             raise ValueError(self.fault)
         self.say(f"sampling {self.n} …")
         start = time.perf_counter()
-        made = sample(self.denoiser, self.n, self.config)
+        config = self.config
+        if not config.cond:
+            config = config.model_copy(update={"cond": told_by(self.data, self.denoiser, self.n)})
+        made = sample(self.denoiser, self.n, config)
         self.elapsed_s = time.perf_counter() - start
         return made
 

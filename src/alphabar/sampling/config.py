@@ -12,11 +12,13 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     WithJsonSchema,
+    field_serializer,
     field_validator,
     model_validator,
 )
 
 from ..data.conditions.base import plain
+from ..data.conditions.picture import as_json
 from ..data.config import parse_sides
 from ..errors import check_whole, unknown
 from ..files import expanded, parse_json
@@ -49,6 +51,14 @@ def _guide(given: Any) -> Any:
     if given is not None and not isinstance(given, str | Path | Denoiser):
         raise ValueError(f"a model to guide by is a path or a Denoiser, got {type(given).__name__}")
     return given
+
+
+def _plain(given: Any) -> Any:
+    if getattr(given, "ndim", 0) > 2:
+        return given
+    if isinstance(given, list | tuple):
+        return [each if getattr(each, "ndim", 0) > 1 else plain(each) for each in given]
+    return plain(given)
 
 
 def _written(given: Any) -> Any:
@@ -175,8 +185,12 @@ class SampleConfig(Settings):
     @field_validator("cond", "options")
     @classmethod
     def _plain(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Arrays and NumPy's numbers as lists and numbers, so that all is JSON."""
-        return {name: plain(value) for name, value in given.items()}
+        """Arrays and NumPy's numbers as lists and numbers, so that all is JSON; grids stay arrays."""
+        return {name: _plain(value) for name, value in given.items()}
+
+    @field_serializer("cond", when_used="json")
+    def _cond_as_json(self, cond: dict[str, Any]) -> dict[str, Any]:
+        return as_json(cond)
 
     @field_validator("seed")
     @classmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..data.conditions.kinds import condition_from
+from ..data.conditions.picture import PictureCondition, as_json
 from ..data.kinds import KINDS, shown_space
 from ..data.sources.grid_files import check_grid
 from ..data.space import Space
@@ -25,6 +25,7 @@ from ..files import (
     json_lines,
     locked,
     make_array,
+    write_array,
     write_bytes,
     write_json,
     write_rows,
@@ -32,12 +33,14 @@ from ..files import (
 from ..images import save_animation, save_picture
 from ..version import __version__
 from .sampler import SampleStream
-from .samples import Samples
-from .sheets import sheet, strip
+from .samples import Samples, differences, settings_of
+from .sheets import sheet, strip, with_told
 
 UNFINISHED = "unfinished.jsonl"
 """In a folder that is not finished: a line with its settings, and a line of numbers for each block done."""
 FRAMES = ".frames.npy"
+TOLD_GRIDS = "told-{}.npy"
+"""The grids of a condition of this name."""
 ON_SHEET = 1024  # pictures on a sheet at most, the first
 ON_FILM = 64  # samples whose way is shown
 
@@ -135,7 +138,7 @@ class SampleWriter:
         if before and before[0] != settings:
             raise Taken(
                 f"{self.folder} holds unfinished samples of other settings "
-                f"({_differences(before[0], settings)}): give the same command to go on with them, "
+                f"({differences(before[0], settings)}): give the same command to go on with them, "
                 "or choose a new folder"
             )
         if not path.stat().st_size and not _is_empty(self.folder):  # another process has just finished them
@@ -205,8 +208,10 @@ class SampleWriter:
             for where, images in self.blocks():
                 self._write_pictures(where, space.shown(images))
         _, first = next(self.blocks(ON_SHEET))
-        save_picture(self.folder / "grid.png", sheet(space.shown(first)), self._inside())
+        shown = with_told(space.shown(first), self.told, self.conditions)
+        save_picture(self.folder / "grid.png", sheet(shown), self._inside())
         self._write_own()
+        self._write_grids()
         if self.frame_times:
             self._write_film(space)
         listing = {
@@ -251,6 +256,14 @@ class SampleWriter:
             for name, content in files(self.images, self.space, self.indices.tolist(), told):
                 write_bytes(self.folder / name, content)
 
+    def _write_grids(self) -> None:
+        """Grids that were told, each once, in their own type; samples.json has the digest of each."""
+        for name, condition in self.conditions.items():
+            if isinstance(condition, PictureCondition):
+                grids = {grid.digest: grid.array for grid in self.told.get(name, ()) if grid is not None}
+                if grids:
+                    write_array(self.folder / TOLD_GRIDS.format(name), np.stack(list(grids.values())))
+
     def _write_film(self, space: Space) -> None:
         """The way from noise to sample of the first ones."""
         frames = np.moveaxis(np.load(self.folder / FRAMES), 0, 1)
@@ -269,29 +282,3 @@ class SampleWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def settings_of(head: Samples | SampleStream, more: dict[str, Any]) -> dict[str, Any]:
-    """All that decides what is written."""
-    return {
-        "alphabar": __version__, **head.facts, **more, "indices": head.indices.tolist(), "told": head.told,
-        "frame_times": head.frame_times, "space": head.space.to_dict(),
-    }  # fmt: skip
-
-
-def as_json(value: Any) -> Any:
-    """The value as it comes back from JSON."""
-    return json.loads(json.dumps(value))
-
-
-def _differences(a: Any, b: dict[str, Any]) -> str:
-    """The settings that differ, with both values where these are short."""
-    if not isinstance(a, dict):
-        return "of another version"
-    old, new = a.get("settings") or {}, b.get("settings") or {}
-    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    words = [f"{name} {old.get(name, 'default')} → {new.get(name, 'default')}" for name in changed]
-    if a.get("indices") != b.get("indices"):
-        words.append(f"number {len(a.get('indices') or ())} → {len(b.get('indices') or ())}")
-    others = [name for name in b if name not in ("settings", "indices") and a.get(name) != b[name]]
-    return ", ".join(words[:4] or others[:4]) or "of another version"

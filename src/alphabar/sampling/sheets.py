@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import html
 import io
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from ..images import enlarged, html_image, picture, tiled
+from ..data.conditions.base import Condition, is_told
+from ..data.conditions.picture import PictureCondition
+from ..data.kinds import shown_space
+from ..data.space import Space
+from ..images import GAP, enlarged, html_image, picture, tiled
 
 STRIP_COLUMNS = 11
 STRIP_ROWS = 8
@@ -16,6 +22,44 @@ STRIP_ROWS = 8
 def sheet(images: np.ndarray, least: int = 512) -> np.ndarray:
     """(N, C, H, W) uint8 → one sheet, enlarged to be looked at."""
     return enlarged(tiled(images), least)
+
+
+def with_told(
+    shown: np.ndarray, told: Mapping[str, Sequence[Any]], conditions: Mapping[str, Condition]
+) -> np.ndarray:
+    """Pictures (n, C, H, W) uint8 of samples, with the grids that each was told at its left; (n, C', H', W').
+
+    Args:
+        shown: the samples.
+        told: name → what each was told, of these or of more samples.
+        conditions: what is told, by name.
+    """
+    n, columns = len(shown), []
+    for name, condition in conditions.items():
+        values = list(told.get(name, ()))[:n]
+        some = [i for i, told_here in enumerate(is_told(values).tolist()) if told_here]
+        if not isinstance(condition, PictureCondition) or not some:
+            continue
+        grids = np.stack([np.asarray(values[i]) for i in some])
+        pictures = shown_space(Space(**condition.space), [grids]).shown(grids)
+        column = np.full((n, *pictures.shape[1:]), 255, np.uint8)
+        column[some] = pictures
+        columns.append(column)
+    return _beside([*columns, shown]) if columns else shown
+
+
+def _beside(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures (n, C, H, W) one beside the other, in the channels and the height of the largest."""
+    channels, height = (max(column.shape[axis] for column in columns) for axis in (1, 2))
+    found = []
+    for column in columns:
+        if column.shape[1] < 3 <= channels:
+            column = column.repeat(3, 1)
+        if column.shape[1] < channels:
+            column = np.concatenate([column, np.full_like(column[:, :1], 255)], 1)
+        room = ((0, 0), (0, 0), (0, height - column.shape[2]), (0, GAP if found == [] else 0))
+        found.append(np.pad(column, room, constant_values=255))
+    return np.concatenate(found, 3)
 
 
 def strip(frames: np.ndarray, least: int = 1000) -> np.ndarray:

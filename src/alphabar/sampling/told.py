@@ -9,6 +9,8 @@ import numpy as np
 
 from .. import rng
 from ..data.conditions.base import is_told, plain
+from ..data.conditions.picture import PictureCondition
+from ..data.dataset import Dataset, spread
 from ..errors import unknown
 from ..model import Denoiser
 from .guidance import Guidance, guided_steps
@@ -47,6 +49,20 @@ def tell(
             told[name] = plain(condition.draw(u))
         condition.check_asked(name, told[name])
     return told
+
+
+def told_by(data: Dataset, denoiser: Denoiser, n: int) -> dict[str, np.ndarray]:
+    """What n samples are told of a data set where a model is told grids: its file holds none to draw from.
+
+    All conditions are those of the same samples, held-out ones if there are any, spread evenly and again from
+    the first if they are fewer than n. Nothing for other models, and where the data lack a condition.
+    """
+    grids = any(isinstance(c, PictureCondition) for c in denoiser.conditions.values())
+    if not grids or not denoiser.conditions.keys() <= data.values.keys():
+        return {}
+    among = data.held_out if len(data.held_out) else data.training
+    indices = np.resize(spread(among, n), n)
+    return data.values_at(indices, denoiser.conditions)
 
 
 def check_known(denoiser: Denoiser, names: Iterable[str]) -> None:

@@ -1,0 +1,121 @@
+"""What samples are told, as the command line has it: --class, --cond and --cond-from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .flags import flags_of
+from .settings import in_flags
+
+if TYPE_CHECKING:
+    from ..data.conditions.picture import Grid, PictureCondition
+    from ..model import Denoiser
+    from ..sampling.config import SampleConfig
+
+OF_A_FOLDER = "\0"
+"""The name that the files in a folder go by until it is known what the model's pictures are called."""
+
+
+def config_of(how: Mapping[str, Any], denoiser: Denoiser | None = None) -> SampleConfig:
+    """The settings of sampling, from the options given; the files of grids are read if the model is known."""
+    from ..sampling.config import SampleConfig
+
+    own = ("class_name", "cond", "cond_from", "device")
+    fields = {name: value for name, value in how.items() if name not in own}
+    told: dict[str, Any] = dict(told_of(how))
+    for name, values in (told_from(how["cond_from"]) if "cond_from" in how else {}).items():
+        if name in told:
+            raise ValueError(f"{name} is told twice, {told[name]!r} and by {how['cond_from']}: tell it once")
+        told[name] = values
+    if denoiser is not None:
+        told = read_grids(told, denoiser)
+    try:
+        return SampleConfig.of(None, {**fields, "cond": told} if told else fields)
+    except ValueError as error:
+        raise in_flags(error, flags_of(SampleConfig)) from None
+
+
+def told_of(how: Mapping[str, Any]) -> dict[str, str]:
+    """The values of conditions as they were typed, by name: --class 7 and --cond NAME=VALUE."""
+    words = {"class": how["class_name"]} if "class_name" in how else {}
+    for pair in how.get("cond", []):
+        name, equals, value = pair.partition("=")
+        if not (equals and name):
+            raise ValueError(f"--cond takes NAME=VALUE, such as class=7, got {pair!r}")
+        if name in words:
+            raise ValueError(f"{name} is told twice, {words[name]!r} and {value!r}: tell it once")
+        words[name] = value
+    return words
+
+
+def told_from(file: str) -> dict[str, list[Any]]:
+    """The values of conditions in a table, by its columns; None for an empty cell, which is not told.
+
+    Of a folder its files, in the order of their names, by the name `OF_A_FOLDER`.
+    """
+    from ..data.sources.label_files import LABEL_FILES, read_sheet
+    from ..files import expanded
+
+    path = expanded(file)
+    if path.is_dir():
+        return {OF_A_FOLDER: _files_in(path)}
+    if not path.name.lower().endswith(LABEL_FILES) or not path.is_file():
+        raise ValueError(
+            f"--cond-from takes a table ({', '.join(LABEL_FILES)}) or a folder of pictures, got {file}"
+        )
+    sheet = read_sheet(path.read_bytes(), file, lambda text: False)
+    if not sheet.rows:
+        raise ValueError(f"{file} has no rows: give one for each sample, below the names of conditions")
+    columns = zip(sheet.columns, zip(*sheet.rows, strict=True), strict=True)
+    return {name: [_cell(cell) for cell in cells] for name, cells in columns}
+
+
+def _cell(cell: Any) -> Any:
+    """A cell as a condition reads it: lists of texts as one, nothing as None."""
+    if isinstance(cell, list) and all(isinstance(part, str) for part in cell):
+        return ";".join(cell)
+    return None if cell == "" else cell
+
+
+def _files_in(folder: Path) -> list[Any]:
+    """The files in a folder that are not hidden, sorted; ValueError for an empty one."""
+    found = sorted(str(path) for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+    if not found:
+        raise ValueError(f"{folder} holds no files: --cond-from takes a folder of pictures, a sample each")
+    return list(found)
+
+
+def read_grids(told: Mapping[str, Any], denoiser: Denoiser) -> dict[str, Any]:
+    """What is told, with the pictures and arrays in place of their files."""
+    from ..data.conditions.picture import PictureCondition
+
+    grids = {name: c for name, c in denoiser.conditions.items() if isinstance(c, PictureCondition)}
+    found = dict(told)
+    if OF_A_FOLDER in found:
+        files = found.pop(OF_A_FOLDER)
+        left = [name for name in grids if name not in found]
+        if len(left) != 1:
+            what = f"several ({', '.join(left)}): give a table of their files" if left else "none"
+            raise ValueError(f"--cond-from FOLDER tells a picture, and this model is left to be told {what}")
+        found[left[0]] = files
+    for name, condition in grids.items():
+        given = found.get(name)
+        if isinstance(given, str):
+            found[name] = _read_grid(given, condition)
+        elif isinstance(given, list):
+            found[name] = [each and _read_grid(each, condition) for each in given]
+    return found
+
+
+def _read_grid(file: str, condition: PictureCondition) -> Grid | None:
+    """A picture or an array of the form that was told in training; None for `none`."""
+    from ..data.conditions.base import NOT_TOLD
+    from ..data.conditions.picture import Grid
+    from ..data.space import Space
+    from .read import read_sample
+
+    if file == NOT_TOLD:
+        return None
+    return Grid(read_sample(file, Space(**condition.space)), Path(file).name)

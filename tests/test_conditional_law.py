@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 import reference
-from alphabar.data import Space, VectorCondition
+from alphabar.data import PictureCondition, Space, VectorCondition
 from alphabar.model import Codec, Denoiser
-from alphabar.sampling import Guidance, guided, sample
+from alphabar.sampling import Guidance, guided, sample, trajectory
 from alphabar.theory.plans import ancestral, ddim, trailing
 from alphabar.theory.schedule import Schedule
 from tiny import exact_law
@@ -180,3 +180,103 @@ def test_samples_have_the_law_and_say_what_guided_them():
 def test_guidance_by_what_is_not_there_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         sample(conditional(SCHEDULES["linear"]), 1, **{"cond": ASKED, **settings})
+
+
+# --- a grid --------------------------------------------------------------------------------------
+
+NEAR = np.array([[0, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1], [0, 1, 1, 0]]) / 2.0
+"""Of the places of a 2 × 2 grid those beside each; what is made of it has common eigenvectors."""
+MIXES, LEFT, LEVEL = 0.75 * np.eye(4) - 0.5 * NEAR, 0.2 * np.eye(4) + 0.1 * NEAR, 0.5
+"""x_0 = OFFSET + MIXES (c - 1) + LEVEL (s - 1) + N(0, LEFT), of a grid c ~ N(1, 4), a number s ~ N(1, 1)."""
+GRID = np.array([2.0, -1.0, 0.5, 3.0]).reshape(1, 2, 2)
+BESIDE = {"grid": GRID, "size": 2.0}
+
+
+def law_of_grids(told):
+    """Mean (4,) and covariance (4, 4) of x_0 given those of `BESIDE` that are told."""
+    mean, covariance = np.full(4, OFFSET), LEFT
+    if "grid" in told:
+        mean = mean + MIXES @ (GRID.ravel() - 1)
+    else:
+        covariance = covariance + 4 * MIXES @ MIXES.T
+    return (mean + LEVEL, covariance) if "size" in told else (mean, covariance + LEVEL**2 * np.ones((4, 4)))
+
+
+class ToldAGrid(nn.Module):
+    """The network that is exactly right, x_0 predicted: it reads both, or that they aren't told."""
+
+    def __init__(self, schedule):
+        super().__init__()
+        self.schedule = schedule
+
+    def forward(self, x, c_noise, cond):
+        ab = float(self.schedule.alpha_bar[round(float(c_noise[0]) + 1)])
+        grid, size = (
+            cond[name].double().numpy() if name in cond else np.zeros((len(x), 2, *[1, 1] * (name == "grid")))
+            for name in BESIDE
+        )
+        mean = law_of_grids(())[0] + 2 * (grid[:, 0] + np.zeros((2, 2))).reshape(-1, 4) @ MIXES.T
+        mean = torch.from_numpy(mean + LEVEL * size[:, :1])
+        x_t, found = x.double().flatten(1), torch.empty(len(x), 4, dtype=torch.float64)
+        for names in ((), ("grid",), ("size",), tuple(BESIDE)):
+            here = (grid[:, 1].all((1, 2)) == ("grid" in names)) & (size[:, 1] == ("size" in names))
+            covariance = law_of_grids(names)[1]
+            gain = math.sqrt(ab) * covariance @ np.linalg.inv(ab * covariance + (1 - ab) * np.eye(4))
+            found[here] = mean[here] + (x_t - math.sqrt(ab) * mean)[here] @ torch.from_numpy(gain.T)
+        return found.reshape(x.shape).to(x.dtype)
+
+
+def told_a_grid(schedule):
+    space = Space((1, 2, 2), "float64", None, None)
+    grid = PictureCondition(space=space.to_dict(), mean=(1.0,), scale=(2.0,), dropout=0.1)
+    size = VectorCondition(mean=(1.0,), scale=(1.0,), low=(-9.0,), high=(9.0,), dropout=0.1)
+    codec = Codec(space, 0.0, 1.0)
+    return Denoiser(ToldAGrid(schedule), schedule, "x0", codec, {"grid": grid, "size": size})
+
+
+def law_of_samples(model, plan, names, guidance=1.0):
+    """Mean (4,) and covariance of what a plan samples where these are told, from one-hot noises."""
+    kicks, denoise = plan.num_evaluations + 1, guided(model, Guidance(guidance))
+    x = torch.zeros(4 * kicks + 1, 1, 2, 2, dtype=torch.float64)
+    n = len(x)
+    cond = model.told({name: [BESIDE[name]] * n for name in names}, n)
+
+    def one_hot(k):
+        z = torch.zeros_like(x)
+        z.view(n, 4)[4 * k : 4 * k + 4] = torch.eye(4)
+        return z
+
+    *_, last = trajectory(lambda x, t, _=None: denoise(x, t, cond), plan, one_hot(kicks - 1), one_hot)
+    found = last.x_s.reshape(n, 4).numpy()
+    response = found[:-1] - found[-1]
+    return found[-1], response.T @ response
+
+
+@pytest.mark.parametrize("names", [(), ("grid",), ("size",), ("grid", "size")], ids=str)
+def test_told_a_grid_samples_have_the_conditional_law(names):
+    schedule, mixed = SCHEDULES["cosine"], law_of_grids(names)
+    times = trailing(schedule, 1000, 4)
+    bars = [reference.alpha_bar(schedule.beta[1:].tolist(), int(t)) for t in times]
+    values, vectors = np.linalg.eigh(mixed[1])
+    for eta in (0, 1):
+        mean, covariance = law_of_samples(told_a_grid(schedule), ddim(schedule, times, eta), names)
+        along = vectors.T @ mixed[0]
+        laws = [reference.ddim_law(m, v, bars, eta) for m, v in zip(along, values, strict=True)]
+        np.testing.assert_allclose(mean, vectors @ [m for m, _ in laws], atol=1e-9)
+        np.testing.assert_allclose(covariance, vectors * [v for _, v in laws] @ vectors.T, atol=1e-9)
+
+
+def test_guided_by_a_grid_samples_have_the_law_of_its_formula():
+    """Along the common eigenvectors each coordinate has the law of one number."""
+    schedule, scale = SCHEDULES["cosine"], 2.0
+    _, vectors = np.linalg.eigh(law_of_grids(())[1])
+    common = vectors.T @ law_of_grids(("grid",))[1] @ vectors
+    np.testing.assert_allclose(common, np.diag(np.diag(common)), atol=1e-12)
+    model = told_a_grid(schedule)
+    found = law_of_samples(model, ddim(schedule, trailing(schedule, 1000, 120)), ("grid",), scale)
+    levels = [law_of_grids(()), law_of_grids(("grid",))]
+    for k, vector in enumerate(vectors.T):
+        along = [(vector @ m, vector @ v @ vector) for m, v in levels]
+        mean, variance = guided_law(schedule, along, [scale])
+        assert vector @ found[0] == pytest.approx(mean, abs=0.05), k
+        assert vector @ found[1] @ vector == pytest.approx(variance, rel=0.15), k

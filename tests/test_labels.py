@@ -413,6 +413,35 @@ def test_a_column_of_pictures_is_read_with_its_labels(tmp_path):
     assert len(prepare(tmp_path / "s").images) == 16
 
 
+def test_columns_beside_pictures_are_told_each_as_what_it_is(tmp_path):
+    columns = {
+        "image": [png(i) for i in range(8)], "label": [i % 2 for i in range(8)], "age": [1.5, None] * 4,
+        "seen": ["hat;tie", "tie"] * 4, "note": [f"n{i}" for i in range(8)],
+    }  # fmt: skip
+    path = parquet(tmp_path / "t.parquet", columns, ["dog", "cat"])
+    data = prepare(path, labels="label,age,seen", holdout=0)
+    kinds = {name: condition.kind for name, condition in data.conditions.items()}
+    assert kinds == {"label": "class", "age": "vector", "seen": "tags"}
+    assert data.conditions["label"].names == ("cat", "dog")
+    assert data.values["label"].tolist() == [1, 0] * 4
+    np.testing.assert_array_equal(data.values["age"].ravel(), [1.5, np.nan] * 4)
+    assert data.values["seen"].tolist() == [[1, 1], [0, 1]] * 4
+    assert "pictures from image, told label, age, seen; not used: note" in notes(data)
+    alone = prepare(path, conditions="seen=tags", holdout=0)
+    assert (list(alone.conditions), len(alone.images)) == (["seen"], 8)
+    assert "pictures from image, told seen; not used: label, age, note" in notes(alone)
+    assert list(prepare(path, labels="age").conditions) == ["age"]
+    assert list(prepare(path, conditions="label=class").conditions) == ["class"]
+    for settings, message in (
+        ({"labels": "label,wrong"}, "no column wrong beside the pictures: label, age, seen, note"),
+        ({"labels": "age", "conditions": "sene=tags"}, "no column sene beside"),
+        ({"labels": "note,age", "conditions": "note=vector"}, "note of the columns note, age: a vector is"),
+        ({"labels": "label,age", "skip_unlabeled": True}, "skip_unlabeled"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prepare(path, **settings)
+
+
 def test_rows_without_a_picture_and_damaged_files_are_refused(tmp_path):
     path = parquet(tmp_path / "t.parquet", {"image": [png(0), None, b"x", png(1)]})
     with pytest.raises(

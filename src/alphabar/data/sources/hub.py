@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from ...files import expanded
-from .labels import labels_of, named_parts, the_one
+from ..config import DataConfig
+from .labels import named_parts, the_one
 from .pictures import opened
-from .source_types import LABEL_KEYS, Labels, Pictures
+from .side_labels import asked_columns, told_by_columns
+from .source_types import LABEL_KEYS, Pictures
 
+TAKES = Pictures.takes | {"labels", "skip_unlabeled", "conditions"}
 PICTURE_KEYS = ("image", "images", "img", "picture", "photo", "pixel_values")
 
 
-def hugging_face(name: str, classes: str) -> Pictures:
-    """A data set by hub name or local path, as NAME@SPLIT:PICTURES,LABELS.
+def hugging_face(name: str, config: DataConfig) -> Pictures:
+    """A data set by hub name or local path, as NAME@SPLIT:PICTURES,COLUMN,….
 
-    The split is "train" unless given. The columns need only be named where they are not plain.
+    The split is "train" unless given. The columns need only be named where they are not plain; those that are
+    told may be given as `labels` instead.
     """
     try:
         import datasets
@@ -31,28 +34,28 @@ def hugging_face(name: str, classes: str) -> Pictures:
     name, _, split = name.partition("@")
     split = split or "train"
     table = _load(datasets, name, split)
-    column, label = _chosen(datasets, table.features, name, columns, classes)
-    labels = Labels() if label is None else _labels(datasets, table, name, split, label)
-    rest = [other for other in table.features if other not in (column, label)]
-    note = f"pictures from {column}" + (f", classes from {label}" if label else "")
-    notes = [note + (f"; not used: {', '.join(rest)}" if rest else ""), *labels.notes]
+    column, told, classes = _chosen(datasets, table.features, name, columns, config)
+    cells = {}
+    for label in told:
+        cells[label], feature = table[label][:], table.features[label]
+        if isinstance(feature, datasets.ClassLabel):
+            classes.add(label)
+            cells[label] = [None if v is None or v < 0 else feature.names[v] for v in cells[label]]
+    names = [f"{column} {i}" for i in range(len(table))]
+    others = [other for other in table.features if other != column]
+    kept, labels, notes = told_by_columns(column, others, cells, classes, names, config)
     raw = table.cast_column(column, datasets.Image(decode=False))
 
     @contextlib.contextmanager
     def open_row(i: int) -> Iterator[Image.Image]:
-        entry = raw[i][column]
+        entry = raw[kept[i]][column]
         if entry is None:
             raise ValueError("no picture there")
         with opened(io.BytesIO(entry["bytes"]) if entry["bytes"] else entry["path"]) as image:
             yield image
 
-    def labels_at(numbers: Sequence[int]) -> Labels:
-        if labels.numbers is None:
-            return Labels()
-        return Labels(labels.numbers[np.asarray(numbers, dtype=np.int64)], labels.names)
-
-    names = [f"{column} {i}" for i in range(len(table))]
-    return Pictures(names, open_row, ["hf", name, split, table._fingerprint], labels_at, notes)
+    identity = ["hf", name, split, table._fingerprint, column, *told]
+    return Pictures([names[i] for i in kept], open_row, identity, labels, notes, TAKES)
 
 
 def _columns(name: str) -> tuple[str, str]:
@@ -64,11 +67,16 @@ def _columns(name: str) -> tuple[str, str]:
     return before, columns
 
 
-def _chosen(datasets: Any, features: Any, name: str, columns: str, classes: str) -> tuple[str, str | None]:
-    """(column of pictures, column of labels or None), as far as named, or where they are plain."""
+def _chosen(
+    datasets: Any, features: Any, name: str, columns: str, config: DataConfig
+) -> tuple[str, list[str], set[str]]:
+    """(column of pictures, those that are told, those of them that are classes), named or where plain."""
     listing = ", ".join(features)
     column, labels = named_parts(
-        columns, features, classes, lambda given: f"{name} has no column {given!r}; its columns: {listing}"
+        columns,
+        features,
+        config.classes,
+        lambda given: f"{name} has no column {given!r}; its columns: {listing}",
     )
     pictures = [k for k, f in features.items() if isinstance(f, datasets.Image)]
     if column and column not in pictures:
@@ -76,15 +84,20 @@ def _chosen(datasets: Any, features: Any, name: str, columns: str, classes: str)
     column = column or the_one("pictures", pictures, PICTURE_KEYS, f"as hf:{name}:COLUMN") or ""
     if not column:
         raise ValueError(f"{name} has no column of pictures; its columns: {', '.join(features)}")
-    if len(labels) > 1:
-        raise ValueError(f"one column of a data set of the hub is told, its classes, got {', '.join(labels)}")
-    if labels or classes == "none":
-        return column, labels[0] if labels else None
+    if labels and config.labels:
+        raise ValueError(
+            f"{', '.join(labels)} of {name} and labels {config.labels} are told: name all in one"
+        )
+    others = [other for other in features if other != column]
+    told = asked_columns(config.labels or ",".join(labels) or None, others, config)
+    if told or config.classes == "none":
+        return column, told, set()
     named = [k for k, f in features.items() if isinstance(f, datasets.ClassLabel)]
     values = {k: f.dtype for k, f in features.items() if isinstance(f, datasets.Value)}
     plain = [k for k in LABEL_KEYS if values.get(k, "").startswith(("int", "uint", "string"))]
     how = f"as hf:{name}:{column},LABELS, or none (--classes none)"
-    return column, the_one("labels", named or plain, LABEL_KEYS, how)
+    label = the_one("labels", named or plain, LABEL_KEYS, how)
+    return column, [label] if label else [], {label} if label else set()
 
 
 def _load(datasets: Any, name: str, split: str) -> Any:
@@ -98,17 +111,3 @@ def _load(datasets: Any, name: str, split: str) -> Any:
         raise ValueError(f"{name} has no split {split!r}; give it as hf:{name}@SPLIT") from None
     except Exception as error:  # the package raises many kinds, all about the user's name or network
         raise ValueError(f"the data set {name!r} (split {split!r}) could not be loaded: {error}") from None
-
-
-def _labels(datasets: Any, table: Any, name: str, split: str, column: str) -> Labels:
-    values = table[column][:]
-    feature = table.features[column]
-    named = isinstance(feature, datasets.ClassLabel)
-    if any(value is None or (named and value < 0) for value in values):
-        raise ValueError(
-            f"some pictures of {name} (split {split!r}) have no class in the column {column!r}; "
-            "go on without classes (--classes none, classes='none')"
-        )
-    if named:
-        return Labels(np.asarray(values, dtype=np.int64), tuple(feature.names))
-    return labels_of([np.asarray(values)], len(values), column)

@@ -67,7 +67,7 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
     text = str(data)
     if text.startswith(HUB):
         _no_folders(text, config, "its classes are its column of labels")
-        return hugging_face(text.removeprefix(HUB), config.classes)
+        return hugging_face(text.removeprefix(HUB), config)
     if text == DIGITS and _is_builtin():
         _no_folders(text, config, "its classes are the digits")
         if config.layout != "auto":

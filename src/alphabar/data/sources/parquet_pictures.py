@@ -16,12 +16,11 @@ from PIL import Image
 from ...errors import some
 from ..config import DataConfig
 from .arrow import pyarrow, reading_parquet
-from .hub import PICTURE_KEYS
-from .label_files import Told, label_of
+from .hub import PICTURE_KEYS, TAKES
 from .labels import the_one
 from .pictures import opened
-from .side_labels import Found
-from .source_types import LABEL_KEYS, LABEL_NAMES, Labels, Pictures, stamp
+from .side_labels import asked_columns, told_by_columns
+from .source_types import LABEL_KEYS, LABEL_NAMES, Pictures, stamp
 
 LARGEST_GROUP = 2**31
 """Bytes of pictures that are read at once, as a file was written."""
@@ -46,47 +45,36 @@ def parquet_pictures(paths: Sequence[Path], config: DataConfig) -> Pictures:
     assert column is not None
     schema = _file(paths[0]).schema_arrow
     others = [name for name in schema.names if name != column]
-    label = _label_column(schema, others, where, config)
+    if config.classes == "folders":
+        raise ValueError(f"{where} has no sub-folders; its classes are a column: --labels COLUMN")
+    told = asked_columns(config.labels, others, config)
+    plain = None if told else _label_column(schema, others, config)
+    told = told if plain is None else [plain]
     groups = _Groups(paths, column)
     names = [f"{column} {i}" for i in range(groups.rows)]
-    side, notes = Found(), [f"pictures from {column}" + (f", classes from {label}" if label else "")]
-    if label is not None:
+    columns, classes = dict[str, list[Any]](), {plain} if plain else set[str]()
+    for name in told:
         try:
-            values = [v for path in paths for v in _file(path).read([label]).column(label).to_pylist()]
+            values = [v for path in paths for v in _file(path).read([name]).column(name).to_pylist()]
         except pa.ArrowException as error:
-            raise ValueError(f"the column {label} of {where} cannot be read: {error}") from None
-        known = _class_names(schema, label)
-        if known:
+            raise ValueError(f"the column {name} of {where} cannot be read: {error}") from None
+        if known := _class_names(schema, name):
             values = [known[v] if isinstance(v, int) and 0 <= v < len(known) else None for v in values]
-        found = [(name, label_of(v, name)) for name, v in zip(names, values, strict=True)]
-        side = Found(Told({name: v for name, v in found if v is not None}), f"the column {label}")
-    if unused := [name for name in others if name != label]:
-        notes[0] += f"; not used: {some(unused)}"
-    kept = side.labeled(names, config)
-    place = {name: i for i, name in enumerate(names)}
-    notes += side.told.notes if side.told else []
+            classes.add(name)
+        columns[name] = values
+    kept, labels, notes = told_by_columns(column, others, columns, classes, names, config)
 
     @contextlib.contextmanager
     def open_row(i: int) -> Iterator[Image.Image]:
-        with opened(io.BytesIO(groups.content(place[kept[i]]))) as image:
+        with opened(io.BytesIO(groups.content(kept[i]))) as image:
             yield image
 
-    def labels(numbers: Sequence[int]) -> Labels:
-        if side.told is None:
-            return Labels()
-        return side.labels([kept[i] for i in numbers], config.conditions)
-
-    takes = Pictures.takes | {"labels", "skip_unlabeled"}
-    return Pictures(kept, open_row, ["parquet", *map(stamp, paths)], labels, notes, takes)
+    names = [names[i] for i in kept]
+    return Pictures(names, open_row, ["parquet", *map(stamp, paths)], labels, notes, TAKES)
 
 
-def _label_column(schema: Any, others: list[str], where: str, config: DataConfig) -> str | None:
-    if config.classes == "folders":
-        raise ValueError(f"{where} has no sub-folders; its classes are a column: --labels COLUMN")
-    if config.labels is not None:
-        if config.labels not in others:
-            raise ValueError(f"there is no column {config.labels} beside the pictures: {some(others, 20)}")
-        return config.labels
+def _label_column(schema: Any, others: list[str], config: DataConfig) -> str | None:
+    """The column that is plainly the class."""
     types = pyarrow().types
     plain = [
         name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from ..config import DataConfig
 from .classes import classes_named
 from .label_files import LABEL_FILES, METADATA, Told, forms, label_of, labels_in, read_sheet
 from .source_types import LABEL_NAMES, Labels, stamp
-from .typed import check_kinds, told_columns
+from .typed import CLASS, check_kinds, is_class, told_columns
 
 LARGEST_LABEL = 2**20
 """Bytes of a file that labels one picture."""
@@ -115,6 +115,69 @@ def _from_file(files: Readable, pictures: list[str], given: str, kinds: Mapping[
 def _namer(pictures: Sequence[str]) -> Any:
     known = {form for name in pictures for form in forms(name)}
     return lambda text: bool(set(forms(text)) & known)
+
+
+# --- columns of the pictures' own table ----------------------------------------------------------
+
+
+def asked_columns(given: str | None, others: Sequence[str], config: DataConfig) -> list[str]:
+    """The columns beside pictures that are told, as asked for: COLUMN,COLUMN, and those of `conditions`."""
+    names = [] if given is None else [given] if given in others else [n.strip() for n in given.split(",")]
+    kinds = config.conditions or {}
+    names = list(dict.fromkeys([*names, *(name for name, kind in kinds.items() if kind != "skip")]))
+    if strangers := [name for name in [*names, *kinds] if name not in others]:
+        raise ValueError(f"there is no column {strangers[0]} beside the pictures: {some(others, 20)}")
+    return names
+
+
+def told_by_columns(
+    column: str,
+    others: Sequence[str],
+    cells: Mapping[str, Sequence[Any]],
+    classes: Collection[str],
+    pictures: list[str],
+    config: DataConfig,
+) -> tuple[list[int], Callable[[Sequence[int]], Labels], list[str]]:
+    """(the numbers of the pictures that are kept; what is told of some of these; what to say).
+
+    One column alone of classes is the class, which all pictures must have; others are told by their names.
+
+    Args:
+        column: that of the pictures.
+        others: all others.
+        cells: of those that are told, name → the cell of each picture.
+        classes: the columns that are known to hold names of classes.
+        pictures: their names.
+        config: whether pictures without a class may be left out, and the kinds of other columns.
+    """
+    kinds = dict.fromkeys(classes, CLASS) | dict(config.conditions or {})
+    names, found, what = list(cells), Found(), ""
+    where = f"the column{'s' * (len(names) > 1)} {some(names)}"
+    if len(names) == 1 and is_class(cells[names[0]], kinds.get(names[0], "")):
+        what = f", classes from {names[0]}"
+        labels = {p: label_of(cell, p) for p, cell in zip(pictures, cells[names[0]], strict=True)}
+        found = Found(Told({p: label for p, label in labels.items() if label is not None}), where)
+    elif names:
+        if config.skip_unlabeled:
+            raise ValueError(
+                "skip_unlabeled leaves out pictures without a class; what is missing among several columns, "
+                "or numbers, is not told: leave it out"
+            )
+        what = f", told {some(names, 20)}"
+        rows = zip(*cells.values(), strict=True)
+        found = Found(Told(dict(zip(pictures, rows, strict=True)), columns=tuple(names)), where)
+    place = {name: i for i, name in enumerate(pictures)}
+    kept = found.labeled(pictures, config)
+
+    def labels_of(numbers: Sequence[int]) -> Labels:
+        if found.told is None:
+            return Labels()
+        own = {name: kind for name, kind in kinds.items() if name in cells}
+        return found.labels([kept[i] for i in numbers], own)
+
+    unused = [name for name in others if name not in cells]
+    note = f"pictures from {column}{what}" + (f"; not used: {some(unused)}" if unused else "")
+    return [place[name] for name in kept], labels_of, [note, *(found.told.notes if found.told else [])]
 
 
 # --- what is plainly there -----------------------------------------------------------------------

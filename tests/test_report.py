@@ -149,6 +149,11 @@ def test_the_page_has_every_section_and_loads_nothing(whole):
         "Train, from Python.",
     ):
         assert words.lower() in found.text.lower(), words
+    (asked,) = whole.results.scorecard["asked"]
+    text = " ".join(found.text.split())
+    shown = f"{asked['samples']:.3f} {asked['real']:.3f}"
+    assert "What was asked What samples were told, predicted back" in text
+    assert f"class share of the same class; 16 samples were told it {shown}" in text
     assert whole.results.diagnosis.findings
     for finding in whole.results.diagnosis.findings:
         assert finding.remedy in found.text

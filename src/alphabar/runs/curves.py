@@ -27,6 +27,7 @@ SOFT, RULE = "#5c6168", "#dcdcd5"
 CSS = {SOFT: "var(--soft)", RULE: "var(--rule)"} | {c: f"var(--c{i})" for i, c in enumerate(COLORS, 1)}
 """The names of the colors on a page, so that they follow its light or dark theme."""
 WIDTH, HEIGHT, LETTERS = 4.7, 2.9, 8.5  # inches, and points
+LEFT, TOP, BOTTOM, LETTER = 0.7, 0.28, 0.48, 0.08  # inches beside the axes, and of a letter of a line's name
 DECADES = 4  # of a logarithmic axis, at most
 POINTS = 240  # of a line, at most
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -156,7 +157,8 @@ def draw(axes: Axes, chart: Chart) -> None:
         axes.set_yscale("log")
     axes.set_ylim(*chart.limits)
     axes.set_xlabel(chart.x)
-    axes.set_title(chart.y, loc="left", fontsize=LETTERS)
+    axes.xaxis.set_label_coords(0.5, (0.22 - BOTTOM) / (HEIGHT - TOP - BOTTOM))
+    axes.set_title(chart.y, loc="left", fontsize=LETTERS, y=1)
     axes.grid(axis="y", lw=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(left=False, length=3)
@@ -209,14 +211,20 @@ def apart(heights: Sequence[float], gap: float = 0.075) -> list[float]:
 
 
 def figure(charts: Sequence[Chart], below: float = 0.0) -> Figure:
-    """Charts side by side; with `below` inches of room under them, as a second sub-figure."""
+    """Charts side by side; with `below` inches of room under them, as a second sub-figure.
+
+    The axes have fixed places: finding them by what is written there would draw everything twice.
+    """
     from matplotlib.figure import Figure  # without pyplot: no window system, quick to import
 
-    size = (WIDTH * len(charts), HEIGHT + below)
-    made = Figure(figsize=size, layout="constrained")
+    width = WIDTH * len(charts)
+    made = Figure(figsize=(width, HEIGHT + below))
     place = made.subfigures(2, 1, squeeze=False, height_ratios=[HEIGHT, below])[0, 0] if below else made
-    for axes, chart in zip(place.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
-        draw(axes, chart)
+    for i, chart in enumerate(charts):
+        names = 0.15 + LETTER * max(len(line.name) for line in chart.lines)
+        left, right = (i * WIDTH + LEFT) / width, ((i + 1) * WIDTH - names) / width
+        box = left, BOTTOM / HEIGHT, right - left, (HEIGHT - TOP - BOTTOM) / HEIGHT
+        draw(place.add_axes(box), chart)
     return made
 
 

@@ -154,6 +154,7 @@ def plot_schedule(path: Path, schedule: Schedule, strip: Sequence[tuple[int, np.
     with mpl.rc_context(STYLE):
         made = figure(charts, below=1.6 if strip else 0.0)
         if strip:
+            made.subfigs[1].subplots_adjust(0.01, 0.02, 0.99, 0.85, wspace=0.06)
             for axes, (t, image) in zip(made.subfigs[1].subplots(1, len(strip)), strip, strict=True):
                 axes.imshow(np.moveaxis(image, 0, -1))
                 axes.set_title(f"t = {t}")

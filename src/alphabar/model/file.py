@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..data.conditions.kinds import condition_from, form_of
 from ..data.config import DataConfig
@@ -114,11 +115,13 @@ def load(path: str | Path, device: str = "auto", net: nn.Module | None = None) -
     if "checkpoint" in facts:
         tensors = averaged(tensors)
     try:
+        described = None
         if net is None:
             check_trusted(facts["network"]["name"])
-            _check_shapes(facts, tensors)
-        denoiser = denoiser_from(facts, net)
-        denoiser.net.load_state_dict(tensors)
+            described = _described(facts, tensors)
+        denoiser = denoiser_from(facts, described if net is None else net)
+        if described is None:
+            denoiser.net.load_state_dict(tensors)
     except (RuntimeError, ValueError) as error:
         raise DamagedFile(f"{path} does not fit its own description: {error}") from None
     denoiser.digest = digest
@@ -165,13 +168,31 @@ def _checked(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _check_shapes(facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """DamagedFile unless the described network has these shapes, before any memory is taken for it."""
+def _described(facts: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module | None:
+    """The network of `facts` with these weights; None for one of the user's, not made yet.
+
+    DamagedFile unless it has the shapes of `tensors`, before any memory is taken for it.
+    """
     if facts["network"]["name"] not in NETWORKS:
-        return  # others' constructors may need real tensors
-    with torch.device("meta"):
-        wanted = {name: tuple(t.shape) for name, t in denoiser_from(facts).net.state_dict().items()}
+        return None  # others' constructors may need real tensors
+    with torch.device("meta"), _NoDraws():
+        net = denoiser_from(facts).net
+    state = net.state_dict()
+    wanted = {name: tuple(t.shape) for name, t in state.items()}
     found = {name: tuple(t.shape) for name, t in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise DamagedFile(f"{name} is described as {wanted.get(name)} and is {found.get(name)}")
+    assert state.keys() == {n for n, _ in (*net.named_parameters(), *net.named_buffers())}  # all are read
+    net.load_state_dict({n: t.to(state[n].dtype, copy=True) for n, t in tensors.items()}, assign=True)
+    return net
+
+
+class _NoDraws(TorchFunctionMode):
+    """Weights of a network that is made here are not drawn, as they will be read."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in DRAWN and args else func(*args, **(kwargs or {}))
+
+
+DRAWN = {Tensor.uniform_, Tensor.normal_, Tensor.zero_, Tensor.fill_}

@@ -91,29 +91,28 @@ def held_out_loss(trainer: Trainer, n: int = SAMPLES) -> dict[str, Any]:
 
 
 def _losses(trainer: Trainer, indices: np.ndarray) -> tuple[list[float], list[float]]:
-    """(times, mean loss at each) of the samples at `indices`."""
+    """(times, mean loss at each) of the samples at `indices`, of which all levels go into common batches."""
     ema, config, data, n = trainer.ema, trainer.config, trainer.data, len(indices)
     T = ema.schedule.T
     images = data.take(indices).images
     x_0, known = ema.codec.encode(images), known_of(ema.codec, images)
     cond = ema.told(data.values_at(indices, ema.conditions), n)
     times = np.unique(np.ceil((np.arange(LEVELS) + 0.5) / LEVELS * T))
-    losses = []
-    for level, t in enumerate(times):
-        eps = rng.normal(0, "validation", indices, level, shape=ema.shape)
-        each: list[float] = []
-        for k, seats in batches(n, batch_size(ema.shape)):
-            clean, noise = (
-                torch.from_numpy(array[seats]).to(trainer.device, memory_format=trainer.layout)
-                for array in (x_0, eps)
-            )
-            here = None if known is None else torch.from_numpy(known[seats]).to(clean)
-            draws = Draws(np.full(len(seats), t), noise, here)
-            with torch.no_grad():
-                found = OBJECTIVES[config.objective](ema, config.loss, clean, take(cond, seats), draws)
-            each += sum(loss.double() for loss in found.values()).tolist()[: len(k)]  # pyright: ignore[reportAttributeAccessIssue]
-        losses.append(math.fsum(each) / len(each))
-    return times.tolist(), losses
+    eps = [rng.normal(0, "validation", indices, level, shape=ema.shape) for level in range(len(times))]
+    each: list[float] = []
+    for k, seats in batches(n * len(times), batch_size(ema.shape)):
+        levels, seated = np.divmod(seats, n)
+        noise = np.stack([eps[level][i] for level, i in zip(levels, seated, strict=True)])
+        clean, noise = (
+            torch.from_numpy(array).to(trainer.device, memory_format=trainer.layout)
+            for array in (x_0[seated], noise)
+        )
+        here = None if known is None else torch.from_numpy(known[seated]).to(clean)
+        draws = Draws(times[levels], noise, here)
+        with torch.no_grad():
+            found = OBJECTIVES[config.objective](ema, config.loss, clean, take(cond, seated), draws)
+        each += sum(loss.double() for loss in found.values()).tolist()[: len(k)]  # pyright: ignore[reportAttributeAccessIssue]
+    return times.tolist(), [math.fsum(each[i : i + n]) / n for i in range(0, len(each), n)]
 
 
 def sample_distance(trainer: Trainer, n: int = SAMPLES) -> dict[str, Any]:

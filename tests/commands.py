@@ -12,8 +12,8 @@ import breaking
 from alphabar.files import json_lines
 from program import TINY, pictures
 
-SMALL = [word.replace("channels=16", "channels=8") for word in TINY]
-SMALL += ["--set", "network.channel_mult=[1]", "--set", "network.attention_levels=[]"]
+SMALL = [word.replace("channels=16", "channels=8").replace("mult=[1,2]", "mult=[1]") for word in TINY]
+SMALL += ["--set", "network.attention_levels=[]"]
 ONE = ["-n", 2, "--steps", 1]
 DRAWN = ["--out", "drawn"]
 

@@ -12,7 +12,8 @@ from tiny import SET_EXECUTION
 
 TINY = [
     "--batch", "8", "--T", "100", "--schedule", "linear", "--set", "network.channels=16",
-    "--set", "network.groups=8", "--set", "network.num_res_blocks=1", *SET_EXECUTION,
+    "--set", "network.groups=8", "--set", "network.num_res_blocks=1", "--set", "network.channel_mult=[1,2]",
+    *SET_EXECUTION,
     "--set", "warmup_images=0", "--set", "save_minutes=0",
 ]  # fmt: skip
 """A small network that saves after every update."""

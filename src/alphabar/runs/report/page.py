@@ -17,6 +17,7 @@ from ...data.dataset import spread
 from ...data.kinds import KINDS
 from ...evaluation.memorization import Memorization
 from ...evaluation.table import SCORES, with_error
+from ...sampling.sheets import with_told
 from ..curves import svg
 from ..plots import closeness_chart, levels_chart, log_snr_chart, signal_chart, training_charts
 from ..results import Results
@@ -99,9 +100,9 @@ class Page:
         """Whether one picture shows all samples, as of a table's rows."""
         return KINDS[self.dataset.space.kind].together
 
-    def shown(self, images: np.ndarray, names: Sequence[str]) -> list[Picture]:
-        """Samples in data space as small pictures, or together as one."""
-        small = self.results.space.shown(images)
+    def shown(self, images: np.ndarray, names: Sequence[str], told: Any = None) -> list[Picture]:
+        """Samples in data space as small pictures, beside grids that they were told; or together as one."""
+        small = with_told(self.results.space.shown(images), told or {}, self.model.conditions)
         if self.together:
             return [shown_whole(small[0], f"{len(images):,} {self.noun}")]
         return [shown(image, name) for image, name in zip(small, names, strict=True)]
@@ -119,7 +120,7 @@ class Page:
         n = self._number(4, len(made.images))
         names = [f"sample {i}" for i in made.indices[:n]]
         captions = self._captions(made.told, range(n))
-        return list(zip(self.shown(made.images[:n], names), captions, strict=not self.together))
+        return list(zip(self.shown(made.images[:n], names, made.told), captions, strict=not self.together))
 
     def _captions(self, told: dict[str, Any], places: Sequence[int] | np.ndarray) -> list[str]:
         """The values of samples' conditions, in words."""
@@ -128,7 +129,7 @@ class Page:
             return [""] * len(places)
         for name, values in told.items():
             condition = self.model.conditions.get(name) or self.dataset.conditions.get(name)
-            if condition is not None and values is not None:
+            if condition is not None and values is not None and condition.kind != "picture":
                 which = f"{name} " if len(told) > 1 else ""
                 titles.append([which + condition.title(values[i]) for i in places])
         return [", ".join(words) for words in zip(*titles, strict=True)] if titles else [""] * len(places)

@@ -21,6 +21,7 @@ sys.dont_write_bytecode = False  # or every process of every test compiles all t
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what nohup and & start ignores it
 torch.set_num_threads(1)  # small networks: more threads only get in each other's way
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # so in processes of their own
 seed_all = torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed
 
 

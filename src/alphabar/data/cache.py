@@ -115,8 +115,11 @@ def _share(images: Path, sha256: str) -> None:
 
     The same pictures are prepared again whenever they were moved, copied or touched.
     """
+    size = images.stat().st_size
     for other in filter(_is_entry, images.parent.parent.iterdir()):
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            if (other / IMAGES).stat().st_size != size:
+                continue
             known = read_json(other / FACTS)["files"][IMAGES]["sha256"]
             if known == sha256 and filecmp.cmp(images, other / IMAGES, shallow=False):
                 link = temporary_name(images)

@@ -22,6 +22,7 @@ from alphabar.evaluation.asked import how_well_met
 from alphabar.evaluation.comparison import embed
 from alphabar.evaluation.conditioning import check_conditions
 from alphabar.evaluation.features import pixel_features
+from alphabar.evaluation.within import within_classes
 from alphabar.model import load
 from alphabar.runs import train
 from alphabar.sampling import sample
@@ -109,6 +110,33 @@ def test_what_was_asked_is_predicted_back_from_samples_of_the_healthy_alone(trai
         embed(drawn.images, data, pixel_features(data)), {"age": [None] * 200}, model.conditions
     )
     assert alone == []
+
+
+def test_a_class_that_is_wrong_is_first_and_small_ones_are_left_out_and_said():
+    rng = np.random.default_rng(1)
+    kinds = np.repeat([0, 1, 2], (300, 300, 60))
+    images = (CENTERS[kinds] + 0.3 * rng.standard_normal((660, 2))).astype(np.float32)
+    condition = ClassCondition(names=("a", "b", "c"))
+    data = Dataset(images, Space((2,), "float32", None, None), {"k": condition}, {"k": kinds}, "x", 0.2)
+    told = np.repeat([0, 1, 2], (90, 90, 90)).tolist()
+    drawn = (CENTERS[told] + 0.3 * rng.standard_normal((270, 2))).astype(np.float32)
+    drawn[90:180] += 0.5  # b
+    embedded = embed(drawn, data, pixel_features(data))
+    found, notes = within_classes(embedded, {"k": [*told[:-1], None]}, {"k": condition})
+    assert [one.name for one in found] == ["b", "a"]
+    wrong, right = found
+    assert wrong.value > wrong.floor + 5 * max(wrong.error, wrong.floor_error)
+    assert abs(right.value) < 4 * right.error
+    assert (right.n, right.real + right.reference) == (90, 300)
+    (note,) = notes
+    assert "no score within these values of k, which takes 50 samples" in note
+    assert ": c (89, " in note
+    shuffled = np.random.default_rng(0).permutation(told).tolist()  # nothing is told
+    assert all(
+        one.value > 3 * one.error + abs(one.floor)
+        for one in within_classes(embedded, {"k": shuffled}, {"k": condition})[0]
+    )
+    assert within_classes(embedded, {}, {"k": condition}) == ([], [])
 
 
 def test_told_some_of_them_the_others_have_their_marginal(trained):

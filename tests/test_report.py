@@ -8,7 +8,7 @@ import json
 import math
 import re
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -17,6 +17,7 @@ import pytest
 
 from alphabar.data import ClassCondition, Dataset, Space
 from alphabar.evaluation.table import with_error
+from alphabar.evaluation.within import Within
 from alphabar.images import enlarged, save_picture, tiled, untiled
 from alphabar.model import fit_codec
 from alphabar.runs.findings import Diagnosis, Finding
@@ -158,6 +159,22 @@ def test_the_page_has_every_section_and_loads_nothing(whole):
     for finding in whole.results.diagnosis.findings:
         assert finding.remedy in found.text
     assert json.loads(json.dumps(whole.results.scorecard))  # it is JSON
+
+
+def test_the_worst_classes_are_shown(whole, monkeypatch):
+    within = [
+        asdict(Within("class", f"{HOSTILE}{i}", 25.0 - i, 0.1, 0.01, 0.02, 60, 70, 80)) for i in range(25)
+    ]
+    card = whole.results.scorecard
+    assert card["within"] == []
+    assert any("no score within these values of class" in note for note in card["notes"])
+    monkeypatch.setitem(card, "within", within)
+    found = check(render(whole.results, []))
+    text = " ".join(found.text.split())
+    assert "the worst first: 20 of 25" in text
+    assert f"{HOSTILE}0 60 samples, 70 real ones, compared with 80 others 25.00 ± 0.10 0.010 ± 0.020" in text
+    assert f"{HOSTILE}19 60" in text
+    assert f"{HOSTILE}20 60" not in text
 
 
 def test_the_same_results_are_the_same_bytes(whole):

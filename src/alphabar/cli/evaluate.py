@@ -29,6 +29,7 @@ def features_help() -> str:
     return f"Features to compare by: {rows}, {files}."
 
 
+WORST = 10  # classes that are shown
 DATA = r"Data to compare with; required if RUN is samples. \[default: the run's own]"
 
 
@@ -208,8 +209,24 @@ def _print(cards: list[dict[str, Any]]) -> None:
     if rows:
         show()
         table(rows)
+    if first["within"]:
+        _print_within(first["within"])
     if len(cards) > 1:
         _print_variants(cards)
+
+
+def _print_within(found: list[dict[str, Any]]) -> None:
+    """The worst classes."""
+    from ..evaluation.table import with_error
+    from .console import columns, show
+
+    more = f", the worst {WORST} of {len(found)}" if len(found) > WORST else ""
+    show(f"\nKID within each class, lower is better{more}")
+    rows = [["", "samples", "real samples", "number"]]
+    for one in found[:WORST]:
+        values = with_error(one["value"], one["error"]), with_error(one["floor"], one["floor_error"])
+        rows.append([f"{one['condition']} {one['name']}", *values, f"{one['n']:,}"])
+    columns(rows)
 
 
 def _closest(found: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ from ..evaluation.noise_levels import (
     trained_on,
 )
 from ..evaluation.scorecard import can_tell, in_values, scorecard
+from ..evaluation.within import within_classes
 from ..model.denoiser import Denoiser
 from ..sampling.config import SampleConfig
 from ..sampling.sampler import sample
@@ -254,6 +255,9 @@ class Results(Subject):
         conditions = self.denoiser.conditions if self.has_model and not self.other_conditions else {}
         met = how_well_met(self.embedded, self.samples.told, conditions)
         card["asked"] = [asdict(one) for one in met]
+        within, notes = within_classes(self.embedded, self.samples.told, conditions)
+        card["within"] = [asdict(one) for one in within]
+        card["notes"] += notes
         if self.has_model:
             card["drawn"] = self.samples.facts | {"elapsed_s": self.elapsed_s}
         else:

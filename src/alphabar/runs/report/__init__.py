@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...evaluation.table import with_error
 from ...files import expanded, write_bytes
 from ...version import __version__
 from ..results import Results
@@ -57,6 +58,7 @@ def render(results: Results, commands: Sequence[tuple[str, str]] = ()) -> str:
     )
     environment.filters["thousands"] = "{:,}".format
     environment.filters["sha256"] = _digest
+    environment.filters["with_error"] = with_error
     page = Page(results, [*_training(results), *commands])
     return environment.get_template("page.html.j2").render(page=page, version=__version__)
 

@@ -75,13 +75,13 @@ def _open_npz(path: Path, key: str, config: DataConfig) -> Samples:
         key, arrays, classes, lambda name: f"there is no array {name!r} in {path}; it has {listing}"
     )
     asked = [name for name, kind in (config.conditions or {}).items() if kind == GRID and name in arrays]
-    told += [name for name in asked if name not in told]
+    named, told = bool(told), [*told, *(name for name in asked if name not in told)]
     images = images or _images_key(path, arrays, listing, told)
     samples = arranged(arrays[images].rows(), config.layout, f"{images} in {path}")
     said, n = f"samples from {images}", samples.rows.shape[0]
     grids = {name: arrays[name] for name in told if are_grids(name, arrays[name].shape, config.conditions)}
     told = [name for name in told if name not in grids]
-    if not told and classes != "none":
+    if not named and not told and classes != "none":
         fitting = [k for k in LABEL_KEYS if k in arrays and k != images]
         fitting = [k for k in fitting if could_be_labels(arrays[k].shape, n)]
         one = the_one("labels", fitting, (), f"as {path.name}:{images},NAME, or none (--classes none)")

@@ -317,6 +317,25 @@ def test_a_samples_bytes_depend_on_its_own_grid_alone(tmp_path):
         sample(model_of(data, dropout=0.0), 1)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"kind": 3}, "kind must be"),
+        ({"dtype": "float3"}, "float3"),
+        ({"more": 1}, "more"),
+        ({"kind": "x"}, "'x'"),
+    ],
+    ids=str,
+)
+def test_a_file_with_a_grid_that_cannot_be_is_refused(tmp_path, changed, message):
+    model = model_of(of_squares())
+    grid = model.conditions["where"]
+    model.conditions["where"] = replace(grid, space={**grid.space, **changed})
+    save(model, tmp_path / "m.safetensors")
+    with pytest.raises(DamagedFile, match=message):
+        load(tmp_path / "m.safetensors", "cpu")
+
+
 def test_what_was_told_is_written_beside_samples_and_read_again(tmp_path):
     data = of_squares()
     model, grids = model_of(data), data.values["where"]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..data.conditions.kinds import condition_from, form_of
+from ..data.conditions.picture import PictureCondition
 from ..data.config import DataConfig
 from ..data.space import Space
 from ..files import DamagedFile, brief, check_facts, expanded, load_tensors, read_metadata, save_tensors
@@ -21,7 +22,7 @@ from ..theory.schedule import Schedule
 from .codec import codec_from
 from .denoiser import Denoiser
 from .devices import pick_device
-from .facts import MODEL
+from .facts import MODEL, SPACE
 
 FORMAT = 3
 MODEL_FILE = "model.safetensors"  # of a run's folder
@@ -51,6 +52,9 @@ def denoiser_from(facts: dict[str, Any], net: nn.Module | None = None) -> Denois
     """The denoiser that `facts_of` described, with fresh weights or those of `net`; or ValueError."""
     codec = codec_from(facts["codec"], Space(**facts["space"]))
     conditions = {name: condition_from(entry) for name, entry in facts["conditions"].items()}
+    for condition in conditions.values():
+        if isinstance(condition, PictureCondition):
+            Space(**condition.space)  # raises if there is none such
     shapes = {name: condition.shape for name, condition in conditions.items()}
     denoiser = Denoiser(
         build_network(facts["network"], codec.shape, shapes) if net is None else net,
@@ -165,6 +169,9 @@ def _checked(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     check_facts(
         path, facts, {"conditions": {n: form_of(c["kind"]) for n, c in facts["conditions"].items()}, str: Any}
     )
+    for name, condition in facts["conditions"].items():
+        if "space" in condition:  # of grids
+            check_facts(f"{path}: the condition {name}", condition["space"], SPACE)
     return facts
 
 

@@ -158,7 +158,7 @@ class PictureCondition(Condition):
         if not self.dropout:
             raise ValueError(
                 "a model's file holds no pictures to draw from, and training never hid this one: give it "
-                "(--cond picture=FILE, or an array in Python)"
+                "(--cond NAME=FILE, or an array in Python)"
             )
         return [None] * len(u)
 

@@ -573,7 +573,7 @@ def test_a_large_picture_takes_little_more_memory_than_its_pixels(tmp_path):
     Image.new("P", (side, side), 3).save(tmp_path / "a.png", transparency=0)
     code = f"""
 import resource
-from alphabar.data.pictures import open_picture
+from alphabar.data.sources.pictures import open_picture
 call({str(tmp_path / "a.png")!r}, (8, 8), 3)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -467,9 +467,19 @@ def test_the_closing_line_says_how_many_samples_were_compared():
     expected.tell_distance({"sample_distance": 3.0, "sample_floor": 2.0, "sample_n": 8}, said.append)
     expected.tell_distance({"sample_distance": 30.0, "sample_floor": 2.0, "sample_n": 64}, said.append)
     expected.tell_distance({"sample_distance": None, "sample_floor": 2.0, "sample_n": 64}, said.append)
+    expected.tell_distance({"sample_distance": 1.0, "sample_floor": 2.0, "sample_n": 64}, said.append)
     assert said[0] == "8 samples lie 1.5 times as far from the data as held-out ones do"
     assert said[1].startswith("64 samples lie 15.0 times as far")
-    assert len(said) == 2
+    assert said[2].endswith("copies is told by alphabar eval")
+    assert len(said) == 3
+
+
+def test_minutes_that_are_over_within_a_batch_promise_one():
+    config = SimpleNamespace(network={"channels": 8}, batch_size=16)
+    assert "before a batch of 16 volumes" in expected.expected_in_minutes(config, 0, "volume")
+    assert "about, in batches of 16, by a network of 8 channels" in expected.expected_in_minutes(
+        config, 16, "volume"
+    )
 
 
 def test_the_cache_is_listed_and_emptied(tmp_path, monkeypatch, done, refused):

@@ -16,11 +16,16 @@ EXPECTED = (  # of so few images
 )
 WORTH_A_LOOK = 50_000  # images trained on: looking takes about as long as 700 of them for each condition
 FEW = 0.5  # of the images that were expected
-NOISE = 10.0  # times as far from the data as held-out samples are
+NOISE, CLOSE = 10.0, 0.7  # times as far from the data as held-out samples are
 
 
 def expected_in_minutes(config: TrainConfig, images: int, kind: str = "picture") -> str:
     """What the minutes allow on this machine, and what to expect of it if samples are pictures."""
+    if images < config.batch_size:
+        return (
+            f"these minutes are over before a batch of {config.batch_size} {noun_of(kind)} is seen here: "
+            "it is seen, and more need more minutes"
+        )
     text = f"{images:,} {noun_of(kind)} fit into these minutes here, about, in batches of {config.batch_size}"
     if "channels" in config.network:
         text += f", by a network of {config.network['channels']} channels"
@@ -61,10 +66,12 @@ def tell_distance(row: dict[str, Any], show: Any) -> None:
     if distance is None or not floor:
         return
     times = distance / floor
-    show(
-        f"{row['sample_n']} samples lie {times:,.1f} times as far from the data as held-out ones do"
-        + ("; they may look like noise still: train on more images" if times > NOISE else "")
-    )
+    text = f"{row['sample_n']} samples lie {times:,.1f} times as far from the data as held-out ones do"
+    if times > NOISE:
+        text += "; they may look like noise still: train on more images"
+    elif times < CLOSE:
+        text += ": closer than new ones would; whether they are copies is told by alphabar eval"
+    show(text)
 
 
 def tell_ignored(run: Run, show: Callable[[str], None]) -> None:

@@ -53,7 +53,7 @@ def test_the_slowest_network_that_sees_enough_and_a_batch_for_its_images(
     assert config.batch_size == batch
     rate, left_s = {(64, 2): 30, (64, 1): 90, (32, 1): 300}[channels, blocks], 60 * minutes - len(speeds)
     assert images == round(0.86 * left_s * rate)  # measuring took a second for each network
-    assert config.prediction == ("x0" if images < 30_000 else "v")
+    assert config.prediction == ("x0" if images < afford.FEW_IMAGES else "v")
     assert speeds[-1] == (channels, blocks)
     assert measured["took_s"] > 0
 

@@ -65,7 +65,7 @@ class VectorCondition(Condition):
         except (TypeError, ValueError):
             if asked:
                 raise ValueError(
-                    f"a vector is a number, or a list of as many each, got {known[:3]}"
+                    f"a vector is a finite number, or a list of as many each, got {_odd(cells)}"
                 ) from None
             return None
         values = np.full((len(cells), *rows.shape[1:]), math.nan)
@@ -171,3 +171,19 @@ def _numbers(cell: Any) -> Any:
     if isinstance(cell, bool):
         raise TypeError
     return float(cell)
+
+
+def _odd(cells: Sequence[Any]) -> str:
+    """The first cell that is no finite numbers, or not as many as the first; with its row, from 0."""
+    shape: tuple[int, ...] | None = None
+    for row, cell in enumerate(cells):
+        if cell is None:
+            continue
+        try:
+            numbers = np.array(_numbers(cell), np.float64)
+        except (TypeError, ValueError):
+            return f"{cell!r} in row {row}"
+        shape = numbers.shape if shape is None else shape
+        if numbers.shape != shape or numbers.ndim > 1 or not np.isfinite(numbers).all():
+            return f"{cell!r} in row {row}"
+    return "none that is told"

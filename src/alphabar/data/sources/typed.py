@@ -76,7 +76,22 @@ def told_arrays(
     if not more and plain and kinds.get(first, CLASS) == CLASS:
         return labels_of([values], n, first)
     flat = {name: v[:, 0] if v.ndim == 2 and v.shape[1] == 1 else v for name, v in arrays.items()}
-    return told_columns({name: v.tolist() for name, v in flat.items()}, kinds, where)
+    cells, notes = {}, []
+    for name, rows in flat.items():
+        gaps = _gaps(rows)
+        cells[name] = [None if gap else row for row, gap in zip(rows.tolist(), gaps.tolist(), strict=True)]
+        if gaps.any():
+            notes.append(f"{name} is not told in {gaps.sum()} of {len(gaps)} rows, which have NaN")
+    numbers = {name: "vector" for name, rows in flat.items() if rows.dtype.kind == "f" and rows.ndim == 2}
+    labels = told_columns(cells, {**numbers, **kinds}, where)
+    return labels._replace(notes=(*labels.notes, *notes))
+
+
+def _gaps(rows: np.ndarray) -> np.ndarray:
+    """Which rows have NaN, (n,)."""
+    return (
+        np.isnan(rows).reshape(len(rows), -1).any(1) if rows.dtype.kind == "f" else np.zeros(len(rows), bool)
+    )
 
 
 def left_out_notes(names: Sequence[str]) -> list[str]:

@@ -149,7 +149,7 @@ def test_what_is_no_table_is_refused(tmp_path, text, message):
 
 def test_other_encodings_and_missing_headers(tmp_path):
     (tmp_path / "a.csv").write_bytes("name,x\nfaç,1\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="not in UTF-8"):
+    with pytest.raises(ValueError, match="not in UTF-8.* iconv -f LATIN1 -t UTF-8 .*a.csv > utf8-a.csv"):
         prepare(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_text("1.5,red\n2.5,blue\n")
     data = prepare(tmp_path / "b.csv", holdout=0)

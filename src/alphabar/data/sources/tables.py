@@ -191,7 +191,10 @@ def _texts(path: Path, check: Callable[[list[str]], object]) -> tuple[str, dict[
         with open(path, encoding="utf-8-sig", newline="") as file:
             head = [line for _, line in zip(range(LOOKED_AT), file, strict=False)]
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not in UTF-8 ({error.reason}): save it as CSV UTF-8") from None
+        raise ValueError(
+            f"{path} is not in UTF-8 ({error.reason}): save it as CSV UTF-8, or run, if it is in Latin-1, "
+            f"iconv -f LATIN1 -t UTF-8 {path} > utf8-{path.name}"
+        ) from None
     delimiter = "\t" if path.suffix.lower() == ".tsv" else delimiter_of(head)
     first = next(csv.reader(head, delimiter=delimiter), [])
     names, notes = [name.strip() for name in first], []

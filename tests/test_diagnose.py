@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from alphabar.cli.app import command
-from alphabar.data import Dataset, Space
+from alphabar.data import Dataset, Space, prepare
 from alphabar.evaluation import NoiseLevels, error_by_noise_level
 from alphabar.model import Denoiser, fit_codec
+from alphabar.nn import build_network
 from alphabar.runs import checks
 from alphabar.runs.checks import (
     CHECKS,
@@ -200,6 +201,26 @@ def test_tint_beyond_the_chance_of_sampling():
     assert "channel 1" in found.evidence
     slight = tinted(results(first=color(64, (0, 0.02, 0)), clean=color(500)))
     assert slight is None  # certain, but nobody would see it
+
+
+def test_the_mean_of_a_column_is_told_by_its_name():
+    """A category takes several numbers in model space, and a number with missing values two."""
+    frame = {
+        "kind": np.array(list("abcde") * 40),
+        "gap": [None if i % 7 == 0 else float(i) for i in range(200)],
+        "size": np.arange(200) / 7,
+    }
+    pandas = pytest.importorskip("pandas")
+    data = prepare(pandas.DataFrame(frame))
+    codec = fit_codec(data.space, data.images[:])
+    clean = codec.encode(np.asarray(data.images)).astype(np.float32)
+    for column, number in enumerate(np.cumsum([part.width for part in codec.parts]) - 1):
+        first = clean[:64].copy()
+        first[:, number] += 3
+        net = build_network({"name": "mlp", "width": 8, "blocks": 1}, codec.shape)
+        denoiser = Denoiser(net, Schedule.linear(100), "x0", codec, {})
+        found = tinted(results(denoiser, data, first=first, clean=clean))
+        assert f"the mean of {data.space.names[column]} is" in found.evidence
 
 
 def test_saturation_beyond_the_datas():

@@ -42,7 +42,11 @@ def place(tmp_path_factory):
         ("pictures", {"labels": "HERE/gone.csv"}, "no such file of labels"),
         ("pictures", {"labels": "HERE/labels.csv:age"}, "there is no column age in .*; it has name, kind"),
         ("pictures", {"labels": "HERE/others.csv"}, "names no picture"),
-        ("pictures", {"labels": "HERE/labels.csv", "conditions": "kind=vector"}, "a vector is a finite number"),
+        (
+            "pictures",
+            {"labels": "HERE/labels.csv", "conditions": "kind=vector"},
+            "a vector is a finite number",
+        ),
         ("pictures", {"labels": "HERE/labels.csv", "conditions": "kin=vector"}, "what kin is"),
         ("pictures", {"crop": 9}, r"none longer than the samples' 1 × 8 × 8 .* \(pictures: --size\)"),
         ("pictures", {"size": 24, "crop": 25}, "1 × 24 × 24"),

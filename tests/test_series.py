@@ -90,6 +90,10 @@ def test_windows_are_cut_where_they_should_be_and_keep_their_class():
     assert data.values["class"].tolist() == [0, 0, 0, 1, 1, 1]
     assert data.space.timeline.rate == 10
     assert noted(data, "6 windows of 4 s (40 numbers at 10 a second), one each 3 s")
+    table = {"id": ["a"] * 10 + ["b"] * 3, "x": np.arange(13.0) % 4}
+    short = prepare(pytest.importorskip("pandas").DataFrame(table), series="id", rate=1, window=4, holdout=0)
+    assert noted(short, "shorter than a window, and left out: b")
+    assert len(short) == 2
     with pytest.raises(ValueError, match=r"as long as a window of 20 s .*longest has 10 s"):
         prepare(series, rate=10, window=20)
 

@@ -90,6 +90,8 @@ def test_what_is_wanted_and_cannot_be_names_the_value():
         column_of(["1"], "numbr")
     assert column_of(["1", "2"], "category")[0].names == ("1", "2")
     assert column_of(["007", "010"], "number")[0].decimals == 0
+    with pytest.raises(ValueError, match=r"it has 1,001 different values, a category at most 1,000"):
+        column_of([f"v{i}" for i in range(1001)], "category")
 
 
 def test_free_text_is_no_column():
@@ -149,7 +151,7 @@ def test_what_is_no_table_is_refused(tmp_path, text, message):
 
 def test_other_encodings_and_missing_headers(tmp_path):
     (tmp_path / "a.csv").write_bytes("name,x\nfaç,1\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="not in UTF-8.* iconv -f LATIN1 -t UTF-8 .*a.csv > utf8-a.csv"):
+    with pytest.raises(ValueError, match=r"not in UTF-8.* iconv -f LATIN1 -t UTF-8 .*a\.csv > utf8-a\.csv"):
         prepare(tmp_path / "a.csv")
     (tmp_path / "b.csv").write_text("1.5,red\n2.5,blue\n")
     data = prepare(tmp_path / "b.csv", holdout=0)

@@ -289,6 +289,8 @@ def _seconds(text: str, form: str) -> float | None:
 def _category(found: Found, texts: list[str], asked: bool) -> tuple[Column, np.ndarray, str] | None:
     names = sorted(text for text in texts if text)
     rows = len(found.places)
+    if asked and len(names) > MOST_CATEGORIES:
+        raise ValueError(f"it has {len(names):,} different values, a category at most {MOST_CATEGORIES:,}")
     if len(names) > MOST_CATEGORIES or (not asked and len(names) > max(20, rows // 2)):
         return None
     missing = "" if len(names) < len(found.texts) or found.absent else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -207,10 +207,10 @@ def condition_ignored(results: Results) -> Finding | None:
     return Finding(
         f"the {several} {'are' if len(ignored) > 1 else 'is'} ignored",
         "; ".join(
-            f"with a wrong {name} the model's error changes by {found.total:+.1%} (z = {found.z:.1f})"
+            f"with a wrong value of {name} the error changes by {found.total:+.1%} (z = {found.z:.1f})"
             for name, found in ignored.items()
         ),
-        f"check that each {several} belongs to its sample (alphabar data DATA --out sheet.png), and "
+        f"check that each value of {several} belongs to its sample (alphabar data DATA --out sheet.png), and "
         "train longer (--images, --minutes)",
     )
 
@@ -228,7 +228,10 @@ def tinted(results: Results) -> Finding | None:
     if abs(off[worst]) < 5 * error[worst] or abs(off[worst]) < 0.05:
         return None
     space = results.data.space
-    which = space.names[worst] if space.names else f"channel {worst}"
+    names: Sequence[str] = space.names
+    if space.columns:  # of which one may take several numbers
+        names = [names[i] for i in results.denoiser.codec.numbers_of(np.arange(len(names)))]
+    which = names[worst] if names else f"channel {worst}"
     return Finding(
         "the samples are tinted" if space.kind == "picture" else "a channel's mean is off",
         f"the mean of {which} is {ours.mean(0)[worst]:+.3f} in samples and {real.mean(0)[worst]:+.3f} in the "

@@ -69,7 +69,7 @@ class Found:
         kept = [name for name in pictures if name in self.told.labels]
         without = [name for name in pictures if name not in self.told.labels]
         if without and not config.skip_unlabeled:
-            other = "leave --labels out" if config.labels else "--classes none goes on without classes"
+            other = "or leave --labels out" if config.labels else "--classes none goes on without classes"
             raise ValueError(
                 f"{len(without)} of {len(pictures)} pictures have no label in {self.where}: {some(without)}. "
                 f"Add them, or go on without these pictures (--skip-unlabeled, skip_unlabeled=True); {other}"

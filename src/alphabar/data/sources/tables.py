@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import some
-from ..columns import Column, Found
+from ..columns import MOST_CATEGORIES, Column, Found
 from ..config import DataConfig
 from .arrow import Cells, found_texts, parquet_table, pyarrow, typed_columns
 from .series_tables import Table, long, times_among, wide
@@ -91,8 +91,8 @@ def _samples(columns: dict[str, Cells], config: DataConfig, where: str, layout: 
         if read is None:
             assert isinstance(cells, Found)
             notes.append(
-                f"{name} is left out: {len(cells.texts)} different texts in {len(cells.places)} rows "
-                f"(--types {name}=category takes it)"
+                f"{name} is left out: {len(cells.texts)} different texts in {len(cells.places)} rows"
+                + (f" (--types {name}=category takes it)" if len(cells.texts) <= MOST_CATEGORIES else "")
             )
             continue
         made[name], numbers, said = read

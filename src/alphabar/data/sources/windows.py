@@ -52,6 +52,8 @@ class Windows(NamedTuple):
 
     def cut(self, series: np.ndarray) -> np.ndarray:
         """(…, C, length) → (…, windows, C, size), a view."""
+        if series.shape[-1] < self.size:
+            return np.empty((*series.shape[:-2], 0, series.shape[-2], self.size), series.dtype)
         seen = np.lib.stride_tricks.sliding_window_view(series, self.size, -1)[..., :: self.hop, :]
         return np.moveaxis(seen, -2, -3)
 

@@ -340,7 +340,7 @@ def test_samples_are_as_far_as_their_features_say(monkeypatch):
     given = {}
     monkeypatch.setattr(
         "alphabar.runs.monitor.sample",
-        lambda ema, n, plan, precision: Samples(given["images"], np.arange(n), {}, {}, data.space),
+        lambda ema, n, cond, plan, precision: Samples(given["images"], np.arange(n), {}, {}, data.space),
     )
     given["images"] = np.asarray(data.images[data.held_out])
     found = sample_distance(trainer)

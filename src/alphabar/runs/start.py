@@ -173,6 +173,8 @@ def forked_config(
         if isinstance(part, dict) and part.get("name", before[name].get("name")) == before[name].get("name"):
             changes = {**changes, name: before[name] | part}
     config = resolve(data.space, data.conditions, len(data), None, before | changes)
+    if (changes["network"] or {}).get("name") == before["network"]["name"]:
+        config = config.model_copy(update={"network": changes["network"]})  # what it left open stays so
     return config, data, where
 
 

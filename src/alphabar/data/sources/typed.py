@@ -89,9 +89,9 @@ def told_arrays(
 
 def _gaps(rows: np.ndarray) -> np.ndarray:
     """Which rows have NaN, (n,)."""
-    return (
-        np.isnan(rows).reshape(len(rows), -1).any(1) if rows.dtype.kind == "f" else np.zeros(len(rows), bool)
-    )
+    if rows.dtype.kind != "f":
+        return np.zeros(len(rows), bool)
+    return np.asarray(np.isnan(rows).reshape(len(rows), -1).any(1))
 
 
 def left_out_notes(names: Sequence[str]) -> list[str]:

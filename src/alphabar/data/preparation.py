@@ -43,7 +43,7 @@ from .sources.windows import timed
 from .space import Space
 from .survey import Survey
 
-VERSION = 5
+VERSION = 6
 __all__ = ["cache_folder", "prepare"]
 
 

@@ -14,8 +14,7 @@ from alphabar.data import Space
 from alphabar.nn import MLP, UNet
 from alphabar.nn.embedding import TimeEmbedding
 from alphabar.nn.layers import Attention, Downsample, ResBlock, Upsample, fold, unfold
-from alphabar.training.presets import default_network
-from tiny import NETWORK, tiny_denoiser
+from tiny import NETWORK, default_network, tiny_denoiser
 
 SETTINGS = {name: value for name, value in NETWORK.items() if name != "name"}
 ONE_HOT = torch.eye(3)

@@ -23,9 +23,8 @@ from alphabar.sampling import Samples
 from alphabar.training import PRESETS, TIMES, Diverged, resolve
 from alphabar.training.adapt import adapt_state
 from alphabar.training.objectives import OBJECTIVES, Draws, denoise
-from alphabar.training.presets import default_network
 from alphabar.training.trainer import draw_times, hide
-from tiny import EXECUTION, NETWORK, ROUGH, tiny_config, tiny_data
+from tiny import EXECUTION, NETWORK, ROUGH, default_network, tiny_config, tiny_data
 
 
 def weights(trainer):

@@ -17,6 +17,7 @@ from alphabar.nn import build_network
 from alphabar.sampling import trajectory
 from alphabar.theory.schedule import Schedule
 from alphabar.training.config import TrainConfig
+from alphabar.training.presets import resolve
 
 WAY = os.environ.get("ALPHABAR_TEST_WAY", "float32, contiguous")  # or "bfloat16, channels_last"
 PRECISION, LAYOUT = WAY.split(", ")
@@ -66,6 +67,11 @@ def tiny_config(**settings):
         **EXECUTION,
     }
     return TrainConfig(**{**values, **settings})
+
+
+def default_network(space):
+    """The network that `train` takes for samples of this space, unless asked for another."""
+    return resolve(space, None, 100).network
 
 
 def tiny_denoiser(prediction="eps", seed=0, dropout=0.0, classes=True, **network):

@@ -95,17 +95,11 @@ PRESETS: dict[str, Preset] = {
 """By name. The DDPM paper is arXiv 2006.11239; how the digits' settings were found is in docs/log.md."""
 
 
-def default_network(space: Space) -> dict[str, Any]:
-    """An MLP for vectors, a U-Net for samples with one to three sides, with the settings that suit them.
+def _default_name(space: Space) -> dict[str, Any]:
+    """An MLP for vectors, a U-Net for samples with one to three sides.
 
     ValueError for samples with more sides: their network must be given.
     """
-    from ..nn import suited
-
-    return suited(_default_name(space), space.shape)
-
-
-def _default_name(space: Space) -> dict[str, Any]:
     sides = space.shape[1:]
     if len(sides) > 3:
         raise ValueError(

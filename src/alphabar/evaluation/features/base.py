@@ -22,9 +22,6 @@ Say = Callable[[str], None]
 
 BLOCK = 250
 SOME = 2000
-LONGEST = {1: 1024, 2: 32}
-SHORTEST = 12
-"""By the number of sides: our own features see samples shrunk by whole factors, to less than twice this."""
 
 
 def silent(message: str) -> None:
@@ -127,7 +124,7 @@ def codec_of(data: Dataset) -> Codec:
 def shrunk(x_0: Tensor) -> Tensor:
     """(n, C, *sides) with few places a side, by means over blocks; small ones and (n, D) are unchanged."""
     for axis in range(2, x_0.ndim):
-        factor = max(1, x_0.shape[axis] // LONGEST.get(x_0.ndim - 2, SHORTEST))
+        factor = max(1, x_0.shape[axis] // _longest(x_0.ndim - 2))
         if factor > 1:
             whole = x_0.shape[axis] // factor
             x_0 = x_0.narrow(axis, 0, whole * factor).unflatten(axis, (whole, factor)).mean(axis + 1)
@@ -136,8 +133,12 @@ def shrunk(x_0: Tensor) -> Tensor:
 
 def shrunk_words(space: Space) -> str:
     """What `shrunk` does, in words."""
-    longest = LONGEST.get(len(space.shape) - 1, SHORTEST)
-    return f"model space, shrunk to less than {2 * longest} a side"
+    return f"model space, shrunk to less than {2 * _longest(len(space.shape) - 1)} a side"
+
+
+def _longest(sides: int) -> int:
+    """Our own features see samples shrunk by whole factors, to less than twice this a side."""
+    return {1: 1024, 2: 32}.get(sides, 12)
 
 
 def sides(space: Space) -> int:

@@ -94,7 +94,8 @@ def learned_features(
     with seeded(seed, torch.device("cpu")):
         net, about = SmallNet(dimensions, codec.shape[0], outputs), {}
     if images_seen is None:
-        cost = net.products(shrunk(torch.zeros(1, *codec.shape)).shape[1:]) * (1 if classes else 2)
+        seen = shrunk(torch.empty(1, *codec.shape, device="meta")).shape[1:]
+        cost = net.products(seen) * (1 if classes else 2)
         images_seen = min(IMAGES_SEEN, max(BATCH, int(PRODUCTS / cost)))
     made = {
         "how": "classes" if classes else "pairs",

@@ -20,6 +20,7 @@ from alphabar.evaluation.table import with_error
 from alphabar.evaluation.within import Within
 from alphabar.images import enlarged, save_picture, tiled, untiled
 from alphabar.model import fit_codec
+from alphabar.nn import suited
 from alphabar.runs.findings import Diagnosis, Finding
 from alphabar.runs.folder import RunFolder
 from alphabar.runs.report import MARK, render, write_report
@@ -102,7 +103,8 @@ def check(page):
 
 def trained(folder, data, more=None, **settings):
     """A run of ten updates, with sheets of samples as training leaves them."""
-    run = Run(folder, data, tiny_config(network=NETWORK | (more or {}), **settings), source="my data")
+    network = suited(NETWORK | (more or {}), data.space.shape)
+    run = Run(folder, data, tiny_config(network=network, **settings), source="my data")
     for row in run.train():
         if row["step"] in (2, 10):
             sheet = enlarged(tiled(data.space.shown(np.asarray(data.images[:16]))), 256)

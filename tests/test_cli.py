@@ -442,10 +442,13 @@ def test_vary_resizes_a_picture_of_another_size_and_says_so(run, here):
         assert np.unique(np.asarray(picture)).tolist() == [99]
 
 
-def test_vary_takes_one_sample_of_arrays(array_run, here):
+def test_vary_takes_one_sample_of_arrays(array_run, here, refused):
     one = np.load(array_run / "fields.npy")[0]
     np.save("one.npy", one)
     call("edit", "vary", array_run / "run", "one.npy", "--t", "1", "-n", "1", "--out", "d")
+    assert "--t is needed, the noise level to start from: try --t 60 of 100" in refused(
+        "edit", "vary", array_run / "run", "one.npy"
+    )
     restored = np.load("d/samples.npy")[0]
     assert restored.shape == one.shape
     np.testing.assert_allclose(restored, one, atol=2)

@@ -196,6 +196,17 @@ def read_nifti(folder):
     return np.stack([np.asanyarray(image.dataobj)[None] for image in images])
 
 
+def write_arrays(folder, values):
+    folder.mkdir(parents=True)
+    for i, value in enumerate(values):
+        np.save(folder / f"{i:03d}.npy", value)
+    return str(folder)
+
+
+def read_arrays(folder):
+    return np.stack([np.load(path) for path in sorted(folder.glob("0*.npy"))])
+
+
 def write_text(folder, *rows):
     pytest.importorskip("pyarrow")
     folder.mkdir(parents=True)
@@ -331,6 +342,10 @@ ROWS = {
     "fields in an .npy": Row(
         "field", "float32", waves((9, 0.3), (285, 0), (8, 12)), write_array, read_array,
         "samples.npy", refused=NO_COLOR, units=(column(0.125, 64), column(3.7, -1e3)),
+    ),
+    "a folder of arrays": Row(
+        "field", "float32", waves((9, 0.3), (285, 0), (8, 12)), write_arrays, read_arrays,
+        "0*.npy", refused=NO_COLOR, units=(column(0.125, 64), column(3.7, -1e3)), given="*.npy",
     ),
     "NetCDF with land": Row(
         "field", "float32", at_sea(), write_netcdf, read_netcdf, "samples.nc", refused=ALL | NO_COLOR,

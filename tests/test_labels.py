@@ -126,6 +126,21 @@ def test_numbers_are_in_their_order_and_columns_can_be_named(tmp_path):
         prepare(place, labels=f"{tmp_path}/l.csv:gone")
 
 
+def test_a_table_that_names_the_pictures_is_pointed_out_and_not_taken(tmp_path):
+    place = write(tmp_path / "d", entries() | {"about.csv": "who,when\nme,today", "l.csv": FORMS["l.csv"]})
+    data = prepare(place, holdout=0)
+    assert told(data) is None
+    assert "l.csv names these pictures: --labels l.csv tells what stands there" in data.notes
+    assert not any(note.startswith("about.csv") for note in data.notes)
+    assert told(prepare(place, labels="l.csv", holdout=0)) == ["cat", "cat", "dog", "dog"]
+
+
+def test_labels_of_another_length_are_named_with_it(tmp_path):
+    other = np.arange(4)
+    np.savez(tmp_path / "d.npz", images=np.zeros((6, 8, 8), np.uint8), labels=other, other=other)
+    assert "not used: labels (4,) for 6 samples, other (" in notes(prepare(tmp_path / "d.npz"))
+
+
 def test_missing_and_extra_names_are_counted_and_never_passed_over(tmp_path):
     place = write(tmp_path / "d", entries())
     file = (

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from alphabar import load, prepare, sample, train
 from alphabar.data import Dataset
+from alphabar.data.charts import histograms
 from alphabar.data.columns import Column, Found, read_column
 from alphabar.data.sources.table_files import table_bytes
 from alphabar.data.sources.table_rows import read_row
@@ -477,6 +478,27 @@ def test_a_row_is_read_as_it_was_written(trained):
     texts = [column.texts(row[[i]])[0] for i, column in enumerate(model.space.columns)]
     write(path, [model.space.names, texts])
     np.testing.assert_array_equal(read_row(path, model.space), row)
+
+
+def test_what_stands_in_a_row_and_does_not_count_is_said(tmp_path):
+    rows = [(f"c{i}", i % 7 / 2, "AB"[i % 2]) for i in range(40)]
+    write(tmp_path / "d.csv", [("id", " size ", "group"), *rows])
+    data = prepare(tmp_path / "d.csv", types={"id": "skip"}, labels="group", holdout=0)
+    assert "without the spaces around their names: size" in data.notes
+    said = []
+    row = read_row(tmp_path / "d.csv", data.space, which="3", say=said.append)
+    assert row.tolist() == [1.5]
+    assert len(said) == 2
+    assert said[0].endswith("the model was trained without: id")
+    assert said[1].startswith("not told to the model: group B, which stands in ")
+
+
+def test_letters_that_the_font_lacks_are_drawn_without_their_accents():
+    def drawn(name):
+        return histograms(np.zeros((4, 1)), [name], [Column()])
+
+    np.testing.assert_array_equal(drawn("São"), drawn("Sao"))
+    assert (drawn("São") != drawn("S\ufffdo")).any()
 
 
 def test_a_few_extreme_values_are_drawn_as_rarely_as_they_are():

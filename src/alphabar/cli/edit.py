@@ -41,7 +41,7 @@ def vary(
             metavar="PICTURE…", help="Pictures, samples as .npy, or FILE.csv:ROW.", show_default=False
         ),
     ],
-    t: Annotated[float, typer.Option("--t", help=T_HELP)],
+    t: Annotated[float | None, typer.Option("--t", help=T_HELP, show_default="required")] = None,
     out: options.Out = None,
     noisy: Annotated[
         bool, typer.Option("--noisy", help="The pictures are already noised to t; add none.")
@@ -63,8 +63,12 @@ def vary(
     denoiser = load_model(run, how)
     config = config_of(how, denoiser)
     space = denoiser.space
-    if not 1 <= t <= denoiser.schedule.T:
-        raise ValueError(f"--t must lie within 1..{denoiser.schedule.T}, got {t:g}")
+    T = denoiser.schedule.T
+    if t is None or not 1 <= t <= T:
+        what = (
+            "is needed, the noise level to start from" if t is None else f"must lie within 1..{T}, got {t:g}"
+        )
+        raise ValueError(f"--t {what}: try --t {0.6 * T:.0f} of {T}; a higher one changes more")
     given = np.stack([(read_noisy if noisy else read_sample)(path, space) for path in pictures])
     begin = time.perf_counter()
     with bar("sampling") as progress:

@@ -30,13 +30,15 @@ def read_sample(path: str, space: Space, known: np.ndarray | None = None) -> np.
     if is_table(file) and (space.columns or space.timeline.order):
         if not file.is_file():
             raise missing(file, "file")
-        return read_row(file, space, known, which) if space.columns else _series(file, space, known, which)
+        return (
+            read_row(file, space, known, which, say) if space.columns else _series(file, space, known, which)
+        )
     if (array := _own_array(path, space)) is not None:
         return _checked(path, array, space, space.shape)
     if Path(path).suffix.lower() in SOUNDS:
         return _sound(path, space)
     if space.columns:
-        return read_row(file, space, known)
+        return read_row(file, space, known, say=say)
     channels, *sides = space.shape
     from ..data.sources.headers import BROUGHT
 

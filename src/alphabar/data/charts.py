@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from typing import Any
+from unicodedata import combining, normalize
 
 import numpy as np
 
@@ -68,6 +69,8 @@ def _counts(column: Column, known: np.ndarray) -> tuple[np.ndarray, str, str]:
 
 
 def _short(text: str, most: int) -> str:
+    """A text's beginning, in the letters that Pillow's own font has: those of ASCII, without accents."""
+    text = "".join(letter for letter in normalize("NFKD", text) if not combining(letter))
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -43,7 +43,7 @@ from .sources.windows import timed
 from .space import Space
 from .survey import Survey
 
-VERSION = 6
+VERSION = 7
 __all__ = ["cache_folder", "prepare"]
 
 

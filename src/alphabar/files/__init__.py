@@ -1,6 +1,6 @@
 """Files that are either whole or absent: temporaries, locks, JSON, lines, arrays, tensors with a digest."""
 
-from .arrays import make_array, write_array, write_rows
+from .arrays import make_array, npy_bytes, write_array, write_rows
 from .facts import COUNT, brief, check_facts
 from .json_files import DamagedFile, Lines, json_lines, parse_json, read_json, write_json
 from .places import (
@@ -39,6 +39,7 @@ __all__ = [
     "make_array",
     "missing",
     "naming",
+    "npy_bytes",
     "parse_json",
     "read_json",
     "read_metadata",

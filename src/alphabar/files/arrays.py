@@ -13,9 +13,14 @@ from .places import naming, write_all, write_bytes
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write a .npy file, atomically."""
+    write_bytes(path, npy_bytes(array))
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """An array as a .npy file."""
     content = io.BytesIO()
     np.save(content, array, allow_pickle=False)
-    write_bytes(path, content.getvalue())
+    return content.getvalue()
 
 
 def make_array(path: Path, like: np.ndarray) -> bool:

@@ -93,9 +93,13 @@ def _open_npz(path: Path, key: str, config: DataConfig) -> Samples:
     labels = told_arrays({name: _whole(arrays[name]) for name in told}, kinds, n, path.name)
     labels = with_grids(labels, {name: array.rows() for name, array in grids.items()}, config, path.name)
     said += f", classes from {told[0]}" if labels.numbers is not None else ""
-    rest = [k for k in arrays if k not in (images, *told, *grids)]
+    rest = {
+        k: f"{k} {array.shape} for {n} samples" if k in LABEL_KEYS and array.shape[:1] != (n,) else k
+        for k, array in arrays.items()
+        if k not in (images, *told, *grids)
+    }
     if rest:
-        said += f"; not used: {', '.join(rest)} ({path.name}:IMAGES,LABELS names others)"
+        said += f"; not used: {', '.join(rest.values())} ({path.name}:IMAGES,LABELS names others)"
     return samples._replace(labels=labels, notes=[said, *samples.notes])
 
 

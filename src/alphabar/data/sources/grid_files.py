@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ...errors import needs
+from ...files import npy_bytes
 from .tiff_files import check_tiff, tiff_bytes
 from .volume_files import NIFTI, TIFF, TIFF_TYPES, nibabel, nifti_bytes, pages_bytes
 
@@ -236,7 +237,7 @@ class Format(NamedTuple):
 
 
 NETCDF, HDF5 = Format(_netcdf, _as_netcdf, _netcdf4), Format(_hdf5, _as_hdf5, _h5py)
-ZARR = ".zarr"
+NPY, ZARR = ".npy", ".zarr"
 FILES = {".nc": NETCDF, ".nc4": NETCDF, ".h5": HDF5, ".hdf5": HDF5, ".hdf": HDF5}
 FILES[ZARR] = Format(_zarr, _as_zarr, _zarr_package)
 """By the endings of files."""
@@ -245,7 +246,7 @@ FILES[ZARR] = Format(_zarr, _as_zarr, _zarr_package)
 def check_grid(space: Space) -> None:
     """ValueError unless samples of a space can be written in the form that the data had."""
     grid = space.grid
-    if not grid:
+    if not grid or grid.get("file") == NPY:
         return
     if grid.get("file") == NIFTI[0] and np.shape(grid.get("affine", ())) == (4, 4) and len(space.shape) == 4:
         nibabel()
@@ -265,7 +266,9 @@ def check_grid(space: Space) -> None:
 
 
 def grid_each(space: Space) -> tuple[str, Callable[[np.ndarray], bytes]] | None:
-    """A NIfTI or TIFF file of what were such ones."""
+    """An .npy, NIfTI or TIFF file of what were such ones."""
+    if space.grid.get("file") == NPY:
+        return NPY, lambda sample: npy_bytes(space.to_layout(sample[None])[0])
     if space.grid.get("file") == NIFTI[0]:
         return NIFTI[0], lambda volume: nifti_bytes(volume, space.grid["affine"])
     if space.grid.get("file") != TIFF[0]:

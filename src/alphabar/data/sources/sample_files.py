@@ -12,6 +12,7 @@ import numpy as np
 from ..config import DataConfig
 from .dicom import dicom_series
 from .folders import OWN_LISTS
+from .grid_files import NPY
 from .layouts import arranged
 from .pictures import PICTURE_ENDINGS
 from .source_types import Arrays, Rows, Samples, block_size, files, stamp
@@ -80,7 +81,7 @@ def _each(chosen: Each, identity: Any, notes: list[str], config: DataConfig) -> 
             )
         if not first.file:
             found = arranged(rows, config.layout, f"the {len(chosen)} arrays, together")
-            return found._replace(notes=[*notes, *found.notes])
+            return found._replace(notes=[*notes, *found.notes], grid={"file": NPY})
         if len(first.shape) == 3:
             if config.layout != "auto":
                 raise ValueError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .grid_files import grid_each
 from .series_tables import as_table
 from .sound import sound_bytes
 from .table_files import table_bytes
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 
 
 def series_each(space: Space) -> tuple[str, Callable[[np.ndarray], bytes]] | None:
-    """A WAV of sound."""
-    return (".wav", lambda series: sound_bytes(series, space.timeline)) if space.timeline.depth else None
+    """A WAV of sound, an .npy of what were such ones."""
+    if not space.timeline.depth:
+        return grid_each(space)
+    return ".wav", lambda series: sound_bytes(series, space.timeline)
 
 
 def series_files(

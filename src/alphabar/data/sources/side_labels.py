@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from shlex import quote
 from typing import Any, Protocol
 
 from ...errors import some
@@ -17,6 +19,8 @@ from .typed import CLASS, check_kinds, is_class, told_columns
 
 LARGEST_LABEL = 2**20
 """Bytes of a file that labels one picture."""
+LARGEST_TABLE = 2**28
+"""Bytes of a table that is looked at by itself."""
 BESIDE = (".cls", ".json")
 """Files beside pictures that are looked at by themselves, as WebDataset writes them."""
 
@@ -198,7 +202,20 @@ def _plain(files: Readable, pictures: list[str]) -> Found:
             if beside.told is not None:
                 return beside
             found.notes += beside.notes
-    return Found(notes=found.notes)
+    return Found(notes=[*found.notes, *_tables(files, pictures)])
+
+
+def _tables(files: Readable, pictures: list[str]) -> list[str]:
+    """What to say of tables among the files that name pictures."""
+    notes = []
+    for name in files.names:
+        if not name.lower().endswith(LABEL_FILES) or PurePosixPath(name).name in METADATA:
+            continue
+        with contextlib.suppress(ValueError):  # it is no table, or names no picture
+            sheet = read_sheet(files.read(name, LARGEST_TABLE), name, _namer(pictures))
+            if (told := labels_in(sheet, pictures, name)) and len(told.labels) > len(pictures) / 2:
+                notes.append(f"{name} names these pictures: --labels {quote(name)} tells what stands there")
+    return notes
 
 
 def _add_metadata(found: Found, files: Readable, pictures: list[str], name: str, above: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,13 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in TABLES
 
 
-def read_row(path: Path, space: Space, known: np.ndarray | None = None, which: str = "") -> np.ndarray:
+def read_row(
+    path: Path,
+    space: Space,
+    known: np.ndarray | None = None,
+    which: str = "",
+    say: Callable[[str], object] = str,
+) -> np.ndarray:
     """(D,) of a row of a table: its columns by their names, what is empty or lacks its column as NaN.
 
     Args:
@@ -43,17 +49,24 @@ def read_row(path: Path, space: Space, known: np.ndarray | None = None, which: s
         space: of a table's rows.
         known: what of the row counts, (D,); the rest may be empty.
         which: the number of the row, from 0; of a table of one it needn't be said.
+        say: called with what stands in the row and does not count.
 
-    ValueError for a table of other columns, for a value that its column can't hold, and for none where the
-    data miss none, unless it isn't `known`.
+    ValueError for a table of other columns, unless it has all that the model has as well, for a value that
+    its column can't hold, and for none where the data miss none, unless it isn't `known`.
     """
     _, cells, _ = read_columns(path)
-    own = {*space.names, *(label.name for label in space.labels)}
-    if odd := [name for name in cells if name not in own]:
+    labels = [label.name for label in space.labels if label.name in cells]
+    odd = [name for name in cells if name not in {*space.names, *labels}]
+    if odd and not cells.keys() >= set(space.names):
         raise ValueError(
             f"{path} has the columns {some(odd)}, which the model has not: {some(space.names, 20)}"
         )
     place = _place(list(map(str, range(_height(cells.values())))), which, path, "rows")
+    if odd:
+        say(f"not used of {path}, the model was trained without: {some(odd)}")
+    if told := [(name, text) for name in labels if (text := _texts(cells[name])[place])]:
+        what = " and ".join(f"{name} {text}" for name, text in told)
+        say(f"not told to the model: {what}, which stands in {path}; --class or --cond tells it")
     row = np.full(len(space.columns), math.nan)
     for i, (name, column) in enumerate(zip(space.names, space.columns, strict=True)):
         if name in cells:

@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -193,11 +194,13 @@ def _texts(path: Path, check: Callable[[list[str]], object]) -> tuple[str, dict[
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not in UTF-8 ({error.reason}): save it as CSV UTF-8, or run, if it is in Latin-1, "
-            f"iconv -f LATIN1 -t UTF-8 {path} > utf8-{path.name}"
+            f"iconv -f LATIN1 -t UTF-8 {quote(str(path))} > {quote(f'utf8-{path.name}')}"
         ) from None
     delimiter = "\t" if path.suffix.lower() == ".tsv" else delimiter_of(head)
     first = next(csv.reader(head, delimiter=delimiter), [])
     names, notes = [name.strip() for name in first], []
+    if spaced := [name for name, text in zip(names, first, strict=True) if name != text]:
+        notes.append(f"without the spaces around their names: {some(spaced)}")
     headed = not any(_is_number(name) for name in names)
     if not headed:
         names = [f"column {i}" for i in range(1, len(names) + 1)]

@@ -1,6 +1,7 @@
 """What was asked, measured back: shapes made by formula, told numbers, classes and tags, or their outline.
 
     python benchmarks/conditions.py --minutes 5 --out runs/shapes
+    python benchmarks/conditions.py --minutes 5 --out runs/captions --captions
     python benchmarks/conditions.py --minutes 5 --out runs/outlines --outlines digits
 
 Pictures of 16 × 16 with an ellipse (or a cross of two): its place, size, angle and color are numbers, its
@@ -8,9 +9,10 @@ shape is a class, `ring`, `frame` and `dot` are tags. Training sees no picture w
 and of a tenth not the angle. Each is measured back in the samples by formula, from the pixels: the rms error
 of numbers, the share of classes and tags that are right; beside it the same of real pictures, which is what
 measuring costs. For guidance 1, 2 and 3; for the combination never seen; and for place alone, where the
-others must have the marginal of the data. With `--outlines`, shapes or digits are told where their gradient
-is large, as a picture, and nothing else, which would say the same; of the places on the outline of a sample
-or on the one that it was told, the share on both is measured.
+others must have the marginal of the data. With `--captions`, shapes are told a sentence of words for these,
+and nothing else, which would say the same; the share of words that are right is measured. With `--outlines`,
+shapes or digits are told where their gradient is large, as a picture, and nothing else; of the places on the
+outline of a sample or on the one that it was told, the share on both is measured.
 """
 
 from __future__ import annotations
@@ -150,6 +152,55 @@ def asked_of(what: dict[str, np.ndarray], names: tuple[str, ...]) -> dict[str, l
     return told
 
 
+def words(what: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What captions say of shapes: a word each, "" for none."""
+    tags = [np.where(what["tags"][:, i] == 1, f"with a {tag}", "") for i, tag in enumerate(TAGS)]
+    return {
+        "size": np.where(what["size"] < 3.75, "small", "large"),
+        "color": np.array(["red", "green", "blue"])[what["color"].argmax(1)],
+        "shape": np.array(SHAPES)[what["shape"].astype(int)],
+        "height": np.where(what["place"][:, 0] < 7.5, "above", "below"),
+        "side": np.where(what["place"][:, 1] < 7.5, "left", "right"),
+        **dict(zip(TAGS, tags, strict=True)),
+    }
+
+
+def captioned(given: argparse.Namespace) -> None:
+    """Train on shapes that are told a caption, and print the share of its words that samples show."""
+    rng = np.random.default_rng(0)
+    seen, asked = attributes(20_000, rng), attributes(given.n, np.random.default_rng(1))
+    said = [" ".join(row) for row in zip(*words(seen).values(), strict=True)]
+    told, wanted = [" ".join(row) for row in zip(*words(asked).values(), strict=True)], words(asked)
+    if given.shuffled:
+        said = [said[i] for i in rng.permutation(len(said))]
+    data = ab.prepare((drawn(seen), {"caption": said}), layout="HWC", conditions={"caption": "text"})
+    model = trained(data, given)
+    rows = [("real", drawn(asked).transpose(0, 3, 1, 2))]
+    for scale in (1.0, 2.0, 3.0):
+        found = ab.sample(model, given.n, cond={"caption": told}, guidance=scale)
+        write_samples(given.out.with_name(f"{given.out.name}-{scale:g}"), found)
+        rows.append((f"guidance {scale:g}", found.images))
+    print(f"\n| | {' | '.join(wanted)} |\n|---|{'---|' * len(wanted)}")
+    for title, images in rows:
+        found = measured(images)
+        shown = words(found | {"shape": (found["shape"] < BORDER).astype(int)})
+        right = [f"{(shown[name] == wanted[name]).mean():.3f}" for name in wanted]
+        print(f"| {title} | {' | '.join(right)} |")
+
+
+def trained(data: Dataset, given: argparse.Namespace) -> ab.Denoiser:
+    """A model; printed are what it saw, and what a wrong value of each condition costs it."""
+    network: dict = {"channels": given.channels, "channel_mult": [1, 2], "num_res_blocks": 1}
+    network = {"name": "mlp", "width": 512, "blocks": 3} if given.mlp else network
+    for _ in ab.train(data, given.out, minutes=given.minutes, network=network, previews=False, **SETTINGS):
+        pass
+    model = ab.load(given.out)
+    print(f"{model.about['images']:,} pictures trained on")
+    for name, found in check_conditions(model, data).items():
+        print(f"told a wrong {name}: error {found.total:+.1%}, z = {found.z:.1f}, used: {found.used}")
+    return model
+
+
 def outlined(given: argparse.Namespace) -> None:
     """Train on pictures that are told their outlines, and print how far held-out ones are met."""
     if given.outlines == "digits":
@@ -182,18 +233,14 @@ def main() -> None:
     parser.add_argument("--outlines", choices=("shapes", "digits"), help="tell these their outline instead")
     parser.add_argument("-n", type=int, default=256)
     parser.add_argument("--shuffled", action="store_true", help="tell each picture what is true of another")
+    parser.add_argument("--captions", action="store_true", help="tell shapes a caption instead")
     given = parser.parse_args()
+    if given.captions:
+        return captioned(given)
     if given.outlines:
         return outlined(given)
     data = data_of(20_000, given.shuffled, given.mlp)
-    network: dict = {"channels": given.channels, "channel_mult": [1, 2], "num_res_blocks": 1}
-    network = {"name": "mlp", "width": 512, "blocks": 3} if given.mlp else network
-    for _ in ab.train(data, given.out, minutes=given.minutes, network=network, previews=False, **SETTINGS):
-        pass
-    model = ab.load(given.out)
-    print(f"{model.about['images']:,} pictures trained on")
-    for name, found in check_conditions(model, data).items():
-        print(f"told a wrong {name}: error {found.total:+.1%}, z = {found.z:.1f}, used: {found.used}")
+    model = trained(data, given)
     rng = np.random.default_rng(1)
     what, unseen = attributes(given.n, rng), attributes(given.n, rng, unseen=True)
     real, seen = drawn(what).transpose(0, 3, 1, 2), measured(pictures(np.asarray(data.images[:2000])))

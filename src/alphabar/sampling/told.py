@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from ..data.dataset import Dataset, spread
 from ..errors import unknown
 from ..model import Denoiser
 from .guidance import Guidance, guided_steps
+
+MOST = 2
+"""Times as many held-out samples are looked at as are told."""
 
 Told = dict[str, list[Any]]
 """Name → a value for each sample, None where it is not told."""
@@ -54,15 +58,30 @@ def tell(
 def told_by(data: Dataset, denoiser: Denoiser, n: int) -> dict[str, np.ndarray]:
     """What n samples are told of a data set where a model is told grids: its file holds none to draw from.
 
-    All conditions are those of the same samples, held-out ones if there are any, spread evenly and again from
-    the first if they are fewer than n. Nothing for other models, and where the data lack a condition.
+    All conditions are those of the same samples, held-out ones of values that training saw if there are any,
+    spread evenly and again from the first if they are fewer than n. Nothing for other models, and where the
+    data lack a condition.
     """
     grids = any(isinstance(c, PictureCondition) for c in denoiser.conditions.values())
     if not grids or not denoiser.conditions.keys() <= data.values.keys():
         return {}
-    among = data.held_out if len(data.held_out) else data.training
+    held_out = [i for i in spread(data.held_out, MOST * n) if _is_learned(data, denoiser, i)]
+    among = np.array(held_out) if held_out else data.training
     indices = np.resize(spread(among, n), n)
     return data.values_at(indices, denoiser.conditions)
+
+
+def _is_learned(data: Dataset, denoiser: Denoiser, index: int) -> bool:
+    """Whether what is told of a sample can be asked for without a warning: training saw its like."""
+    values = data.values_at(np.array([index]), denoiser.conditions)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            for name, condition in denoiser.conditions.items():
+                condition.check_asked(name, values[name])
+        except ValueError:  # it lacks one that always has to be told
+            return False
+    return not said
 
 
 def check_known(denoiser: Denoiser, names: Iterable[str]) -> None:

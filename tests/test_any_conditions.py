@@ -1,4 +1,4 @@
-"""Any set of conditions: resume, samples by themselves, files that describe it all, restoration; any network."""
+"""Any set of conditions, any network: resume, samples by themselves, files that say it all, restoration."""
 
 from __future__ import annotations
 

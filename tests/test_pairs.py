@@ -76,7 +76,7 @@ def model_of(data, network="unet", dropout=0.1):
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    codec = fit_codec(data.space)
+    codec = fit_codec(data.space, np.asarray(data.images))
     return Denoiser(net, Schedule.linear(100), "v", codec, conditions).eval().requires_grad_(False)
 
 
@@ -233,6 +233,30 @@ def test_arrays_are_matched_by_number_and_told_by_key_or_from_python(tmp_path):
     assert given.conditions == by_name.conditions
 
 
+def test_a_grid_of_lower_resolution_is_told_at_several_places_each(tmp_path):
+    fine = RNG.normal(size=(12, 2, 8, 8)).astype(np.float32)
+    coarse = fine.reshape(12, 2, 4, 2, 2, 4).mean((3, 5))
+    np.save(tmp_path / "fine.npy", fine)
+    np.save(tmp_path / "coarse.npy", coarse)
+    data = prepare(tmp_path / "fine.npy", layout="CHW", pairs=str(tmp_path / "coarse.npy"), holdout=0)
+    condition = data.conditions["picture"]
+    assert (condition.own_shape, condition.shape, condition.times) == ((2, 4, 2), (3, 8, 8), (2, 4))
+    same = replace(condition, space=data.space.to_dict(), times=())
+    repeated = coarse.repeat(2, 2).repeat(4, 3)
+    np.testing.assert_array_equal(condition.encode(coarse), same.encode(repeated))
+    np.testing.assert_allclose(
+        condition.summary(condition.encode(coarse)), same.summary(same.encode(repeated)), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="picture, 4 × 2, isn't square, and can't be turned alike"):
+        data.batch(0, 0, 4, turns=True)
+    save(model_of(data), tmp_path / "m.safetensors")
+    model = load(tmp_path / "m.safetensors", "cpu")
+    assert model.conditions["picture"].times == (2, 4)
+    drawn = sample(model, 2, cond={"picture": coarse[:2]}, evaluations=2)
+    write_samples(tmp_path / "s", drawn)
+    assert read_samples(tmp_path / "s").told["picture"][1].array.shape == (2, 4, 2)
+
+
 def test_a_series_is_told_its_past(tmp_path):
     series = RNG.standard_normal((10, 40)).cumsum(1).astype(np.float32)
     np.savez(tmp_path / "s.npz", future=series[:, 20:], past=series[:, :20])
@@ -243,6 +267,14 @@ def test_a_series_is_told_its_past(tmp_path):
     np.save(tmp_path / "long.npy", series)
     cut = prepare(tmp_path / "long.npy", layout="L", rate=1, window=10, pairs=str(tmp_path / "long.npy"))
     np.testing.assert_array_equal(cut.values["picture"][:], cut.images[:])
+
+
+def test_what_is_told_at_several_places_is_mirrored_and_turned_alike():
+    fine = RNG.integers(0, 256, (9, 1, 4, 4), dtype=np.uint8).repeat(2, 2).repeat(2, 3)
+    data = prepare((fine, {"low": fine[:, :, ::2, ::2]}), layout="CHW")
+    for k in range(3):
+        batch = data.batch(5, k, 16, flip=True, turns=True)
+        np.testing.assert_array_equal(batch.values["low"].repeat(2, 2).repeat(2, 3), batch.images)
 
 
 @pytest.mark.parametrize("crop", [None, 4])
@@ -262,7 +294,12 @@ def test_what_is_told_is_mirrored_turned_and_cut_as_the_sample_is(tmp_path, crop
     ("told", "settings", "message"),
     [
         ({"edges": EDGES[:5]}, {}, "edges must be one for each of 12 samples, got 5"),
-        ({"edges": EDGES[:, :6]}, {}, "edges: a told grid must have the sides of a sample, 12 × 16; got 6"),
+        (
+            {"edges": EDGES[:, :5]},
+            {},
+            "must have the sides of a sample, 12 × 16, or such as divide them; got 5",
+        ),
+        ({"edges": EDGES[:, ::2, ::2]}, {"crop": 4}, "grids of lower resolution .* aren't cut: repeat their"),
         ({"edges": EDGES}, {"conditions": "edges=vector"}, "edges"),
         ({"edges": np.full((12, 12, 16), math.inf)}, {"conditions": "edges=picture"}, "infinity|layout"),
     ],

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from .. import rng
+from .conditions.base import Condition
+from .conditions.picture import PictureCondition
 from .space import Space
 
 
-def check_augment(space: Space, flip: bool = False, turns: bool = False) -> None:
-    """ValueError where mirroring samples left to right, or turning them, makes no sense."""
+def check_augment(
+    space: Space, flip: bool = False, turns: bool = False, conditions: Mapping[str, Condition] | None = None
+) -> None:
+    """ValueError where mirroring samples left to right, or turning them and their grids, makes no sense."""
     if flip and space.kind != "picture":
         raise ValueError(
             f"flip mirrors pictures left to right, and these samples are {space.shown_shape()}, not "
@@ -22,6 +28,10 @@ def check_augment(space: Space, flip: bool = False, turns: bool = False) -> None
             f"turns are for square pictures and fields, and these samples are {space.shown_shape()}: leave "
             "turns out"
         )
+    for name, condition in (conditions or {}).items():
+        if isinstance(condition, PictureCondition) and len({*condition.own_shape[1:]}) > 1:
+            shown = " × ".join(map(str, condition.own_shape[1:]))
+            raise ValueError(f"{name}, {shown}, isn't square, and can't be turned alike: leave turns out")
     if space.absent is not None and not (space.absent == np.rot90(space.absent, 1, (1, 2))).all():
         raise ValueError(
             "what every sample lacks (NaN) would lie elsewhere in one that is turned: leave turns out"

@@ -107,6 +107,11 @@ def _cropped_told(condition: Condition, values: Any, crops: Crops) -> tuple[Cond
     """What is told of samples as it is of their crops: of a grid the same part."""
     if not isinstance(condition, PictureCondition):
         return condition, np.repeat(values, crops.tiles, 0)
+    if condition.times:
+        raise ValueError(
+            "crop cuts samples, and grids of lower resolution that are told of them aren't cut: repeat their "
+            "places first (numpy.repeat), or leave crop out"
+        )
     space = _space_of(Space(**condition.space), crops.sides)
     return replace(condition, space=space.to_dict()), Crops(values, crops.sides)
 

@@ -156,7 +156,7 @@ class Dataset:
             balanced: show each class as often as any other.
             turns: turn each sample by 0 to 3 quarters, all as likely.
         """
-        check_augment(self.space, flip, turns)
+        check_augment(self.space, flip, turns, self.conditions)
         indices = (self.balanced_indices if balanced else self.indices)(seed, k, size)
         batch = self.take(indices, (seed, k))
         grids = [name for name, each in self.conditions.items() if isinstance(each, PictureCondition)]

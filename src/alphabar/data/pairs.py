@@ -157,17 +157,19 @@ def _check_names(own: Sequence[str], others: Sequence[str], where: str) -> None:
         )
 
 
-def check_beside(name: str, rows: Rows, n: int, space: Space) -> None:
-    """ValueError unless there is a grid for each of n samples of a space, and of their sides."""
+def beside(name: str, condition: PictureCondition, rows: Rows, n: int, space: Space) -> PictureCondition:
+    """The condition of n samples; ValueError unless there is a grid for each, of sides that divide theirs."""
     if rows.shape[0] != n:
         raise ValueError(f"{name}: each of {n} samples needs its grid, and there are {rows.shape[0]}")
-    if rows.shape[2:] != space.shape[1:] or len(rows.shape) < 3:
+    try:
+        return condition.over(space.shape[1:])
+    except ValueError:
         sides = " × ".join(map(str, space.shape[1:])) or "none: a vector or a row of a table has no places"
         raise ValueError(
-            f"{name}: a told grid must have the sides of a sample, {sides}; got "
-            f"{' × '.join(map(str, rows.shape[2:])) or 'none'}. Bring it to them first, such as by "
-            "numpy.repeat for one of lower resolution, or tell numbers without places as a vector"
-        )
+            f"{name}: a told grid must have the sides of a sample, {sides}, or such as divide them; got "
+            f"{' × '.join(map(str, rows.shape[2:])) or 'none'}. Resample it first, or tell numbers without "
+            "places as a vector"
+        ) from None
 
 
 def hashed(blocks: Iterator[np.ndarray], digest: Any) -> Iterator[np.ndarray]:

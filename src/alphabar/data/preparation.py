@@ -36,7 +36,7 @@ from .crops import crop_sides, cropped
 from .dataset import Dataset
 from .decoding import Decoder, Progress
 from .kinds import KINDS
-from .pairs import Pairs, check_beside, hashed
+from .pairs import Pairs, beside, hashed
 from .sources.opener import open_source
 from .sources.source_types import Arrays, Labels, Pictures, Rows, Samples
 from .sources.windows import timed
@@ -224,7 +224,8 @@ def _record(opened: Opened, folder: Path | None) -> Stored:
     told = {}
     for i, (name, (condition, values)) in enumerate(labels.told.items()):
         if isinstance(values, Rows):
-            check_beside(name, values, survey.num, space)
+            assert isinstance(condition, PictureCondition)
+            condition = beside(name, condition, values, survey.num, space)
             path = folder and folder / TOLD_GRIDS.format(i)
             values = _stored(hashed(values.blocks(), digest), values.shape, values.dtype, path)
         else:

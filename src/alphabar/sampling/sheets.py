@@ -42,6 +42,8 @@ def with_told(
             continue
         grids = np.stack([np.asarray(values[i]) for i in some])
         pictures = shown_space(Space(**condition.space), [grids]).shown(grids)
+        larger = max(1, shown.shape[2] // pictures.shape[2])  # of lower resolution
+        pictures = pictures.repeat(larger, 2).repeat(larger, 3)
         column = np.full((n, *pictures.shape[1:]), 255, np.uint8)
         column[some] = pictures
         columns.append(column)

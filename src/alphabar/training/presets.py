@@ -196,7 +196,7 @@ def resolve(
     if not conditions:
         values.setdefault("conditional", False)
     config = TrainConfig(**values)
-    check_augment(space, config.flip, config.turns)
+    check_augment(space, config.flip, config.turns, conditions)
     return config
 
 

@@ -60,26 +60,30 @@ def as_json(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class PictureCondition(Condition):
-    """A grid with the sides of a sample; told as (value - mean) / scale and a mark at each place.
+    """A grid over the places of a sample; told as (value - mean) / scale and a mark at each place.
 
-    It is (C' + 1, *sides). The mark is 1 where all channels are known and else 0, as where it is not told, so
-    that black is something else than nothing. Single numbers may be missing (NaN): they are told as 0.
+    It is (C' + 1, *sides of a sample); one of lower resolution is told at several places each. The mark is 1
+    where all channels are known and else 0, as where it is not told, so that black is something else than
+    nothing. Single numbers may be missing (NaN): they are told as 0.
 
     Attributes:
         space: what one grid is, the facts of a `Space`.
         mean, scale: of the training samples, a channel: their mean and standard deviation (1 where that is
             0).
+        times: a side, how many places of a sample each of its own is told at; once unless given.
     """
 
     kind: ClassVar[str] = "picture"
     measure: ClassVar[str] = "1 - E (predicted - told)^2 / E (told - mean)^2 of means of 8 x 8 parts"
     form: ClassVar[Mapping[str, Any]] = {
         "space": {"shape": [range(1, 2**30)], "dtype": str, str: Any}, "mean": [float], "scale": [float],
+        "times": [range(1, 2**14)],
     }  # fmt: skip
     fitted_only: ClassVar[frozenset[str]] = Condition.fitted_only | {"mean", "scale"}
     space: Mapping[str, Any] = field(default_factory=dict, hash=False)
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    times: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,6 +91,9 @@ class PictureCondition(Condition):
         shape = self.space.get("shape", ())
         if len(shape) < 2 or not all(type(n) is int and n > 0 for n in shape):
             raise ValueError(f"a told grid must have the shape (C, *sides), got {tuple(shape)}")
+        object.__setattr__(self, "times", tuple(map(int, self.times)))
+        if len(self.times) not in (0, len(shape) - 1):
+            raise ValueError(f"times of a told grid must be one a side of {tuple(shape)}, got {self.times}")
         for name in ("mean", "scale"):
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
             if len(getattr(self, name)) not in (0, shape[0]):
@@ -119,22 +126,35 @@ class PictureCondition(Condition):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(C' + 1, *sides)."""
+        """(C' + 1, *sides of a sample)."""
         channels, *sides = self.own_shape
-        return (channels + 1, *sides)
+        return (
+            channels + 1,
+            *(side * n for side, n in zip(sides, self.times or [1] * len(sides), strict=True)),
+        )
+
+    def over(self, sides: tuple[int, ...]) -> Self:
+        """Told of samples of these sides; ValueError unless its own divide them."""
+        own = self.own_shape[1:]
+        if len(own) != len(sides) or any(side % small for side, small in zip(sides, own, strict=True)):
+            raise ValueError(f"{' × '.join(map(str, own))} don't divide {' × '.join(map(str, sides))}")
+        times = tuple(side // small for side, small in zip(sides, own, strict=True))
+        return replace(self, times=() if set(times) == {1} else times)
 
     def encode_told(self, values: np.ndarray) -> np.ndarray:
         """[(value - mean) / scale, known]; ValueError for grids of another shape, and infinity."""
         self._check(values.shape[1:], values)
         column = (1, -1, *[1] * (self.rank - 1))
         missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros((1,) * values.ndim, bool)
-        encoded = np.empty((len(values), *self.shape), np.float32)
+        encoded = np.empty((len(values), 1 + self.own_shape[0], *self.own_shape[1:]), np.float32)
         mean, scale = (
             np.array(given or usual).reshape(column if given else ())
             for given, usual in ((self.mean, 0.0), (self.scale, 1.0))
         )
         encoded[:, :-1] = np.where(missing, 0.0, (values.astype(np.float64) - mean) / scale)
         encoded[:, -1] = ~missing.any(1)
+        for axis, n in enumerate(self.times, 2):
+            encoded = encoded.repeat(n, axis)
         return encoded
 
     def fitted(self, values: np.ndarray) -> Self:
@@ -189,6 +209,8 @@ class PictureCondition(Condition):
     def described(self) -> str:
         """Its shape, type, mean and deviation."""
         shown = f"{' × '.join(map(str, self.own_shape))} {self.space['dtype']}"
+        if self.times:
+            shown += f", told at {' × '.join(map(str, self.times))} places each"
         if not self.mean:
             return shown
         numbers = [f"{m:.4g} ± {s:.4g}" for m, s in zip(self.mean, self.scale, strict=True)]
@@ -197,7 +219,7 @@ class PictureCondition(Condition):
     def summary(self, encoded: np.ndarray) -> np.ndarray:
         """(n, C', *parts): the means of at most 8 parts a side."""
         means = encoded[:, :-1].astype(np.float64)
-        for axis, side in enumerate(self.own_shape[1:], 2):
+        for axis, side in enumerate(encoded.shape[2:], 2):
             starts = np.unique(np.linspace(0, side, min(side, PARTS) + 1)[:-1].astype(int))
             sizes = np.diff([*starts, side]).reshape(-1, *[1] * (means.ndim - axis - 1))
             means = np.add.reduceat(means, starts, axis) / sizes
@@ -205,7 +227,8 @@ class PictureCondition(Condition):
 
     def meaning(self) -> dict[str, Any]:
         """Shape and type."""
-        return {"kind": self.kind, "shape": list(self.own_shape), "dtype": self.space["dtype"]}
+        own = {"kind": self.kind, "shape": list(self.own_shape), "dtype": self.space["dtype"]}
+        return own | {"times": list(self.times)}
 
     def encoding(self) -> dict[str, Any]:
         """Also what values are standardized by."""

@@ -25,7 +25,6 @@ class Score:
         least: the number of samples, and of data, below which it means little.
         says: what it tells, for people.
         of_columns: whether it is of the rows of tables themselves, called with (a, b, columns).
-        of_pairs: whether it takes time as pairs of rows do, and so is not of all of much data.
     """
 
     title: str
@@ -35,7 +34,11 @@ class Score:
     least: int
     says: str
     of_columns: bool = False
-    of_pairs: bool = False
+
+    @property
+    def of_pairs(self) -> bool:
+        """Whether it takes time as pairs of rows do, and so is not of all of much data."""
+        return self.function in (kid, prdc)
 
     def of(self, found: Any) -> float:
         return float(getattr(found, self.part) if self.part else found)
@@ -60,7 +63,6 @@ SCORES = {
         "lower",
         200,
         "How different the two distributions are; 0 or slightly below: alike.",
-        of_pairs=True,
     ),
     "precision": Score(
         "precision",
@@ -69,7 +71,6 @@ SCORES = {
         "higher",
         1000,
         "The share of samples that lie among the data: are they real?",
-        of_pairs=True,
     ),
     "recall": Score(
         "recall",
@@ -78,7 +79,6 @@ SCORES = {
         "higher",
         1000,
         "The share of data that lies among the samples: is any kind missing?",
-        of_pairs=True,
     ),
     "density": Score(
         "density",
@@ -87,7 +87,6 @@ SCORES = {
         "higher",
         1000,
         "How densely the data lie where the samples do; about 1 for real ones.",
-        of_pairs=True,
     ),
     "coverage": Score(
         "coverage",
@@ -96,7 +95,6 @@ SCORES = {
         "higher",
         1000,
         "The share of data with a sample near; falls with n.",
-        of_pairs=True,
     ),
     "sliced_wasserstein": Score(
         "sliced Wasserstein",

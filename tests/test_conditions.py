@@ -110,10 +110,21 @@ def test_what_is_missing_in_an_array_is_not_told():
 
 def test_the_mean_is_not_what_is_not_told_and_a_constant_has_no_scale():
     place = VectorCondition(size=2).fitted(np.array([[0.0, 5.0], [4.0, 5.0]]))
-    assert place.encode([[2.0, 5.0], None, [4.0, 6.0]]).tolist() == [[0, 0, 1], [0, 0, 0], [1, 1, 1]]
+    assert place.encode([[2.0, 5.0], None]).tolist() == [[0, 0, 1], [0, 0, 0]]
+    np.testing.assert_allclose(place.encode([[4.0, 6.0]]), [[0.5**0.5, 0.5**0.5, 1]], rtol=1e-6)
     assert place.parse("4; 6") == [4.0, 6.0]
     assert place.is_one([2.0, 5.0])
     assert not place.is_one([[2.0, 5.0]])
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 384])
+def test_numbers_are_told_with_a_mean_square_length_of_one_and_agree_with_themselves_alone(size):
+    values = np.random.default_rng(0).normal(3, 5, (500, size) if size else 500)
+    condition = VectorCondition(size=size).fitted(values)
+    encoded = condition.encode(values)
+    assert np.square(encoded[:, :-1]).sum(1).mean() == pytest.approx(1, abs=1e-5)
+    assert condition.agreement(encoded, encoded) == 1
+    assert condition.agreement(np.zeros_like(encoded), encoded) == pytest.approx(0, abs=1e-5)
 
 
 def test_no_tag_is_something_else_than_not_told():
@@ -180,6 +191,10 @@ def test_what_training_never_saw_is_warned_of():
     age = VectorCondition(dropout=0.1).fitted(AGES)
     with pytest.warns(UserWarning, match="age 90 lies outside of what was trained on, 20 to 70"):
         age.check_asked("age", [30.0, 90.0, None])
+    rows = np.random.default_rng(0).normal(size=(50, 200))
+    many = VectorCondition(size=200, dropout=0.1).fitted(rows[:49])
+    with pytest.warns(UserWarning, match=r"many (\S+, ){7}\S+ and so on lies outside"):
+        many.check_asked("many", [(3 * rows[49]).tolist()])
     tags = TagsCondition(names=NAMES, counts=(3, 0, 1), dropout=0.1)
     with pytest.warns(UserWarning, match="no training sample was of tags red: it was never learned"):
         tags.check_asked("tags", [[0, 1, 0], None])
@@ -187,6 +202,7 @@ def test_what_training_never_saw_is_warned_of():
         warnings.simplefilter("error")
         age.check_asked("age", [20.0, 70.0, None])
         tags.check_asked("tags", [[1, 0, 1], None])
+        many.check_asked("many", [rows[49].tolist()])  # some of 200 numbers are new by chance
         age.check_told("age", [90.0])  # of data, nothing is asked
 
 
@@ -292,6 +308,35 @@ def test_a_table_tells_each_sample_its_own(tmp_path, done, refused):
     ):
         file, *more = arguments
         assert message in refused(*how, "--cond-from", tmp_path / file, *more, "--out", tmp_path / "no")
+
+
+def test_a_vector_is_asked_for_by_a_file(tmp_path, done, refused):
+    space, rows = Space((5,), "float32", -1.0, 1.0), np.random.default_rng(0).normal(size=(40, 384))
+    known = fitted({"emb": VectorCondition(size=384, dropout=0.1)}, {"emb": rows}, np.arange(40))
+    net = build_network({"name": "mlp", "width": 16, "blocks": 1}, space.shape, {"emb": (385,)})
+    save(Denoiser(net, Schedule.linear(100), "v", fit_codec(space), known), tmp_path / "m.safetensors")
+    for name, array in (
+        ("one", rows[0]),
+        ("two", rows[:2]),
+        ("short", rows[0, :9]),
+        ("words", np.array(["a"])),
+    ):
+        np.save(tmp_path / f"{name}.npy", array)
+    how = ["sample", tmp_path / "m.safetensors", "--steps", 1]
+    for name, wanted in (("one", [rows[0]] * 2), ("two", rows[:2])):
+        done(*how, "-n", 2, "--cond", f"emb={tmp_path / name}.npy", "--out", tmp_path / name)
+        assert np.array_equal(told_in(tmp_path / name)["emb"], wanted)
+    (tmp_path / "t.csv").write_text(f"emb\n{tmp_path / 'one.npy'}\n\n{tmp_path / 'one.npy'}\n")
+    done(*how, "--cond-from", tmp_path / "t.csv", "--out", tmp_path / "t")
+    assert told_in(tmp_path / "t")["emb"] == [rows[0].tolist()] * 2
+    for name, message in (
+        ("short", "emb: a value must be 384 numbers, got float64 (9,)"),
+        ("words", "must hold numbers, got <U1"),
+        ("gone", "no such file"),
+    ):
+        file = f"emb={tmp_path / name}.npy"
+        assert message in refused(*how, "-n", 2, "--cond", file, "--out", tmp_path / "no")
+    assert "such as 1,2 or FILE.npy" in refused(*how, "--cond", "emb=1,2", "--out", tmp_path / "no")
 
 
 def test_scales_by_name_are_taken_and_written(tmp_path, done, refused):

@@ -97,7 +97,7 @@ def array_of(path: str) -> np.ndarray | None:
         raise ValueError(f"{path} is damaged, or not an .npy file: {error}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
         found = array.dtype if isinstance(array, np.ndarray) else "several arrays"
-        raise ValueError(f"{path} must hold the numbers of one sample, got {found}")
+        raise ValueError(f"{path} must hold numbers, got {found}")
     return array
 
 

@@ -72,7 +72,8 @@ def sample_flags(without: Iterable[str] = ("start", "size"), from_noise: bool = 
         ),
         "cond": Flag(
             "cond", "--cond", list,
-            f"Value of any condition ({kinds}) the model was trained with, as NAME=VALUE; repeatable.",
+            f"Value of any condition ({kinds}) the model was trained with, as NAME=VALUE; of "
+            "vectors also an .npy file, of pictures a file; repeatable.",
             metavar="NAME=VALUE",
         ),
         "cond_from": Flag(

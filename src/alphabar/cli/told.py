@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ OF_A_FOLDER = "\0"
 
 
 def config_of(how: Mapping[str, Any], denoiser: Denoiser | None = None) -> SampleConfig:
-    """The settings of sampling, from the options given; the files of grids are read if the model is known."""
+    """The settings of sampling, from the options given; files of what is told are read for a model."""
     from ..sampling.config import SampleConfig
 
     own = ("class_name", "cond", "cond_from", "device")
@@ -30,7 +31,7 @@ def config_of(how: Mapping[str, Any], denoiser: Denoiser | None = None) -> Sampl
             raise ValueError(f"{name} is told twice, {told[name]!r} and by {how['cond_from']}: tell it once")
         told[name] = values
     if denoiser is not None:
-        told = read_grids(told, denoiser)
+        told = read_files(told, denoiser)
     try:
         return SampleConfig.of(None, {**fields, "cond": told} if told else fields)
     except ValueError as error:
@@ -87,9 +88,10 @@ def _files_in(folder: Path) -> list[Any]:
     return list(found)
 
 
-def read_grids(told: Mapping[str, Any], denoiser: Denoiser) -> dict[str, Any]:
-    """What is told, with the pictures and arrays in place of their files."""
+def read_files(told: Mapping[str, Any], denoiser: Denoiser) -> dict[str, Any]:
+    """What is told, with pictures and arrays in place of their files: grids, and .npy of vectors."""
     from ..data.conditions.picture import PictureCondition
+    from ..data.conditions.vector import VectorCondition
 
     grids = {name: c for name, c in denoiser.conditions.items() if isinstance(c, PictureCondition)}
     found = dict(told)
@@ -100,13 +102,20 @@ def read_grids(told: Mapping[str, Any], denoiser: Denoiser) -> dict[str, Any]:
             what = f"several ({', '.join(left)}): give a table of their files" if left else "none"
             raise ValueError(f"--cond-from FOLDER tells a picture, and this model is left to be told {what}")
         found[left[0]] = files
-    for name, condition in grids.items():
-        given = found.get(name)
-        if isinstance(given, str):
-            found[name] = _read_grid(given, condition)
-        elif isinstance(given, list):
-            found[name] = [each and _read_grid(each, condition) for each in given]
+    read: dict[str, Any] = {name: partial(_read_grid, condition=c) for name, c in grids.items()}
+    read |= {name: _read_vector for name, c in denoiser.conditions.items() if isinstance(c, VectorCondition)}
+    for name in found.keys() & read.keys():
+        given = found[name]
+        several = isinstance(given, list)
+        found[name] = [each and read[name](each) for each in given] if several else read[name](given)
     return found
+
+
+def _read_vector(given: Any) -> Any:
+    """The numbers in an .npy file, (K,) or a row for each sample; anything else as it is."""
+    from .read import array_of
+
+    return array_of(given) if isinstance(given, str) and given.lower().endswith(".npy") else given
 
 
 def _read_grid(file: str, condition: PictureCondition) -> Grid | None:

@@ -16,12 +16,18 @@ from ...files import COUNT
 from ..columns import MISSING
 from .base import NOT_TOLD, Condition, few, is_told
 
+FEW = 0.1
+"""The share of a vector's numbers beyond which it lies outside of what was trained on."""
+SHOWN = 8  # numbers
+
 
 @dataclass(frozen=True)
 class VectorCondition(Condition):
-    """Numbers: a single one, or K of them; told as (value - mean) / scale and a mark, (K + 1,).
+    """Numbers: a single one, or K of them; told as (value - mean) / (scale sqrt(K)) and a mark, (K + 1,).
 
-    The mark is 1 where it is told, so that the mean is something else than "not told".
+    So the mean square length of what is told is 1 for any K, as that of a one-hot class is: networks begin
+    with weights of that size. The mark is 1 where it is told, so that the mean is something else than "not
+    told".
 
     Attributes:
         size: K; 0 for a single number, which is told as K = 1.
@@ -83,13 +89,14 @@ class VectorCondition(Condition):
         return (max(self.size, 1) + 1,)
 
     def encode_told(self, values: np.ndarray) -> np.ndarray:
-        """[(value - mean) / scale, 1]; ValueError unless all are finite numbers, as many as there are."""
+        """[(value - mean) / (scale sqrt(K)), 1]; ValueError unless all are as many finite numbers."""
         wanted = (self.size,) if self.size else ()
         if values.shape[1:] != wanted or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
             what = f"{self.size} numbers" if self.size else "a number"
-            raise ValueError(f"a value must be {what}{self._range()}, got {few(values)}")
+            got = few(values) if values.size <= SHOWN else f"{values.dtype} {values.shape[1:]}"
+            raise ValueError(f"a value must be {what}{self._range()}, got {got}")
         rows = values.reshape(len(values), -1).astype(np.float64)
-        told = (rows - np.array(self.mean or 0.0)) / np.array(self.scale or 1.0)
+        told = (rows - np.array(self.mean or 0.0)) / (np.array(self.scale or 1.0) * rows.shape[1] ** 0.5)
         return np.concatenate([told, np.ones((len(rows), 1))], 1).astype(np.float32)
 
     def fitted(self, values: np.ndarray) -> Self:
@@ -112,7 +119,7 @@ class VectorCondition(Condition):
         except ValueError:
             numbers = []
         if len(numbers) != max(self.size, 1) or not all(map(math.isfinite, numbers)):
-            what = f"{self.size} numbers, such as 1,2" if self.size else "a number"
+            what = f"{self.size} numbers, such as 1,2 or FILE.npy" if self.size else "a number"
             raise ValueError(f"a value must be {what}{self._range()}, got {text!r}")
         return numbers if self.size else numbers[0]
 
@@ -123,7 +130,7 @@ class VectorCondition(Condition):
         if not told or not self.low:
             return
         rows = np.asarray(told, np.float64).reshape(len(told), -1)
-        outside = ((rows < self.low) | (rows > self.high)).any(1)
+        outside = ((rows < self.low) | (rows > self.high)).mean(1) > FEW  # of many, some are by chance
         if outside.any():
             first = self.said(told[int(outside.argmax())])
             warnings.warn(
@@ -132,12 +139,13 @@ class VectorCondition(Condition):
             )
 
     def said(self, value: Any) -> str:
-        """The numbers, shortly."""
-        return ", ".join(f"{number:.6g}" for number in np.ravel(value).tolist())
+        """The numbers, shortly; of many the first."""
+        numbers = [f"{number:.6g}" for number in np.ravel(value).tolist()]
+        return ", ".join(numbers[:SHOWN]) + (" and so on" if len(numbers) > SHOWN else "")
 
     def agreement(self, predicted: np.ndarray, encoded: np.ndarray) -> float:
         """1 - the mean squared error over the variance that the training samples have."""
-        return 1.0 - float(np.square(predicted - encoded)[:, :-1].mean())
+        return 1.0 - float(np.square(predicted - encoded)[:, :-1].sum(1).mean())
 
     def written(self, value: Any) -> str:
         """All digits, with `;` between numbers."""

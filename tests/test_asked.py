@@ -26,19 +26,21 @@ from alphabar.evaluation.within import within_classes
 from alphabar.model import load
 from alphabar.runs import train
 from alphabar.sampling import sample
+from encoding import embedded_texts
 
+WORDS = (("warm", "cold"), ("soft", "hard"))
 CONDITIONS_HERE = {
     "kind": ClassCondition(names=("a", "b", "c")),
     "age": VectorCondition(),
     "tags": TagsCondition(names=("hat", "beard", "glasses")),
     "caption": TextCondition(size=32),
+    "phrase": embedded_texts([f"a {a} and {b} phrase" for a in WORDS[0] for b in WORDS[1]], 16),
 }
-WORDS = (("warm", "cold"), ("soft", "hard"))
 CENTERS = np.array([[-1.0, -1], [1, -1], [0, 1]])
 
 
 def samples_told(n=1200, shuffled=False):
-    """Numbers: two by the class, one by the age, one for each tag and word; or what is told is of others."""
+    """Numbers: two by the class, one by the age, one a tag and word; or what is told is of others."""
     rng = np.random.default_rng(0)
     values = {
         "kind": rng.integers(0, 3, n),
@@ -53,11 +55,14 @@ def samples_told(n=1200, shuffled=False):
         1.6 * values["tags"] - 0.8,
         1.6 * words - 0.8,
     ]
-    images = (np.concatenate(shown, 1) + 0.15 * rng.standard_normal((n, 8))).astype(np.float32)
+    phrases = rng.integers(0, 2, (n, 2))
+    values["phrase"] = np.array([f"a {WORDS[0][i]} and {WORDS[1][j]} phrase" for i, j in phrases.tolist()])
+    shown.append(1.6 * phrases - 0.8)
+    images = (np.concatenate(shown, 1) + 0.15 * rng.standard_normal((n, 10))).astype(np.float32)
     if shuffled:
         values = {name: column[rng.permutation(n)] for name, column in values.items()}
     data = Dataset(
-        images, Space((8,), "float32", None, None), CONDITIONS_HERE, values, f"told {shuffled}", 0.2
+        images, Space((10,), "float32", None, None), CONDITIONS_HERE, values, f"told {shuffled}", 0.2
     )
     data.conditions = fitted(CONDITIONS_HERE, values, data.training)
     return data
@@ -98,7 +103,7 @@ def test_what_was_asked_is_predicted_back_from_samples_of_the_healthy_alone(trai
         for m in how_well_met(embed(drawn.images, data, pixel_features(data)), drawn.told, model.conditions)
     }
     assert set(found) == set(CONDITIONS_HERE)
-    for name, chance in (("kind", 1 / 3), ("age", 0.0), ("tags", 0.5), ("caption", 0.0)):
+    for name, chance in (("kind", 1 / 3), ("age", 0.0), ("tags", 0.5), ("caption", 0.0), ("phrase", 0.0)):
         met = found[name]
         assert met.n == 200
         assert met.real > 0.9
@@ -144,7 +149,10 @@ def test_told_some_of_them_the_others_have_their_marginal(trained):
     if shuffled:
         pytest.skip("it ignores what it is told")
     drawn = sample(
-        model, 300, cond={"age": 70, "tags": None, "kind": None, "caption": None}, evaluations=12
+        model,
+        300,
+        cond={"age": 70, "tags": None, "kind": None, "caption": None, "phrase": None},
+        evaluations=12,
     ).images
     assert drawn[:, 2].mean() == pytest.approx(1.0, abs=0.3)
     others = np.asarray(data.images)[:, [0, 1, 3, 4, 5]]

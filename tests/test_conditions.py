@@ -27,16 +27,19 @@ from alphabar.model import Denoiser, fit_codec, load, save
 from alphabar.nn import build_network
 from alphabar.sampling import sample
 from alphabar.theory.schedule import Schedule
+from encoding import embedded_texts
 
 NAMES = ("round", "red", "large")
 AGES = np.array([20.0, 30.0, 40.0, 70.0])
 CAPTIONS = np.array(["a red cat", "a dog", "two red dogs", "A cat, red!"])
 TAGS = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 0], [0, 0, 1]])
+EMBEDDED = embedded_texts([*CAPTIONS.tolist(), "a large cat"], 8)
 EXAMPLE = {  # kind: (condition, the values of four samples, a text, its value)
     "class": (ClassCondition(names=NAMES), np.array([0, 2, 2, 1]), "large", 2),
     "vector": (VectorCondition(), AGES, "40", 40.0),
     "tags": (TagsCondition(names=NAMES), TAGS, "red, round", [1, 1, 0]),
     "text": (TextCondition(size=8), CAPTIONS, "a large cat", "a large cat"),
+    "embedding": (EMBEDDED, CAPTIONS, "a large cat", "a large cat"),
     "picture": (
         PictureCondition(space=Space((2, 3, 4)).to_dict()), np.arange(96.0).reshape(4, 2, 3, 4), "", None
     ),
@@ -83,7 +86,7 @@ def test_every_kind_reads_what_a_person_types_and_says_it(row):
     assert condition.title(None) == condition.title(math.nan) == "none"
     assert condition.parse(condition.title(value)) == value
     assert condition.described()
-    if condition.kind != "text":  # any is one
+    if condition.kind not in ("text", "embedding"):  # any is one
         with pytest.raises(ValueError, match=r"it: .*nothing of the kind"):
             condition.values("it", "nothing of the kind", 1)
 

@@ -72,6 +72,8 @@ LIBRARIES = {  # that each may use
         "soundfile",
         "pillow_heif",
         "rasterio",
+        "sentence_transformers",
+        "huggingface_hub",
     },
     "model": {"numpy", "torch"},
     "training": {"numpy", "torch", "pydantic"},

@@ -130,7 +130,10 @@ def test_what_a_column_is_told_as_can_be_said_otherwise(tmp_path):
     with pytest.raises(ValueError, match=r"color of .*a vector is a finite number, .* got 'red' in row 0"):
         prepare(tmp_path / "pics", labels=str(file), conditions=kinds | {"color": "vector"}, size=8)
     for wrong, message in (
-        ("age=number", "unknown kind of condition 'number'; known: class, vector, tags, text, picture, skip"),
+        (
+            "age=number",
+            "unknown kind of condition 'number'; known: class, vector, tags, text, embedding, picture, skip",
+        ),
         ("age", "conditions must be NAME=KIND"),
         ("aeg=vector", "conditions says what aeg is, and what can be told in .* is age, color, tags, url"),
     ):

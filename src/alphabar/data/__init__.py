@@ -1,6 +1,7 @@
 """Reading and preparing once; batch k as a function of (seed, k). Knows no diffusion."""
 
 from .conditions.base import Condition
+from .conditions.embedding import EmbeddingCondition
 from .conditions.kinds import CONDITIONS, condition_from
 from .conditions.named import ClassCondition
 from .conditions.picture import Grid, PictureCondition
@@ -21,6 +22,7 @@ __all__ = [
     "Condition",
     "DataConfig",
     "Dataset",
+    "EmbeddingCondition",
     "Grid",
     "PictureCondition",
     "Space",

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..files import DamagedFile, atomic_folder, clean, read_json, temporary_name, write_json
 from .conditions.base import Condition
+from .conditions.embedding import EmbeddingCondition
 from .conditions.kinds import condition_from
 from .conditions.picture import PictureCondition
 from .space import Space
@@ -28,7 +29,12 @@ TOLD = "told-{:03d}.npy"
 """The values of a condition, by its number."""
 TOLD_GRIDS = "told-{:03d}.raw"
 """The same of one that tells grids."""
-OWN = {IMAGES, HASHES, CLASSES, FACTS, *(name.format(i) for i in range(1000) for name in (TOLD, TOLD_GRIDS))}
+EMBEDDINGS = "told-{:03d}-embeddings.npy"
+"""Those of its texts, each once, sorted."""
+OWN = {IMAGES, HASHES, CLASSES, FACTS} | {
+    name.format(i) for i in range(1000) for name in (TOLD, TOLD_GRIDS, EMBEDDINGS)
+}
+AT_ONCE = 4096  # values that are checked
 FEATURES = "features"
 FEATURE_FILE = re.compile(r"(learned-)?[0-9a-f]{20}\.safetensors")
 
@@ -162,9 +168,15 @@ def _read_told(place: Path, i: int, name: str, condition: Condition, n: int) -> 
         shape, dtype = (n, *condition.own_shape), np.dtype(condition.space["dtype"])
         return StoredSamples(place / TOLD_GRIDS.format(i), shape, dtype)
     values = np.load(place / TOLD.format(i), allow_pickle=False)
-    if len(values) != n or len(condition.encode(values)) != n:
+    if isinstance(condition, EmbeddingCondition):
+        condition.learn(values, np.load(place / EMBEDDINGS.format(i), allow_pickle=False))
+    if len(values) != n or sum(len(condition.encode(part)) for part in _parts(values)) != n:
         raise ValueError(f"{TOLD.format(i)} is not a value of {name} for each of {n} samples")
     return values
+
+
+def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    return (values[start : start + AT_ONCE] for start in range(0, len(values), AT_ONCE))
 
 
 def _are_labels(labels: np.ndarray, n: int, k: int) -> bool:

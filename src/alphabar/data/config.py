@@ -166,6 +166,12 @@ class DataConfig(Settings):
         description=f"what columns that the model is told are: {', '.join(CONDITIONS)} or skip",
         json_schema_extra={"metavar": "NAME=KIND,…", "shown": "found from their values"},
     )
+    text_encoder: Annotated[str | None, BeforeValidator(lambda given: given and str(given))] = Field(
+        default=None,
+        description="what texts are embedded by: a model of sentence-transformers, by its folder or its name "
+        "on the Hugging Face Hub",
+        json_schema_extra={"metavar": "NAME|FOLDER", "shown": "none: texts are told as hashed words"},
+    )
     pairs: str | None = Field(
         default=None,
         description="a picture or other grid to tell of each sample: DATA of its own, matched by name "

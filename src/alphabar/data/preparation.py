@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..files import naming, write_all, write_array
 from .bounds import Clipped, array_space, survey_notes
 from .cache import (
     CLASSES,
+    EMBEDDINGS,
     FACTS,
     HASHES,
     IMAGES,
@@ -28,6 +29,8 @@ from .cache import (
     write_facts,
 )
 from .conditions.base import Condition
+from .conditions.embedding import EmbeddingCondition
+from .conditions.encoders import stamp_of
 from .conditions.kinds import fitted
 from .conditions.named import ClassCondition
 from .conditions.picture import PictureCondition
@@ -35,15 +38,16 @@ from .config import DataConfig, data_config
 from .crops import crop_sides, cropped
 from .dataset import Dataset
 from .decoding import Decoder, Progress
+from .embedded import embedding
 from .kinds import KINDS
 from .pairs import Pairs, beside, hashed
 from .sources.opener import open_source
-from .sources.source_types import Arrays, Labels, Pictures, Rows, Samples
+from .sources.source_types import TELLING, Arrays, Labels, Pictures, Rows, Samples
 from .sources.windows import timed
 from .space import Space
 from .survey import Survey
 
-VERSION = 7
+VERSION = 8
 __all__ = ["cache_folder", "prepare"]
 
 
@@ -71,6 +75,7 @@ def prepare(
     else:
         options = config.model_dump(mode="json", exclude={"holdout", "crop"})
         identity = [source.identity, *([] if pairs is None else [pairs.identity])]
+        identity += [] if config.text_encoder is None else [stamp_of(config.text_encoder)]
         key = hashlib.sha256(json.dumps([VERSION, *identity, options]).encode()).hexdigest()[:20]
         place = cache_folder() / key
         if not (place / FACTS).exists():
@@ -128,7 +133,7 @@ MEANT_FOR = {
     **dict.fromkeys(("labels", "skip_unlabeled"), "files of pictures, and tables"),
     "pairs": "pictures, sound, series, fields and volumes in files",
     "pairs_resize": "pictures",
-    "conditions": "files of pictures, tables, .npz, and labels by name from Python",
+    **dict.fromkeys(TELLING, "files of pictures, tables, .npz, and labels by name from Python"),
 }
 """Settings that mean something for some data alone."""
 
@@ -159,7 +164,10 @@ def _opened(
     def told(labels: Labels, numbers: list[int], shape: tuple[int, ...]) -> Labels:
         return labels if pairs is None else pairs.joined(labels, numbers, shape)
 
+    embedded = embedding(config.text_encoder, progress)
     if isinstance(source, Pictures):
+        labels_of = source.labels
+        source = replace(source, labels=lambda kept: embedded(labels_of(kept)))
         decoder = Decoder(source, config, progress)
         if config.crop is not None:
             crop_sides(config.crop, decoder.shape, "picture", resized=True)
@@ -168,6 +176,7 @@ def _opened(
             lambda kept: told(source.labels(kept), kept, decoder.shape), decoder.notes,
         )  # fmt: skip
     samples = timed(source.open(), config)
+    samples = samples._replace(labels=embedded(samples.labels))
     if config.gaps and samples.kind not in ("picture", "field", "volume"):
         noun = KINDS[samples.kind].noun
         raise ValueError(f"gaps are for fields and volumes, and these are {noun}: fill the values in")
@@ -214,9 +223,7 @@ def _record(opened: Opened, folder: Path | None) -> Stored:
     space, labels = opened.space(survey), opened.labels(kept)
     notes = [*opened.notes, *labels.notes, *survey_notes(survey, space)]
     facts = [space.to_dict(), labels.names, survey.sha256]
-    facts += (
-        [{name: condition.to_dict() for name, (condition, _) in labels.told.items()}] if labels.told else []
-    )
+    facts += [{name: c.meaning() for name, (c, _) in labels.told.items()}] if labels.told else []
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     numbers = None if labels.numbers is None else np.ascontiguousarray(labels.numbers, dtype=np.int64)
     if numbers is not None:
@@ -263,6 +270,8 @@ def _write(folder: Path, stored: Stored, source: str) -> None:
     if stored.labels is not None:
         write_array(folder / CLASSES, stored.labels)
     for i, (condition, values) in enumerate(stored.told.values()):
+        if isinstance(condition, EmbeddingCondition):
+            write_array(folder / EMBEDDINGS.format(i), condition.of_each(values))
         if not isinstance(condition, PictureCondition):  # these are written as they are read
             write_array(folder / TOLD.format(i), values)
     facts = {

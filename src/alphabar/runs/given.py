@@ -133,7 +133,7 @@ def alike(data: Any, about: Mapping[str, Any], space: Space, conditions: Mapping
         if name in before:
             asked[name] = before[name]
     if space.labels:
-        asked |= {name: before[name] for name in ("labels", "conditions") if name in before}
+        asked |= {name: before[name] for name in ("labels", "conditions", "text_encoder") if name in before}
     elif not conditions:
         asked["classes"] = "none"
     if not arrays:

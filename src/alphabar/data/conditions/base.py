@@ -91,6 +91,10 @@ class Condition:
         some = [value if known else None for value, known in zip(values.tolist(), told, strict=True)]
         return replace(self, examples=some)
 
+    def example_size(self, values: np.ndarray) -> int:
+        """How many numbers an example takes in a model's file, given values (n, …)."""
+        return values[:1].size
+
     def notes(self, name: str) -> list[str]:
         """What to say of a data set with this condition."""
         return []

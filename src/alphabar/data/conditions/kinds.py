@@ -11,6 +11,7 @@ import numpy as np
 from ... import rng
 from ...errors import made_from
 from .base import Condition
+from .embedding import EmbeddingCondition
 from .named import ClassCondition
 from .picture import PictureCondition
 from .tags import TagsCondition
@@ -22,12 +23,16 @@ NUMBERS = 2**15
 EXAMPLES = 1024
 """Training samples whose values are kept at most."""
 LOOKED_AT = 2**24
-"""Numbers of grids that their mean and scale are fitted to, at most."""
+"""Numbers of grids and embeddings that their mean and scale are fitted to, at most."""
 
 CONDITIONS: dict[str, type[Condition]] = {
-    row.kind: row for row in (ClassCondition, VectorCondition, TagsCondition, TextCondition, PictureCondition)
-}
-"""Kinds of conditions by name: one of several classes, numbers, any of several tags, texts, grids."""
+    row.kind: row
+    for row in (
+        ClassCondition, VectorCondition, TagsCondition, TextCondition, EmbeddingCondition, PictureCondition,
+    )
+}  # fmt: skip
+"""Kinds of conditions by name: one of several classes, numbers, any of several tags, texts, as words or as
+an encoder embeds them, grids."""
 
 
 def condition_from(entry: Mapping[str, Any]) -> Condition:
@@ -63,14 +68,15 @@ def fitted(
     alone = len(small) == 1 and isinstance(found[small[0]], ClassCondition)
     if alone or not small or not len(training):
         return found
-    most = min(EXAMPLES, NUMBERS // max(1, *(values[name][:1].size for name in small)))
+    most = min(EXAMPLES, NUMBERS // max(1, *(found[name].example_size(values[name]) for name in small)))
     some = _some(training, max(1, most))
     return found | {name: found[name].with_examples(values[name][some]) for name in small}
 
 
 def _looked_at(condition: Condition, training: np.ndarray) -> np.ndarray:
-    """The training samples that a condition is fitted to: all, but for large grids."""
-    most = LOOKED_AT // math.prod(condition.shape) if isinstance(condition, PictureCondition) else None
+    """The training samples that a condition is fitted to: all, but for large grids and embeddings."""
+    large = isinstance(condition, PictureCondition | EmbeddingCondition)
+    most = LOOKED_AT // math.prod(condition.shape) if large else None
     return training if most is None or most >= len(training) else _some(training, max(1, most))
 
 

@@ -27,7 +27,7 @@ class TextCondition(Condition):
     Word w adds its sign to one of K numbers, both by a hash of it in small letters (BLAKE2b), and the sum is
     divided by the root of the number of words ("feature hashing", arXiv 0902.2206). So texts are alike as far
     as they share words, order and meaning are lost, and a word that training never saw says nothing that was
-    learned. An empty text is not told. Embeddings of another encoder are told as a `vector`.
+    learned. An empty text is not told. `EmbeddingCondition` tells what an encoder makes of them.
 
     Attributes:
         size: K.
@@ -61,16 +61,21 @@ class TextCondition(Condition):
 
     def encode_told(self, values: np.ndarray) -> np.ndarray:
         """[sum of signs / sqrt(words), 1]; ValueError for what is no text."""
-        if values.ndim != 1 or values.dtype.kind != "U":
-            raise ValueError(f"a value must be a text, got {few(values)}")
-        encoded = np.zeros((len(values), self.size + 1), np.float32)
+        texts = self.texts(values)
+        encoded = np.zeros((len(texts), self.size + 1), np.float32)
         encoded[:, -1] = 1
-        for row, text in zip(encoded, values.tolist(), strict=True):
+        for row, text in zip(encoded, texts, strict=True):
             words = WORD.findall(text.lower())
             for word in words:
                 place, sign = _hashed(word, self.size)
                 row[place] += sign / np.sqrt(len(words))
         return encoded
+
+    def texts(self, values: np.ndarray) -> list[str]:
+        """The values as a list; ValueError for what is no text."""
+        if values.ndim != 1 or values.dtype.kind != "U":
+            raise ValueError(f"a value must be a text, got {few(values)}")
+        return values.tolist()
 
     def parse(self, given: Any) -> str | None:
         """The text; None for `none`, and for one without words."""
@@ -87,8 +92,10 @@ class TextCondition(Condition):
 
     def described(self) -> str:
         """How it is told, and an example."""
-        first = next((f", such as {self.said(text)!r}" for text in self.examples if text), "")
-        return f"texts, told as hashed bags of words of {self.size} numbers{first}"
+        return f"texts, told as hashed bags of words of {self.size} numbers{self._such_as()}"
+
+    def _such_as(self) -> str:
+        return next((f", such as {self.said(text)!r}" for text in self.examples if text), "")
 
 
 @lru_cache(2**16)

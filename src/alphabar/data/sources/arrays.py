@@ -17,7 +17,7 @@ from ...errors import some
 from ..config import DataConfig
 from .labels import could_be_labels, named_parts, the_one
 from .layouts import arranged
-from .source_types import LABEL_KEYS, Arrays, Labels, Rows, Samples, block_size, stamp
+from .source_types import LABEL_KEYS, TELLING, Arrays, Labels, Rows, Samples, block_size, stamp
 from .told_grids import GRID, are_grids, with_grids
 from .typed import told_arrays
 
@@ -44,7 +44,7 @@ def npz(path: Path, key: str, config: DataConfig) -> Arrays:
 
     `key` names one or both, as IMAGES, IMAGES,LABELS, ,LABELS or IMAGES,AGE,TAGS and so on.
     """
-    return Arrays([*stamp(path), key], lambda: _open_npz(path, key, config), Arrays.takes | {"conditions"})
+    return Arrays([*stamp(path), key], lambda: _open_npz(path, key, config), Arrays.takes | TELLING)
 
 
 def digits(classes: str) -> Arrays:

@@ -19,7 +19,7 @@ from ..config import DataConfig
 from .classes import folder_classes
 from .pictures import PICTURE_ENDINGS, opened
 from .side_labels import find_labels
-from .source_types import Labels, Pictures, files
+from .source_types import TELLING, Labels, Pictures, files
 
 OWN_LISTS = {"run.json", "samples.json"}
 """Files by which a folder that Alphabar wrote is known; with the entry "alphabar" inside."""
@@ -83,7 +83,7 @@ def pictures_of(found: Files, config: DataConfig) -> Pictures:
 
     notes += [*side.notes, *(side.told.notes if side.told else ())]
     identity = [found.stamp([*names, *sorted(side.used)]), side.identity]
-    takes = Pictures.takes | {"labels", "skip_unlabeled", "conditions"}
+    takes = Pictures.takes | TELLING | {"labels", "skip_unlabeled"}
     return Pictures(names, lambda i: found.open(names[i]), identity, labels, notes, takes)
 
 

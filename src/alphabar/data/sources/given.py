@@ -13,7 +13,7 @@ from PIL import Image
 from ..config import DataConfig
 from .labels import labels_of
 from .layouts import arranged
-from .source_types import Arrays, Labels, Pictures, Rows, Samples
+from .source_types import TELLING, Arrays, Labels, Pictures, Rows, Samples
 from .tables import frame, is_frame
 from .told_grids import GRID, are_grids, with_grids
 from .typed import told_columns
@@ -43,9 +43,9 @@ def given(data: Any, config: DataConfig) -> Arrays | Pictures:
     if named is not None:
         grids = _grids(named, config, len(data))
         columns, labels = _columns({k: v for k, v in named.items() if k not in grids}, len(data)), None
-        told = {"conditions"}
+        told = TELLING
     else:
-        columns, told = {}, set[str]()
+        columns, told = {}, frozenset()
         labels = None if labels is None or config.classes == "none" else as_array(labels, "labels")
 
     def chosen(numbers: Sequence[int], otherwise: Callable[[], Labels]) -> Labels:
@@ -105,7 +105,7 @@ def _columns(labels: Mapping[str, Any], n: int) -> dict[str, list[Any]]:
 
 
 def _arrays(
-    values: Callable[[], np.ndarray], labels: Callable[[], Labels], layout: str, more: set[str]
+    values: Callable[[], np.ndarray], labels: Callable[[], Labels], layout: str, more: frozenset[str]
 ) -> Arrays:
     def opened() -> Samples:
         return arranged(Rows.of(values()), layout, "the array")._replace(labels=labels())

@@ -14,9 +14,9 @@ from ..config import DataConfig
 from .labels import named_parts, the_one
 from .pictures import opened
 from .side_labels import asked_columns, told_by_columns
-from .source_types import LABEL_KEYS, Pictures
+from .source_types import LABEL_KEYS, TELLING, Pictures
 
-TAKES = Pictures.takes | {"labels", "skip_unlabeled", "conditions"}
+TAKES = Pictures.takes | TELLING | {"labels", "skip_unlabeled"}
 PICTURE_KEYS = ("image", "images", "img", "picture", "photo", "pixel_values")
 
 

@@ -19,6 +19,8 @@ from ..timeline import NO_TIMELINE, Timeline
 
 BLOCK = 256
 LABEL_KEYS = ("labels", "y_train", "y", "label", "targets", "classes", "arr_1")
+TELLING = frozenset({"conditions", "text_encoder"})
+"""Settings of what is told, for data of which columns or arrays can be."""
 LABEL_NAMES = {*LABEL_KEYS, "class", "class_name", "label_name", "category", "target"}
 """Usual names of labels: of arrays, and of columns."""
 BLOCK_BYTES = 2**26

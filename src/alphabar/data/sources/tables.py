@@ -16,7 +16,7 @@ from ..columns import MOST_CATEGORIES, Column, Found
 from ..config import DataConfig
 from .arrow import Cells, found_texts, parquet_table, pyarrow, typed_columns
 from .series_tables import Table, long, times_among, wide
-from .source_types import Arrays, Labels, Rows, Samples, stamp
+from .source_types import TELLING, Arrays, Labels, Rows, Samples, stamp
 from .told_tables import column_from, told_names, told_of
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -61,9 +61,7 @@ def frame(data: Any, config: DataConfig) -> Arrays:
     return Arrays(["given"], opened, takes=TAKES)
 
 
-TAKES = frozenset(
-    {"types", "labels", "skip_unlabeled", "conditions", "layout", "series", "rate", "window", "hop"}
-)
+TAKES = TELLING | {"types", "labels", "skip_unlabeled", "layout", "series", "rate", "window", "hop"}
 
 
 def is_frame(data: Any) -> bool:

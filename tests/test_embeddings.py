@@ -109,6 +109,20 @@ def test_another_encoder_makes_other_data_and_the_same_one_elsewhere_the_same(pl
     assert prepare("pics", **HOW).fingerprint not in (data.fingerprint, other.fingerprint)
 
 
+def test_data_of_a_run_whose_encoder_has_moved_are_prepared_again_by_its_new_place(
+    place, encoders, monkeypatch
+):
+    before = prepare("pics", **HOW)
+    (place / "encoder").rename(place / "moved")
+    forget()
+    monkeypatch.setenv(PLACE, str(place / "moved"))
+    again = prepare("pics", **HOW)
+    assert again.fingerprint == before.fingerprint
+    assert again.conditions["caption"].encoder == str(place / "moved")
+    write_encoder(place / "encoder", seed=1)  # what is asked for is taken if it is there
+    assert prepare("pics", **HOW).conditions["caption"].encoder == str(place / "encoder")
+
+
 def test_texts_from_python_and_columns_of_tables_are_embedded_too(place, encoders):
     images = np.zeros((40, 8, 8), np.uint8)
     how = {"conditions": {"caption": "text"}, "text_encoder": place / "encoder"}
@@ -182,6 +196,10 @@ def test_a_name_is_fetched_from_the_hub_unless_it_is_here(place, encoders, monke
     assert asked == ["us/tiny"]
     assert encoder_of("encoder", "").name == str(place / "encoder")
     assert asked == ["us/tiny"]
+    with pytest.raises(
+        ValueError, match=r"the text encoder 'us/pictures' can't be fetched or read: .*; do so"
+    ):
+        encoder_of("us/pictures", "do so")
 
 
 def test_without_a_network_one_line_says_what_can_be_done(place, refused, encoders, monkeypatch):

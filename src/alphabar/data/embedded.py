@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -10,21 +11,30 @@ import numpy as np
 from ..errors import some
 from .conditions.base import is_told
 from .conditions.embedding import EmbeddingCondition
-from .conditions.encoders import Encoder, encoder_of
+from .conditions.encoders import PLACE, Encoder, encoder_of
 from .conditions.text import TextCondition
 from .sources.source_types import Labels
 
 OTHERWISE = (
-    "give a folder that an encoder was saved to (--text-encoder FOLDER), or leave text_encoder out: texts "
-    "told by their words need none"
+    f"give a folder that an encoder was saved to (--text-encoder FOLDER; {PLACE}=FOLDER where that of a run "
+    "has moved), or leave text_encoder out: texts told by their words need none"
 )
 
 
 def embedding(name: str | None, progress: Callable[[int, int], None] | None) -> Callable[[Labels], Labels]:
-    """What becomes of labels where this encoder is asked for, which is loaded; nothing without one."""
+    """What becomes of labels where this encoder is asked for; nothing without one.
+
+    It is loaded, or that of `PLACE` if it can't be had. ValueError without either.
+    """
     if name is None:
         return lambda labels: labels
-    return partial(_embedded, encoder_of(name, OTHERWISE), progress)
+    try:
+        encoder = encoder_of(name, OTHERWISE)
+    except ValueError:
+        if not (other := os.environ.get(PLACE)):
+            raise
+        encoder = encoder_of(other, OTHERWISE)
+    return partial(_embedded, encoder, progress)
 
 
 def _embedded(encoder: Encoder, progress: Callable[[int, int], None] | None, labels: Labels) -> Labels:

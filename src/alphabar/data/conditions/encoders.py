@@ -102,7 +102,12 @@ def encoder_of(name: str, otherwise: str) -> Encoder:
         if path.is_dir():
             raise ValueError(f"{name} holds no text encoder that can be read: {error}; {otherwise}") from None
         _check_hub(name, otherwise)
-        model = SentenceTransformer(name)
+        try:
+            model = SentenceTransformer(name)
+        except Exception as found:
+            raise ValueError(
+                f"the text encoder {name!r} can't be fetched or read: {found}; {otherwise}"
+            ) from None
     model = model.float().eval()
     return Encoder(place, _digest(model), model)
 

@@ -471,7 +471,7 @@ def test_what_denoise_cannot_take(here, refused):
     assert "of shape (1, 8, 8), got uint8 (8, 9)" in refused(
         "edit", "vary", "run", "wide.npy", "--noisy", "--t", 50, "--out", "d"
     )
-    assert "Missing option '--t'" in refused("edit", "vary", "run", "nan.npy")
+    assert "--t is needed, the noise level to start from" in refused("edit", "vary", "run", "nan.npy")
     assert contents(here) == before
 
 

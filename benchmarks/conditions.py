@@ -76,7 +76,7 @@ def measured(images: np.ndarray) -> dict[str, np.ndarray]:
     dot = x[:, 1:3, 1:3].mean((1, 2, 3)) > 0.5
     inner = x[:, 1:-1, 1:-1].copy()
     inner[:, :2, :2] = 0
-    light = inner.max(3)
+    light = np.clip(inner.max(3) - DARK, 0, None)  # what is nearly black in samples is background
     w = light / np.maximum(light.sum((1, 2), keepdims=True), 1e-9)
     rows, columns = np.mgrid[1 : SIDE - 1, 1 : SIDE - 1] + 0.0
     place = np.stack([(w * rows).sum((1, 2)), (w * columns).sum((1, 2))], 1)
@@ -88,7 +88,7 @@ def measured(images: np.ndarray) -> dict[str, np.ndarray]:
     center = light[np.arange(len(x)), at[:, 0], at[:, 1]]
     return {
         "place": place,
-        "size": 0.69 + 0.74 * np.sqrt(2 * (along + across)),
+        "size": 1.36 + 0.617 * np.sqrt(2 * (along + across)),
         "angle": np.stack([vx - vy, 2 * vxy], 1) / np.maximum(across, 1e-9)[:, None],
         "color": color,
         "shape": across / np.maximum(along, 1e-9),
@@ -116,6 +116,7 @@ def overlap(images: np.ndarray, told: np.ndarray) -> float:
     return float(((own & told).sum((1, 2)) / np.maximum((own | told).sum((1, 2)), 1)).mean())
 
 
+DARK = 0.15
 NUMBERS = ("place", "size", "angle", "color")
 BORDER = 0.67  # of how much longer than wide a cross and an ellipse are
 

@@ -431,7 +431,9 @@ def test_lines_of_progress_come_at_a_falling_rate_with_the_time(monkeypatch, cap
     with Progress() as progress:
         for second in range(0, 7200, 5):
             now[0] = float(second)
-            progress.update({"images": 10 * second, "loss": 0.5, "step": second}, 72_000, 10.0)
+            progress.update(
+                {"images": 10 * second, "loss": 0.5, "step": second}, 72_000, 10.0, 7200.0 - second
+            )
             if capsys.readouterr().err:
                 lines.append(second)
     gaps = np.diff(lines)
@@ -448,7 +450,7 @@ def test_a_line_of_progress_says_the_time_how_far_it_is_and_what_is_left(monkeyp
         for second in (0, 10, 30):
             now[0] = float(second)
             row = {"images": 10 * second, "loss": 0.5, "held_out_loss": 0.25}
-            progress.update(row, 1_200, images_per_s=12.0 if second else 0.0)
+            progress.update(row, 1_200, 12.0 if second else 0.0, 75.0 if second else None)
     line = capsys.readouterr().err
     assert re.match(r"\d\d:\d\d:\d\d  300 of 1,200 images, loss 0.5000, ", line)
     assert "held out 0.2500, 12.0 images/s, 75 s left" in line
@@ -459,7 +461,7 @@ def test_a_total_that_follows_from_minutes_is_said_to_be_about_so_many(monkeypat
     monkeypatch.setattr("alphabar.cli.progress.time.monotonic", lambda: now[0])
     with Progress("rows", rough=True) as progress:
         now[0] = 30.0
-        progress.update({"images": 300, "loss": 0.5}, 1_200, images_per_s=12.0)
+        progress.update({"images": 300, "loss": 0.5}, 1_200, 12.0, 75.0)
     assert "300 of about 1,200 rows, loss 0.5000, 12.0 rows/s" in capsys.readouterr().err
 
 

@@ -115,6 +115,7 @@ MACHINES = {
     "uneven": lambda t: 0.2 if int(t) % 7 else 0.7,
     "slower and slower": lambda t: 0.2 * 1.03**t,
     "very slow": lambda t: 5.0,
+    "ten times slower now and then": lambda t: 0.1 if int(t / 7) % 2 else 1.0,
 }
 
 
@@ -268,8 +269,34 @@ def test_what_a_network_can_not_do_is_no_choice(monkeypatch):
         fastest_execution(config.model_copy(update={"lr": 1.0}), tiny_data(), "cpu")
 
 
+def test_what_is_left_is_the_minutes_less_what_was_spent(monkeypatch):
+    """Other programs made 7 s, 29 min and 71 s of it within one run of five minutes."""
+    t = [0.0]
+    monkeypatch.setattr(clock, "now", lambda: t[0])
+    pace, endless = Pace(1.0, 0.0, 12.0, 0), Pace(None, 0.0, 0.0, 0)
+    for images in range(0, 100, 10):
+        pace.mark(images), endless.mark(images)
+        t[0] += 1.0
+    assert pace.left_s(90, 100) == 60.0 - 12.0 - 10.0
+    assert endless.left_s(90, 100) == pytest.approx(1.0)
+
+
+def test_a_long_run_keeps_few_marks_and_its_rate_is_of_as_long_as_what_is_left(monkeypatch):
+    t = [0.0]
+    monkeypatch.setattr(clock, "now", lambda: t[0])
+    pace = Pace(100.0, 0.0, 0.0, 0)
+    for images in range(40_000):
+        pace.mark(images)
+        t[0] += 0.01 if t[0] < 300 else 0.1
+    assert len(pace.marks) < 2000
+    assert pace.rate == pytest.approx(40_000 / t[0], rel=0.01)  # most of the minutes are left
+    monkeypatch.setattr(clock, "now", lambda: t[0] + 60.0 * 100)
+    assert pace.rate == pytest.approx(10.0, rel=0.01)
+
+
 def test_a_run_without_minutes_is_not_planned_by_the_clock():
     pace = Pace(None, 0.0, 0.0, 0)
+    assert pace.left_s(0, 80) is None
     for images in range(8, 80, 8):
         pace.mark(images)
         assert pace.planned(images, 80) is None

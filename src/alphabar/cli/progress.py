@@ -36,12 +36,12 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if errors.is_terminal or errors.is_jupyter:
-            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
 
-            texts = [TextColumn("{task.fields[" + name + "]}") for name in ("count", "loss", "rate")]
-            self.bar = Bar(BarColumn(), *texts, TimeRemainingColumn(), console=errors, transient=True)
-            self.task = self.bar.add_task("", total=None, count="", loss="", rate="")
+            texts = [TextColumn("{task.fields[" + name + "]}") for name in ("count", "loss", "rate", "left")]
+            self.bar = Bar(BarColumn(), *texts, console=errors, transient=True)
+            self.task = self.bar.add_task("", total=None, count="", loss="", rate="", left="")
             self.bar.start()
         return self
 
@@ -49,22 +49,27 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
 
-    def update(self, row: dict[str, Any], total: int | None, images_per_s: float) -> None:
+    def update(
+        self, row: dict[str, Any], total: int | None, images_per_s: float, left_s: float | None
+    ) -> None:
         """Show where training is.
 
         Args:
             row: the metrics of the last update.
             total: the run's length in images, if it is known.
             images_per_s: the present rate; 0 while it is not known.
+            left_s: how long training still takes, if it is known.
         """
         now, images = time.monotonic(), row["images"]
         count = f"{images:,}{f' {self.of} {total:,}' if total else ''} {self.noun}"
         loss, rate = f"loss {row['loss']:.4f}", f"{images_per_s:,.1f} {self.noun}/s" if images_per_s else ""
+        left = "" if left_s is None else f"{time_left(left_s)} left"
         if self.bar is not None:
-            self.bar.update(self.task, completed=images, total=total, count=count, loss=loss, rate=rate)
+            self.bar.update(
+                self.task, completed=images, total=total, count=count, loss=loss, rate=rate, left=left
+            )
         elif now >= self.line_at:
             self.line_at = now + max(FIRST_LINE_S, LATER * (now - self.start))
-            left = f"{time_left((total - images) / images_per_s)} left" if total and images_per_s else ""
             held_out = f"held out {self.held_out:.4f}" if self.held_out else ""
             words = filter(None, (count, loss, held_out, rate, left))
             say(f"{datetime.now():%H:%M:%S}  {', '.join(words)}")

@@ -243,7 +243,7 @@ def _train(run: Run, stop: Stop, json: bool, expected: int | None) -> None:
             if not last:
                 _announce(run, say)
             last |= row
-            shown.update(row, run.total, run.pace.rate)
+            shown.update(row, run.total, run.pace.rate, run.pace.left_s(row["images"], run.total))
             if stop:
                 break
     updates.close()  # saves, if the loop was left early

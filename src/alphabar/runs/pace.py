@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any
 
 MEASURED_SHARE, MEASURED_S = 0.1, 20.0  # of the budget, and at most: before the first total is told
 LATEST_SHARE = 0.3  # by then it is told, however few updates there were
-WINDOW_SHARE = 0.1  # of the budget: the rate is that of this last while
+WINDOW_SHARE = 0.1  # of the budget, at least: the rate is that of the last while, as long as what is left
+FINE = 0.001  # of the budget: what lies between two marks, or an update
 OFF_SHARE = 0.05  # of the budget: a plan is made again if it would miss its end by more
+OFF_OF_LEFT = 0.1  # and of what is left, while that is less
 LATE_SHARE = 0.02  # of the budget: a run that is late by more ends
 LEAST_UPDATES = 3
 MOST = 0.1  # of a run in minutes, that its last measurement or preview may take
+
+MOST_AT_END = 0.2  # of the budget: what the last of all of these are expected to take
+ENDLESS_S = 600.0  # stands for the budget of a run that has none in minutes
 
 now = time.monotonic
 """The clock, which tests replace by their own."""
@@ -53,7 +58,8 @@ class Pace:
         self.start_images, self.expected = images, expected
         self.aside_s = 0.0
         self.costs: dict[str, float] = {}
-        self.marks: deque[tuple[float, int]] = deque()
+        self.marks: list[tuple[float, int]] = []
+        self.updates = 0
         self.planned_at: float | None = None
 
     @property
@@ -63,9 +69,23 @@ class Pace:
 
     @property
     def rate(self) -> float:
-        """Images a second of the last while, without what is done aside; 0 while that is not known."""
-        (first, before), (last, after) = self.marks[0], self.marks[-1]
+        """Images a second, without what is done aside; 0 while that is not known.
+
+        Of as long a while as it is to hold for: where other programs come and go, the next minutes are more
+        like the last minutes than like the last moment.
+        """
+        last, after = self.marks[-1]
+        budget_s = self.budget_s or ENDLESS_S
+        window = max(WINDOW_SHARE * budget_s, 0.0 if self.budget_s is None else budget_s - self.elapsed_s)
+        begin = bisect_right(self.marks, (last - window, 2**62)) - 1
+        first, before = self.marks[max(0, min(begin, len(self.marks) - 1 - LEAST_UPDATES))]
         return (after - before) / (last - first) if last > first else 0.0
+
+    def left_s(self, images: int, total: int | None) -> float | None:
+        """What is left of the minutes, or of a run of `total` images at the present rate; None if unknown."""
+        if self.budget_s is not None:
+            return max(0.0, self.budget_s - self.elapsed_s)
+        return (total - images) / self.rate if total and self.marks and self.rate else None
 
     @contextlib.contextmanager
     def aside(self, what: str) -> Iterator[None]:
@@ -81,11 +101,13 @@ class Pace:
 
     def mark(self, images: int) -> None:
         """After each update."""
-        busy = now() - self.aside_s
+        busy, fine = now() - self.aside_s, FINE * (self.budget_s or ENDLESS_S)
+        self.updates += 1
+        if len(self.marks) > 1 and busy - self.marks[-2][0] < fine:
+            self.marks.pop()
         self.marks.append((busy, images))
-        window = WINDOW_SHARE * (self.budget_s or 600.0)
-        while len(self.marks) > LEAST_UPDATES + 1 and busy - self.marks[1][0] >= window:
-            self.marks.popleft()
+        if len(self.marks) > 2 / FINE:
+            del self.marks[: len(self.marks) // 2]
 
     def planned(self, images: int, total: int | None) -> int | None:
         """The total to have from now on, if another one than `total` is to be had."""
@@ -97,13 +119,15 @@ class Pace:
         finish_s = self._finish_s()
         if left_s - finish_s < -LATE_SHARE * self.budget_s:
             return images
-        if len(self.marks) <= LEAST_UPDATES or not self.rate:
+        if self.updates <= LEAST_UPDATES or not self.rate:
             return None
         needed_s = (total - images) / self._overall_rate()
         if self._is_fresh() and needed_s > LATE_SHARE * self.budget_s:
             return None
         off_s = needed_s + finish_s - left_s
-        if abs(off_s) <= OFF_SHARE * self.budget_s:
+        if abs(off_s) <= max(
+            LATE_SHARE * self.budget_s, min(OFF_SHARE * self.budget_s, OFF_OF_LEFT * left_s)
+        ):
             return None
         return self._fitting(images, left_s)
 
@@ -111,7 +135,7 @@ class Pace:
         assert self.budget_s is not None
         measured_s = self.marks[-1][0] - self.marks[0][0]
         enough = measured_s >= min(MEASURED_S, MEASURED_SHARE * self.budget_s)
-        if enough and len(self.marks) > LEAST_UPDATES:
+        if enough and self.updates > LEAST_UPDATES:
             return self._fitting(images, left_s)
         if self.elapsed_s < LATEST_SHARE * self.budget_s:
             return None
@@ -131,7 +155,7 @@ class Pace:
         if not self.rate:
             return 0.0
         costs = self.expected(self.rate * self.budget_s) | self.costs
-        return sum(costs.values()) / self.rate
+        return min(sum(costs.values()) / self.rate, MOST_AT_END * self.budget_s)
 
     def _overall_rate(self) -> float:
         busy_s = max(now() - self.start - self.aside_s, 1e-9)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from alphabar.cli.expected import tell_shortfall
+from alphabar.cli.expected import tell_difference, tell_rise
 from alphabar.data import Dataset, Space
 from alphabar.nn import UNet
 from alphabar.runs import RunFolder, afford, train
+from alphabar.runs.run import Run
 from alphabar.training import autotune, resolve
-from tiny import EXECUTION, NETWORK, tiny_data
+from alphabar.training.trainer import Trainer
+from tiny import EXECUTION, NETWORK, tiny_config, tiny_data
 
 DATA = tiny_data(60)
 
@@ -133,13 +138,68 @@ def test_what_is_clean_is_predicted_where_a_place_is_many_numbers(shape, kind, p
     assert resolve(space, {}, 60, "ddpm").prediction == "eps"
 
 
-def test_far_fewer_images_than_expected_are_said():
+def test_far_fewer_images_than_expected_are_said_and_far_more():
     said = []
-    for images in (40, 60):
-        tell_shortfall(images, 100, said.append)
-    tell_shortfall(40, None, said.append)
-    assert len(said) == 1
+    for images in (40, 60, 199, 250):
+        tell_difference(images, 100, said.append)
+    tell_difference(40, None, said.append)
+    assert len(said) == 2
     assert "40% of the 100 images expected" in said[0]
+    assert "2.5 times the 100 images expected: the machine was less busy" in said[1]
+
+
+def test_a_held_out_loss_that_has_risen_is_said(tmp_path):
+    run = SimpleNamespace(
+        folder=SimpleNamespace(metrics=lambda: rows, best=tmp_path / "best.safetensors"),
+        data=SimpleNamespace(held_out=[1, 2, 3], space=DATA.space),
+        asked=SimpleNamespace(best="held_out_loss"),
+    )
+    said = []
+    for last in (0.54, 0.8):
+        losses = [None, 1.0, 0.5, last]
+        rows = [{"images": 100 * i, "held_out_loss": loss} for i, loss in enumerate(losses)]
+        tell_rise(run, said.append)
+    assert len(said) == 1
+    assert said[0].startswith("the loss on held-out images was least after 200 (0.5) and has risen to 0.8")
+    assert said[0].endswith("best.safetensors is the model of then")
+
+
+@pytest.mark.parametrize(
+    ("all_s", "alone_s", "threads"), [([0.1], 0.3, None), ([0.1, 0.5], 0.12, 1), ([0.1, 0.5], 0.28, None)]
+)
+def test_one_thread_is_taken_where_the_machine_is_busy_and_it_is_faster(monkeypatch, all_s, alone_s, threads):
+    t, now = [0.0], [2]
+    turns = itertools.cycle(all_s)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: now[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: now.__setitem__(0, number))
+
+    def update(trainer, *_):
+        t[0] += next(turns) if now[0] > 1 else alone_s
+
+    monkeypatch.setattr(Trainer, "update", update)
+    config = tiny_config(precision="float32", channels_last=False)
+    found = autotune.fastest_execution(config, tiny_data(), "cpu", clock=lambda: t[0])
+    assert found.get("threads") == threads
+    expected = config.batch_size / (alone_s if threads else np.mean(all_s))
+    assert found["images_per_s"]["float32, contiguous"] == pytest.approx(expected, rel=0.25)
+    assert now == [2]
+    given = config.model_copy(update={"threads": 2})
+    assert "threads" not in autotune.fastest_execution(given, tiny_data(), "cpu", clock=lambda: t[0])
+
+
+def test_a_run_works_with_its_threads_and_leaves_them_as_they_were(tmp_path, monkeypatch):
+    before, seen = torch.get_num_threads(), []
+    update = Trainer.update
+
+    def watched(trainer, rate=None):
+        seen.append(torch.get_num_threads())
+        return update(trainer, rate)
+
+    monkeypatch.setattr(Trainer, "update", watched)
+    config = tiny_config(images=16, previews=False, threads=before + 1)
+    list(Run(tmp_path / "run", tiny_data(), config).train())
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before
 
 
 def test_a_network_without_faster_ways_gets_a_batch_alone(tmp_path):
@@ -158,7 +218,7 @@ def test_large_samples_are_timed_in_small_batches(monkeypatch, shape, size):
     timed = []
 
     class Timed:
-        model = None
+        model, device = None, torch.device("cpu")
 
         def __init__(self, config, data, *rest):
             timed.append(config.batch_size)

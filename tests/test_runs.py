@@ -455,7 +455,7 @@ def test_run_json_keeps_apart_what_decides_the_bits_how_long_and_habits(tmp_path
         set(TrainConfig.model_fields) - {"init_from"}
     )
     assert set(entry["budget"]) == {"images", "epochs", "minutes"}
-    assert set(entry["habits"]) == {"save_minutes", "best", "log", "previews"}
+    assert set(entry["habits"]) == {"threads", "save_minutes", "best", "log", "previews"}
     assert TrainConfig(**{**parts[0], **parts[1], **parts[2]}) == run.asked
 
 

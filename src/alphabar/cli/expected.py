@@ -15,7 +15,9 @@ EXPECTED = (  # of so few images
     (30_000, "shapes that one can tell, if the pictures are small and simple"),
 )
 WORTH_A_LOOK = 50_000  # images trained on: looking takes about as long as 700 of them for each condition
-FEW = 0.5  # of the images that were expected
+FEW, MANY = 0.5, 2.0  # of the images that were expected
+FEW_HELD_OUT = 2  # samples, for their loss to say something
+RISEN = 1.1  # times its least value the held-out loss has come to
 NOISE, CLOSE = 10.0, 0.7  # times as far from the data as held-out samples are
 
 
@@ -47,17 +49,48 @@ def expected_of(images: int) -> str:
     return ""
 
 
-def tell_shortfall(images: int, expected: int | None, show: Any, kind: str = "picture") -> None:
-    """Say where training saw far fewer images than its minutes promised."""
-    if expected and images < FEW * expected:
-        import torch
+def tell_end(run: Run, last: dict[str, Any], expected: int | None, show: Callable[[str], None]) -> None:
+    """Say at a run's end what a person should know of it, by its last metrics and what was expected."""
+    tell_distance(last, show)
+    tell_rise(run, show)
+    tell_difference(run.trainer.images, expected, show, run.data.space.kind)
+    tell_ignored(run, show)
 
-        threads = ", or threads were in each other's way (OMP_NUM_THREADS=1 would tell)"
+
+def tell_difference(images: int, expected: int | None, show: Any, kind: str = "picture") -> None:
+    """Say where training saw far fewer images than its minutes promised, or far more."""
+    if not expected or FEW * expected <= images <= MANY * expected:
+        return
+    noun = f"the {expected:,} {noun_of(kind)} expected"
+    if images > expected:
         show(
-            f"these are {images / expected:.0%} of the {expected:,} {noun_of(kind)} expected: the machine "
-            f"was busier than when it was measured{threads * (torch.get_num_threads() > 1)}; with a larger "
-            "budget the run goes on"
+            f"these are {images / expected:.1f} times {noun}: the machine was less busy than when it was "
+            "measured; a new run may take a larger network"
         )
+        return
+    import torch
+
+    alone = "; beside other programs one thread is often faster (--set threads=1)"
+    show(
+        f"these are {images / expected:.0%} of {noun}: the machine was busier than when it was measured"
+        f"{alone * (torch.get_num_threads() > 1)}; with a larger budget the run goes on"
+    )
+
+
+def tell_rise(run: Run, show: Callable[[str], None]) -> None:
+    """Say where the loss on held-out samples has risen since its least value: training learns by heart."""
+    rows = [row for row in run.folder.metrics() if row.get("held_out_loss") is not None]
+    if not rows or len(run.data.held_out) < FEW_HELD_OUT:
+        return
+    best, last = min(rows, key=lambda row: row["held_out_loss"]), rows[-1]
+    if not 0 < RISEN * best["held_out_loss"] < last["held_out_loss"]:
+        return
+    kept = f"; {run.folder.best} is the model of then" * (run.asked.best == "held_out_loss")
+    show(
+        f"the loss on held-out {noun_of(run.data.space.kind)} was least after {best['images']:,} "
+        f"({best['held_out_loss']:.3g}) and has risen to {last['held_out_loss']:.3g}: since then training "
+        f"learns what it sees by heart{kept}"
+    )
 
 
 def tell_distance(row: dict[str, Any], show: Any) -> None:

@@ -92,7 +92,10 @@ def execution(run: Run) -> str:
     """How the network runs: precision, memory layout, compilation and device, in words."""
     layout = "channels_last" if run.config.channels_last else "contiguous"
     compiled = f", compiled ({run.config.compile})" if run.config.compile else ""
-    return f"{run.config.precision}, {layout}{compiled}, {run.trainer.device}"
+    alone = (
+        "" if run.config.threads is None else f", {run.config.threads} thread{'s' * (run.config.threads > 1)}"
+    )
+    return f"{run.config.precision}, {layout}{compiled}, {run.trainer.device}{alone}"
 
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
-from .expected import expected_in_minutes, expected_of, noun_of, tell_distance, tell_ignored, tell_shortfall
+from .expected import expected_in_minutes, expected_of, noun_of, tell_end
 from .flags import Flag, described, flags_of, glossed, takes
 from .progress import Progress, Stop, Stopped, execution, stop_signals
 from .settings import check_given, in_flags, merged, parse_sets
@@ -264,9 +264,7 @@ def _train(run: Run, stop: Stop, json: bool, expected: int | None) -> None:
         show(f"{folder} is finished: {images:,} {noun}; now: alphabar sample {shlex.quote(str(folder))}")
         show(f"to train it longer, give a larger budget: --images {2 * images}")
     else:
-        tell_distance(last, show)
-        tell_shortfall(images, expected, show, run.data.space.kind)
-        tell_ignored(run, show)
+        tell_end(run, last, expected, show)
         show(f"trained on {images:,} {noun}; now: alphabar sample {shlex.quote(str(folder))}")
     if stop:
         raise typer.Exit(stop.exit_code)

@@ -29,6 +29,7 @@ RUN = {
     "measured": {
         "precision?": str,
         "channels_last?": (None, bool),
+        "threads?": COUNT,
         "took_s?": float,
         "afforded?": [str],
         "made_with?": {str: Any},

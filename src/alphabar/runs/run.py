@@ -10,12 +10,13 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..data.dataset import Dataset
 from ..errors import unknown
 from ..files import Lines
-from ..model.devices import pick_device
+from ..model.devices import pick_device, threads
 from ..training.autotune import fastest_execution
 from ..training.config import TrainConfig
 from ..training.trainer import Trainer
@@ -32,7 +33,7 @@ from .sinks import SINKS, Sinks
 from .start import begin, execution_of, named_start
 from .steps import Steps, close_abandoned
 
-EXECUTION = ("precision", "channels_last")
+EXECUTION = ("precision", "channels_last", "threads")
 
 
 class Run:
@@ -94,7 +95,10 @@ class Run:
     def config(self) -> TrainConfig:
         """The settings, with what was measured in place of `auto`."""
         measured = self._measured()
-        return self.asked.model_copy(update={name: measured[name] for name in EXECUTION if name in measured})
+        update = {name: measured[name] for name in EXECUTION if name in measured}
+        return self.asked.model_copy(
+            update=update if self.asked.threads is None else {**update, "threads": self.asked.threads}
+        )
 
     @property
     def trainer(self) -> Trainer:
@@ -140,6 +144,8 @@ class Run:
         }:
             self._trainer = None
         self.folder.clean()
+        if number := self.config.threads:
+            torch.set_num_threads(number)
         if self.folder.exists():
             self.resumed_from = load_newest(self.folder.checkpoint_folder, self.trainer, self.say)
         if self.resumed_from is None:
@@ -196,6 +202,7 @@ class Run:
                 if not close_abandoned(self.folder.path):
                     raise
                 held.enter_context(self.folder.alone())
+            held.enter_context(threads(None))  # as before, at the end
             go_on = self._open()
             self.monitor = Monitor(self.trainer)
             self.previews = Previews(self.folder, self.trainer, clock.seconds)

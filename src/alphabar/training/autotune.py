@@ -1,4 +1,4 @@
-"""Precision and memory layout, by measurement: what trains fastest on this device."""
+"""Precision, memory layout and threads, by measurement: what trains fastest on this device, now."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..data.dataset import Dataset
-from ..model.devices import LAYOUTS, has_bfloat16
+from ..model.devices import LAYOUTS, has_bfloat16, threads
 from ..model.memory import check_memory
 from .config import TrainConfig
 from .trainer import Trainer
@@ -22,6 +22,8 @@ from .trainer import Trainer
 TRIAL_IMAGES, TRIAL_PLACES = 32, 2**17
 TRIAL_S = 1.0
 ROUNDS = 3
+BUSY = 1.4  # times as long as the fastest update takes one on average, where other programs take turns
+WORTH = 1.2  # times as fast must one thread be
 
 Clock = Callable[[], float]
 
@@ -39,55 +41,98 @@ def fastest_execution(
     Each pair is timed on a few updates of this very network, without compiling, on a CPU with small batches
     of all but vectors. They take turns, and the fastest update of each counts, so that a busy moment of the
     machine decides nothing. What the network can't run is left out, and so is bfloat16 where the device has
-    to emulate it, a hundred times slower. The run records the choice, so that resuming repeats it.
+    to emulate it, a hundred times slower. Where the machine is busy, one thread is timed as well: threads
+    that share cores with other programs wait for one another, and are then half as fast as one of them alone.
+    The run records the choice, so that resuming repeats it. The images a second are those of the mean update.
 
     Args:
         config, data, device, net: of the run.
         budget_s: stop after so many seconds, and choose among the pairs that have been timed, at least one.
         clock: gives the time in seconds.
     """
-    precisions = [config.precision]
-    if config.precision == "auto":
-        precisions = ["float32", "bfloat16"] if has_bfloat16(torch.device(device)) else ["float32"]
-    layouts = [False, True] if config.channels_last is None else [config.channels_last]
-    if config.channels_last is None and len(data.space.shape) + 1 not in LAYOUTS:
-        layouts = [False]
     size = whole = config.micro_batch or config.batch_size
     if torch.device(device).type == "cpu" and data.space.shape[1:]:  # else the choice depends on the size
         whole = min(size, TRIAL_IMAGES)
         size = max(1, min(whole, TRIAL_PLACES // math.prod(data.space.shape[1:])))
-    start, trials, failed = clock(), {}, None
-
-    def is_over() -> bool:
-        return budget_s is not None and clock() - start > budget_s
-
-    seconds: dict[tuple[str, bool], float] = {}
-    for pair in itertools.product(precisions, layouts):
-        if seconds and is_over():
+    end = math.inf if budget_s is None else clock() + budget_s
+    trials: dict[tuple[str, bool], Trial] = {}
+    failed = None
+    for pair in _open_pairs(config, data, device):
+        if trials and clock() > end:
             break
         update = {"precision": pair[0], "channels_last": pair[1], "batch_size": size, "compile": None}
         trainer = Trainer(config.model_copy(update=update), data, device, copy.deepcopy(net))
-        if size < whole and not seconds:  # what is timed would fit where what is trained does not
+        if size < whole and not trials:  # what is timed would fit where what is trained does not
             check_memory(trainer.model, whole, training=True)
         try:
             trainer.update()  # the first warms up
         except RuntimeError as error:  # such as a network of the user's that mixes types in bfloat16
             failed = error
             continue
-        trials[pair], seconds[pair] = trainer, _seconds(trainer, clock)
+        trials[pair] = Trial(trainer, clock, end)
     if not trials:
         assert failed is not None
         raise failed
     for _ in range(ROUNDS):
-        for pair, trainer in trials.items():
-            until = clock() + TRIAL_S / ROUNDS
-            while clock() < until and not is_over():
-                seconds[pair] = min(seconds[pair], _seconds(trainer, clock))
-    precision, layout = min(seconds, key=lambda pair: seconds[pair])
+        for trial in trials.values():
+            trial.go_on()
+    best = min(trials, key=lambda pair: min(trials[pair].times))
+    found = {"precision": best[0], "channels_last": best[1]}
+    alone = None if config.threads is not None else _alone(trials[best])
+    if alone is not None:
+        found["threads"], trials[best] = 1, alone
     rates = {
-        f"{p}, {'channels_last' if c else 'contiguous'}": round(size / s, 2) for (p, c), s in seconds.items()
+        f"{p}, {'channels_last' if c else 'contiguous'}": round(size / trial.mean, 2)
+        for (p, c), trial in trials.items()
     }
-    return {"precision": precision, "channels_last": layout, "images_per_s": rates}
+    return {**found, "images_per_s": rates}
+
+
+class Trial:
+    """One way of running a network, and the seconds that its updates take: at first of one.
+
+    Args:
+        trainer: which runs it so.
+        clock: gives the time.
+        end: when measuring is over.
+    """
+
+    def __init__(self, trainer: Trainer, clock: Clock, end: float) -> None:
+        self.trainer, self.clock, self.end = trainer, clock, end
+        self.times = [_seconds(trainer, clock)]
+
+    def go_on(self) -> None:
+        """Time some more."""
+        until = min(self.clock() + TRIAL_S / ROUNDS, self.end)
+        while self.clock() < until:
+            self.times.append(_seconds(self.trainer, self.clock))
+
+    @property
+    def mean(self) -> float:
+        """Of all updates."""
+        return statistics.mean(self.times)
+
+
+def _alone(trial: Trial) -> Trial | None:
+    """The same by one thread of the CPU, where the machine is busy and that is faster."""
+    on_cpu, is_busy = trial.trainer.device.type == "cpu", trial.mean > BUSY * min(trial.times)
+    if not (on_cpu and is_busy and torch.get_num_threads() > 1 and trial.clock() < trial.end):
+        return None
+    with threads(1):
+        alone = Trial(trial.trainer, trial.clock, trial.end)
+        alone.go_on()
+    return alone if WORTH * alone.mean < trial.mean else None
+
+
+def _open_pairs(config: TrainConfig, data: Dataset, device: str) -> Iterable[tuple[str, bool]]:
+    """The precisions and layouts to choose from."""
+    precisions = [config.precision]
+    if config.precision == "auto":
+        precisions = ["float32", "bfloat16"] if has_bfloat16(torch.device(device)) else ["float32"]
+    layouts = [False, True] if config.channels_last is None else [config.channels_last]
+    if config.channels_last is None and len(data.space.shape) + 1 not in LAYOUTS:
+        layouts = [False]
+    return itertools.product(precisions, layouts)
 
 
 def seconds_per_update(trainer: Trainer, budget_s: float) -> float:

@@ -183,6 +183,10 @@ class TrainConfig(Settings):
     channels_last: bool | None = _field(
         None, "memory layout of images; the fastest of a short measurement unless given", "Speed"
     )
+    threads: int | None = _field(
+        None, "threads of the CPU", "Speed", role="habit", bounds={"ge": 1},
+        shown="all; one where that is faster beside other programs",
+    )  # fmt: skip
     compile: Compile | None = _field(None, "mode of torch.compile; takes a minute at each start", "Speed")
 
     save_minutes: float = _field(

@@ -339,7 +339,7 @@ def test_a_full_disk_while_sampling_stops_and_the_same_command_goes_on(here, ref
     monkeypatch.undo()
     monkeypatch.chdir(here)
     assert call("sample", "run", "-n", 2, "--steps", 1, "--out", "s") == 0
-    assert {"000000.png", "000001.png", "grid.png", "samples.npy", "samples.json"} == set(
+    assert {"000000.png", "000001.png", "grid.png", "labels.csv", "samples.npy", "samples.json"} == set(
         contents(here / "s")
     )
 

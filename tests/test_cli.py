@@ -302,7 +302,7 @@ def test_info_describes_run_and_lone_file(run, tmp_path):
 def test_sample_writes_pictures_grid_array_and_facts(run, here):
     result = call("sample", run, "-n", "5", "--steps", "3", "--out", "s")
     names = [f"{i:06d}.png" for i in range(5)]
-    assert inside(here / "s") == {*names, "grid.png", "samples.npy", "samples.json"}
+    assert inside(here / "s") == {*names, "grid.png", "labels.csv", "samples.npy", "samples.json"}
     assert "5 samples in 3 evaluations" in result.stdout
     assert "look at s/grid.png" in result.stdout
     array = np.load(here / "s" / "samples.npy")

@@ -295,7 +295,7 @@ def test_options_reach_the_plan(here, done, options, made_by):
     found = facts(here / "s")
     assert {k: found["plan"][k] for k in made_by} == made_by
     assert found["evaluations"] == 6
-    assert files(here / "s") == {"000000.png", "000001.png", *SAMPLES}
+    assert files(here / "s") == {"000000.png", "000001.png", "labels.csv", *SAMPLES}
 
 
 def test_guidance_its_interval_and_its_rescale(here, done):

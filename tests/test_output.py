@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from alphabar.data import ClassCondition, Space
+from alphabar.data import ClassCondition, Space, prepare
 from alphabar.model import Denoiser, fit_codec
 from alphabar.sampling import Samples, SampleWriter, sample, stream_samples, write_samples, write_stream
 from alphabar.sampling.output import UNFINISHED, check_free
 from alphabar.theory.schedule import Schedule
-from tiny import tiny_denoiser
+from tiny import CLASSES, tiny_denoiser
 
 SETTINGS = {"evaluations": 2, "seed": 3}
 
@@ -52,9 +52,11 @@ def test_a_folder_holds_pictures_a_sheet_an_array_and_what_makes_them_again(deno
     samples = sample(denoiser, indices=[7, 3, 20], cond={"class": ["left", None, 1]}, frames=3, **SETTINGS)
     files = write_samples(tmp_path / "s", samples, model_file="here")
     names = [f"{i:06d}.png" for i in (3, 7, 20)]
-    others = ["grid.png", "samples.json", "samples.npy", "strip.png", "trajectory.gif"]
+    others = ["grid.png", "labels.csv", "samples.json", "samples.npy", "strip.png", "trajectory.gif"]
     assert [file.name for file in files] == [*names, *others]
     assert sorted(contents(tmp_path / "s")) == [*names, *others]
+    told = "file_name,class\n000007.png,left\n000003.png,\n000020.png,right\n"
+    assert (tmp_path / "s/labels.csv").read_text() == told
     array = np.load(tmp_path / "s/samples.npy")
     assert array.tobytes() == samples.images.tobytes()
     for i, index in enumerate((7, 3, 20)):
@@ -75,6 +77,28 @@ def test_a_folder_holds_pictures_a_sheet_an_array_and_what_makes_them_again(deno
     assert again.images.tobytes() == array.tobytes()
     with Image.open(tmp_path / "s/trajectory.gif") as film:
         assert film.n_frames == 3
+
+
+def test_the_table_of_what_samples_were_told_is_read_again_as_their_labels(denoiser, tmp_path):
+    write_samples(tmp_path / "s", sample(denoiser, 4, cond={"class": ["left", "right", 1, 0]}, **SETTINGS))
+    data = prepare(str(tmp_path / "s"), labels=str(tmp_path / "s/labels.csv"), skip_unlabeled=True)
+    condition = data.conditions["class"]
+    names = [condition.title(value) for value in data.values["class"].tolist()]
+    assert names == ["left", "right", "right", "left"]
+    write_samples(tmp_path / "untold", sample(denoiser, 1, cond={"class": None}, **SETTINGS))
+    assert not (tmp_path / "untold/labels.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("grid", "rows"),
+    [({}, ["row_,row", "0,right", "1,left"]),
+     ({"file": ".npy"}, ["file_name,row", "000005.npy,right", "000008.npy,left"])],
+)  # fmt: skip
+def test_samples_without_files_of_their_own_are_labeled_by_their_rows(tmp_path, grid, rows):
+    drawn = sample(model_of(Space((2, 8), "float32", None, None, grid=grid)), indices=[5, 8], evaluations=2)
+    facts = drawn.facts | {"conditions": {"row": CLASSES.to_dict()}}
+    write_samples(tmp_path / "s", replace(drawn, told={"row": [1, 0]}, facts=facts))
+    assert (tmp_path / "s/labels.csv").read_text().splitlines() == rows
 
 
 @pytest.mark.parametrize(

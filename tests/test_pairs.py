@@ -382,6 +382,9 @@ def test_what_was_told_is_written_beside_samples_and_read_again(tmp_path):
     facts = json.loads((tmp_path / "s" / "samples.json").read_text())
     assert [entry and entry["name"] for entry in facts["told"]["where"]] == ["a.png", None, "b.png", ""]
     assert len(np.load(tmp_path / "s" / "told-where.npy")) == 2
+    rows = (tmp_path / "s" / "labels.csv").read_text().splitlines()
+    assert rows == ["file_name,where", "000000.png,a.png", "000001.png,", "000002.png,b.png",
+                    f"000003.png,{told[3].digest[:12]}"]  # fmt: skip
     again = read_samples(tmp_path / "s")
     assert [entry and entry.name for entry in again.told["where"]] == ["a.png", None, "b.png", ""]
     np.testing.assert_array_equal(again.told["where"][3], grids[2])

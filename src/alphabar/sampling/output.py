@@ -15,6 +15,7 @@ from ..data.conditions.kinds import condition_from
 from ..data.conditions.picture import PictureCondition, as_json
 from ..data.kinds import KINDS, shown_space
 from ..data.sources.grid_files import check_grid
+from ..data.sources.table_files import labels_bytes
 from ..data.space import Space
 from ..files import (
     DamagedFile,
@@ -41,6 +42,9 @@ UNFINISHED = "unfinished.jsonl"
 FRAMES = ".frames.npy"
 TOLD_GRIDS = "told-{}.npy"
 """The grids of a condition of this name."""
+LABELS = "labels.csv"
+"""What each sample was told, for people and other programs."""
+DRAWN = ("picture", "field")  # kinds of which each sample is a picture
 ON_SHEET = 1024  # pictures on a sheet at most, the first
 ON_FILM = 64  # samples whose way is shown
 
@@ -84,7 +88,8 @@ class SampleWriter:
 
     000000.png … are named by the sample's number and carry its facts inside (pictures alone; those of data
     without bounds are written last, when the range is known); grid.png shows the first of them side by side;
-    samples.npy has the data's own dtype, range and layout; samples.json says how to make any one again.
+    samples.npy has the data's own dtype, range and layout; samples.json says how to make any one again;
+    labels.csv has what each was told, if anything was.
     With frames, strip.png and trajectory.gif show the way from noise to sample.
 
     Args:
@@ -210,7 +215,9 @@ class SampleWriter:
         _, first = next(self.blocks(ON_SHEET))
         shown = with_told(space.shown(first), self.told, self.conditions)
         save_picture(self.folder / "grid.png", sheet(shown), self._inside())
-        self._write_own()
+        told = {name: [self.conditions[name].written(v) for v in values] for name, values in self.told.items()}
+        self._write_own(told)
+        self._write_labels(told)
         self._write_grids()
         if self.frame_times:
             self._write_film(space)
@@ -239,22 +246,30 @@ class SampleWriter:
         return {name: value for name, value in self.facts.items() if name != "conditions"} | more
 
     def _write_pictures(self, where: list[int], images: np.ndarray) -> None:
-        if self.space.kind not in ("picture", "field"):
+        if self.space.kind not in DRAWN:
             return
         for i, image in zip(where, images, strict=True):
             index = int(self.indices[i])
             told = {name: self.conditions[name].title(values[i]) for name, values in self.told.items()}
             save_picture(self.folder / f"{index:06d}.png", image, self._inside(index=index, told=told))
 
-    def _write_own(self) -> None:
+    def _write_own(self, told: dict[str, list[str]]) -> None:
         """All samples in one file of the form that the data had."""
         if files := KINDS[self.space.kind].files:
-            told = {
-                name: [self.conditions[name].written(value) for value in values]
-                for name, values in self.told.items()
-            }
             for name, content in files(self.images, self.space, self.indices.tolist(), told):
                 write_bytes(self.folder / name, content)
+
+    def _write_labels(self, told: dict[str, list[str]]) -> None:
+        """A table of what each sample was told, unless nothing was, or tables have it in columns of their own.
+
+        A sample is named by its file, or by its row in samples.npy where it has none.
+        """
+        if any(map(any, told.values())) and not (self.space.columns or self.space.timeline.order):
+            each = KINDS[self.space.kind].each(self.space)
+            ending = each[0] if each else ".png" * (self.space.kind in DRAWN)
+            names = [f"{i:06d}{ending}" for i in self.indices.tolist()] if ending else range(len(self.indices))
+            content = labels_bytes("file_name" if ending else "row", names, told)
+            write_bytes(self.folder / LABELS, content)
 
     def _write_grids(self) -> None:
         """Grids that were told, each once, in their own type; samples.json has the digest of each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,11 +25,26 @@ def table_bytes(
     """(ending, content) of a file with rows (n, D) in the form that the data had."""
     if layout == PARQUET:
         return ".parquet", parquet_bytes(matrix, names, columns)
+    texts = [c.texts(v) for c, v in zip(columns, matrix.T, strict=True)]
+    return ".tsv" if layout == "\t" else ".csv", _text_bytes(names, texts, layout)
+
+
+def labels_bytes(key: str, names: Iterable[object], told: Mapping[str, Sequence[str]]) -> bytes:
+    """A CSV of samples' names, in a column `key`, and what they are told, a column for each condition.
+
+    >>> labels_bytes("file_name", ["0.png", "1.png"], {"class": ["a cat", ""]})
+    b'file_name,class\\n0.png,a cat\\n1.png,\\n'
+    """
+    key += "_" * (key in told)
+    return _text_bytes([key, *told], [names, *told.values()], ",")
+
+
+def _text_bytes(names: Sequence[str], columns: Sequence[Iterable[object]], delimiter: str) -> bytes:
     file = io.StringIO(newline="")
-    writer = csv.writer(file, delimiter=layout, lineterminator="\n")
+    writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows(zip(*(c.texts(v) for c, v in zip(columns, matrix.T, strict=True)), strict=True))
-    return ".tsv" if layout == "\t" else ".csv", file.getvalue().encode()
+    writer.writerows(zip(*columns, strict=True))
+    return file.getvalue().encode()
 
 
 def whole_rows(

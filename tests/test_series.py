@@ -189,9 +189,31 @@ def test_a_short_spike_of_a_long_series_is_seen_and_many_channels_have_lanes():
     series[0, 0, 5000] = 1
     drawn = curves(series, None)[0]
     assert (drawn[0, :20] < 200).any(0).sum() in (1, 2, 3)
+    assert drawn.shape == (3, 182, 160)  # and below where it is
+    assert (drawn[0, 92:112] < 200).any(0).sum() in (1, 2, 3)
     lanes = curves(np.zeros((1, 12, 50), np.float32), (np.full((12, 1), -1), np.full((12, 1), 1)))[0]
     rows = np.flatnonzero((lanes.min(0) < 200).any(1))
     assert np.count_nonzero(np.diff(rows) > 2) == 11
+
+
+def test_where_a_long_series_varies_most_is_magnified_for_each_by_itself():
+    t = np.arange(2048)
+    waves = np.stack([np.sin(t / 6), np.sign(np.sin(t / 6)), (t / 38) % 2 - 1])[:, None]
+    loud = [1000, 400, 1700]
+    for wave, start in zip(waves, loud, strict=True):
+        wave[:, np.abs(t - start - 77) > 77] *= 0.1
+    drawn = curves(waves, None)
+    assert drawn.shape == (3, 3, 182, 160)
+    for picture, start in zip(drawn, loud, strict=True):
+        shaded = np.flatnonzero(picture[0, 0] == 226)
+        assert shaded.mean() == pytest.approx(3 + (start + 77) / 2048 * 154, abs=3)
+    ink = drawn[:, 0, 92:, 10:150] < 200
+    heights = (ink * np.arange(90)[:, None]).sum(1) / ink.sum(1)
+    sine, square, saw = (np.abs(heights - 45) > 30).mean(1)  # a square is at its ends, a saw everywhere alike
+    assert square > 0.8 > sine + 0.1 > saw + 0.2
+    still = curves(np.zeros((1, 2, 617)), None)[0]
+    assert still.shape == (3, 182, 160)
+    assert curves(np.zeros((1, 2, 616)), None).shape == (1, 3, 90, 160)
 
 
 # --- sound ---------------------------------------------------------------------------------------

@@ -19,7 +19,9 @@ PLOT_WIDTH, PLOT_HEIGHT, EDGE = 160, 90, 3
 FINER = 3  # a plot is drawn this much larger first
 OVERLAID = 4  # channels, up to which all of them are drawn over one another; more have a lane each
 MOST_LANES = 30
-PAPER = (246, 246, 248)
+PAPER, SHADE = (246, 246, 248), (226, 230, 240)
+LONG = 4  # times as many numbers as pixels, beyond which a part is shown as well
+GAP = 2
 COLORS = ((31, 90, 160), (214, 96, 30), (44, 140, 70), (150, 70, 160), (190, 40, 60), (90, 90, 90))
 
 
@@ -77,6 +79,9 @@ def _short(text: str, most: int) -> str:
 def curves(images: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
     """Series (n, C, L) → a plot each, (n, 3, 90, 160) of uint8, with a line a channel.
 
+    Series of more than four times as many numbers as there are pixels have a second one below, (n, 3, 182,
+    160) in all: the part that varies most, which is shaded in the first, a number a pixel.
+
     Args:
         images: the series.
         bounds: what is at the foot and at the top, (C, 1) each; what each channel reaches from and to unless
@@ -89,17 +94,42 @@ def curves(images: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None) -> 
     lanes = 1 if unit.shape[1] <= OVERLAID else unit.shape[1]
     if lanes > 1:
         unit = (unit * 0.9 + 0.05 + np.arange(lanes)[::-1, None]) / lanes  # the first one on top
-    return np.stack([_plot(lines) for lines in unit])
+    inside = PLOT_WIDTH - 2 * EDGE
+    return np.stack([_twice(each, inside) if each.shape[1] > LONG * inside else _plot(each) for each in unit])
 
 
-def _plot(lines: np.ndarray) -> np.ndarray:
-    """Lines (C, L) between 0 and 1 as a picture (3, H, W)."""
+def _twice(lines: np.ndarray, count: int) -> np.ndarray:
+    """Lines (C, L) as a plot, and below it one of `count` places where they vary most."""
+    start = _liveliest(lines, count)
+    ends = (start / lines.shape[1], (start + count) / lines.shape[1])
+    between = np.full((3, GAP, PLOT_WIDTH), 255, np.uint8)
+    part = _plot(lines[:, start : start + count], SHADE)
+    return np.concatenate([_plot(lines, shaded=ends), between, part], 1)
+
+
+def _liveliest(lines: np.ndarray, count: int) -> int:
+    """The first of `count` places of lines (C, L) whose variance there, summed over them, is greatest."""
+    centered = lines - lines.mean(1, keepdims=True)
+    first, second = (
+        (sums := np.pad(np.cumsum(power, 1), ((0, 0), (1, 0))))[:, count:] - sums[:, :-count]
+        for power in (centered, centered**2)
+    )
+    return int((second - first**2 / count).sum(0).round(6).argmax())  # equal ones differ by less: the first
+
+
+def _plot(
+    lines: np.ndarray, paper: tuple[int, int, int] = PAPER, shaded: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Lines (C, L) between 0 and 1 as a picture (3, H, W), shaded from one part of its width to another."""
     from PIL import Image, ImageDraw
 
     size = PLOT_WIDTH * FINER, PLOT_HEIGHT * FINER
     width, height = size[0] - 2 * EDGE * FINER - 1, size[1] - 2 * EDGE * FINER - 1
-    image = Image.new("RGB", size, PAPER)
+    image = Image.new("RGB", size, paper)
     draw = ImageDraw.Draw(image)
+    if shaded is not None:
+        left, right = (EDGE * FINER + end * width for end in shaded)
+        draw.rectangle((left, 0, right, size[1]), fill=SHADE)
     for i in reversed(range(len(lines))):
         x, y = _vertices(lines[i], width)
         points = np.stack([EDGE * FINER + x, EDGE * FINER + (1 - y) * height], 1)

@@ -215,7 +215,9 @@ class SampleWriter:
         _, first = next(self.blocks(ON_SHEET))
         shown = with_told(space.shown(first), self.told, self.conditions)
         save_picture(self.folder / "grid.png", sheet(shown), self._inside())
-        told = {name: [self.conditions[name].written(v) for v in values] for name, values in self.told.items()}
+        told = {
+            name: [self.conditions[name].written(v) for v in values] for name, values in self.told.items()
+        }
         self._write_own(told)
         self._write_labels(told)
         self._write_grids()
@@ -267,7 +269,9 @@ class SampleWriter:
         if any(map(any, told.values())) and not (self.space.columns or self.space.timeline.order):
             each = KINDS[self.space.kind].each(self.space)
             ending = each[0] if each else ".png" * (self.space.kind in DRAWN)
-            names = [f"{i:06d}{ending}" for i in self.indices.tolist()] if ending else range(len(self.indices))
+            names = (
+                [f"{i:06d}{ending}" for i in self.indices.tolist()] if ending else range(len(self.indices))
+            )
             content = labels_bytes("file_name" if ending else "row", names, told)
             write_bytes(self.folder / LABELS, content)
 

@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 from alphabar import __version__
 from alphabar.cli.app import COMMANDS, app, command
 from alphabar.cli.flags import amount
+from alphabar.cli.read import read_sample
 from alphabar.cli.settings import parse_sets
+from alphabar.data import Space
 from alphabar.training.config import TrainConfig
 from program import pictures
 from tiny import SET_EXECUTION, WAY
@@ -440,6 +442,22 @@ def test_vary_resizes_a_picture_of_another_size_and_says_so(run, here):
     assert "big.png is 40 × 20: resized and cut to 8 × 8, as in training" in result.stderr
     with Image.open("d/input.png") as picture:
         assert np.unique(np.asarray(picture)).tolist() == [99]
+
+
+def test_one_of_several_arrays_is_named_by_its_number(tmp_path):
+    images = np.arange(5 * 8 * 9, dtype=np.float32).reshape(5, 8, 9)
+    np.save(tmp_path / "d.npy", images)
+    np.savez(tmp_path / "d.npz", x=images, y=np.arange(5))
+    np.savez(tmp_path / "two.npz", x=images, y=images)
+    space = Space((1, 8, 9), "float32", None, None, layout="HW")
+    for name in ("d.npy", "d.npz"):
+        np.testing.assert_array_equal(read_sample(f"{tmp_path}/{name}:3", space), images[None, 3])
+        with pytest.raises(ValueError, match=rf"name one, as .*{name}:0"):
+            read_sample(f"{tmp_path}/{name}", space)
+        with pytest.raises(ValueError, match=rf"has 5 samples .*name one, as .*{name}:0, got 5"):
+            read_sample(f"{tmp_path}/{name}:5", space)
+    with pytest.raises(ValueError, match=r"one array of .* must hold samples of shape \(8, 9\), 2 do"):
+        read_sample(f"{tmp_path}/two.npz:3", space)
 
 
 def test_vary_takes_one_sample_of_arrays(array_run, here, refused):

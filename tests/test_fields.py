@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from alphabar.cli.read import read_sample
 from alphabar.data import Dataset, Space, prepare
 from alphabar.data.missing import packed, unpacked
 from alphabar.evaluation.comparison import compare
@@ -330,7 +331,7 @@ def test_variables_of_netcdf_are_channels_and_samples_are_written_as_netcdf(tmp_
     np.testing.assert_allclose(data.images[:, 1], values[:, 1], atol=0.0006)  # packed in 16 bits
     np.testing.assert_array_equal(space.absent, LAND)
     with pytest.raises(
-        ValueError, match=r"say which variables .* as d\.nc:NAME or d\.nc:NAME,NAME; it has .*sst \(40"
+        ValueError, match=r"say which variables .* as d\.nc:sst or d\.nc:sst,u; it has .*sst \(40"
     ):
         prepare(path)
     with pytest.raises(ValueError, match="there is no variable v in"):
@@ -352,6 +353,9 @@ def test_variables_of_netcdf_are_channels_and_samples_are_written_as_netcdf(tmp_
             np.ma.getmaskarray(file["sst"][:]), np.broadcast_to(LAND[0], (3, *SIDES))
         )
         np.testing.assert_array_equal(np.ma.filled(file["u"][:], np.nan), drawn[:, 1])
+    np.testing.assert_array_equal(read_sample(f"{out}/samples.nc:2", space), drawn[2])
+    with pytest.raises(ValueError, match=r"has 3 samples \(0, 1, 2\): name one, as .*samples\.nc:0, got 3"):
+        read_sample(f"{out}/samples.nc:3", space)
 
 
 def test_data_sets_of_hdf5_are_channels(tmp_path):
@@ -365,6 +369,9 @@ def test_data_sets_of_hdf5_are_channels(tmp_path):
     data = prepare(f"{path}:sea/sst,u", holdout=0)
     np.testing.assert_array_equal(data.images, values)
     assert (data.space.names, data.space.units) == (("sea/sst", "u"), ("", "m s-1"))
+    np.testing.assert_array_equal(read_sample(f"{path}:7", data.space), values[7])
+    with pytest.raises(ValueError, match=r"has 40 samples .*: name one, as .*d\.h5:0$"):
+        read_sample(str(path), data.space)
     assert prepare(f"{path}:pictures").space.kind == "picture"
     with pytest.raises(ValueError, match="can be read in several ways"):
         prepare(f"{path}:levels")
@@ -393,7 +400,9 @@ def test_arrays_of_zarr_are_channels_and_samples_are_written_as_zarr(tmp_path, d
     assert (space.kind, space.names, space.units) == ("field", ("sea/sst", "u"), ("K", "m s-1"))
     np.testing.assert_array_equal(data.images[:, 0], values[:, 0])
     np.testing.assert_allclose(data.images[:, 1], values[:, 1], atol=0.0006)
-    with pytest.raises(ValueError, match=r"say which variables .* as d\.zarr:NAME or d\.zarr:NAME,NAME"):
+    with pytest.raises(
+        ValueError, match=r"say which variables .* as d\.zarr:\S+ or d\.zarr:(u,sea/sst|sea/sst,u);"
+    ):
         prepare(path)
     done("train", f"{path}:sea/sst,u", "--out", tmp_path / "run", "--images", 8, *TINY)
     done("sample", tmp_path / "run", "-n", 3, "--steps", 1, "--out", tmp_path / "out")

@@ -38,7 +38,9 @@ def vary(
     pictures: Annotated[
         list[str],
         typer.Argument(
-            metavar="PICTURE…", help="Pictures, samples as .npy, or FILE.csv:ROW.", show_default=False
+            metavar="PICTURE…",
+            help="Pictures, samples as .npy, or FILE:NUMBER, one of several in an array, .nc or table.",
+            show_default=False,
         ),
     ],
     t: Annotated[float | None, typer.Option("--t", help=T_HELP, show_default="required")] = None,
@@ -95,7 +97,10 @@ def interpolate_flags() -> dict[str, Flag]:
 @takes(how=interpolate_flags)
 def interpolate(
     run: options.Model,
-    a: Annotated[str, typer.Argument(metavar="A", help="A picture, a sample as .npy, or FILE.csv:ROW.")],
+    a: Annotated[
+        str,
+        typer.Argument(metavar="A", help="A picture, a sample as .npy, or FILE:NUMBER, one of several."),
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     out: options.Out = None,
     number: Annotated[int, replace(options.NUMBER, help=AMONG).option(show_default=True)] = 9,

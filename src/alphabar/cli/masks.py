@@ -103,11 +103,11 @@ def _drawn(mask: str, space: Space, picture: str) -> np.ndarray:
     from PIL import Image as Pictures
 
     from ..data.sources.colors import has_alpha
-    from ..data.sources.pictures import file_opened
+    from ..data.sources.pictures import PICTURE_ENDINGS, file_opened
 
     height, width = size = sides_of(space, mask)
     found = size_of(mask)
-    if found != size and (picture.lower().endswith(".npy") or found != size_of(picture)):
+    if found != size and (Path(picture).suffix.lower() not in PICTURE_ENDINGS or found != size_of(picture)):
         raise ValueError(
             f"the mask {mask} is {found[1]} × {found[0]}, and the model's pictures are {width} × {height}: "
             "give a mask of that size, or of the picture's own"

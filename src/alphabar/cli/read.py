@@ -20,10 +20,11 @@ SOUNDS = {".wav", ".flac"}
 def read_sample(path: str, space: Space, known: np.ndarray | None = None) -> np.ndarray:
     """One sample of the model's shape, in data space. A picture of another size is resized, with a notice.
 
-    Of a table FILE.csv:ROW names a row, FILE.csv:ID a series; what isn't `known`, if that is given, may be
-    empty.
+    Of a table FILE.csv:ROW names a row, FILE.csv:ID a series; FILE.nc:NUMBER and FILE.npy:NUMBER name one of
+    several samples. What isn't `known`, if that is given, may be empty.
     """
-    from ..data.sources.table_rows import is_table, one_of, read_row
+    from ..data.sources.one_sample import one_of
+    from ..data.sources.table_rows import is_table, read_row
     from .console import say
 
     file, which = one_of(path)
@@ -79,10 +80,13 @@ def read_observation(path: str, space: Space, shape: tuple[int, ...]) -> np.ndar
 
 def _own_array(path: str, space: Space) -> np.ndarray | None:
     """The numbers in an .npy file, or in one of the form that the data had; None for pictures, say."""
-    from ..data.sources.one_sample import one_sample
+    from ..data.sources.one_sample import number_of, one_of, one_sample
 
-    own = one_sample(Path(path), space) if Path(path).exists() else None
-    return array_of(path) if own is None else own
+    file, which = one_of(path)
+    if file.exists() and (own := one_sample(file, space, which)) is not None:
+        return own
+    array = array_of(str(file))
+    return array if array is None or not which else array[number_of(len(array), which, file)]
 
 
 def array_of(path: str) -> np.ndarray | None:
@@ -129,7 +133,8 @@ def _checked(path: str, array: np.ndarray, space: Space, shape: tuple[int, ...])
     own = shape[0] == space.channels
     wanted = space.to_layout(np.empty(shape, bool)).shape if own else shape
     if array.shape != wanted:
-        raise _wrong_shape(path, array, wanted)
+        several = f"; of several name one, as {path}:0" * (array.shape[1:] == wanted)
+        raise ValueError(f"{_wrong_shape(path, array, wanted)}{several}")
     return space.from_layout(array) if own else array
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 Picture = Annotated[
     str,
     typer.Argument(
-        metavar="PICTURE", help="A picture or sound, a row of a table (FILE.csv:ROW), or a sample as .npy."
+        metavar="PICTURE",
+        help="A picture or sound, a sample as .npy, or FILE:NUMBER, one of several in an array, .nc or table.",
     ),
 ]
 NUMBER = 8  # samples, unless --number says

@@ -15,7 +15,6 @@ from ..data.conditions.kinds import condition_from
 from ..data.conditions.picture import PictureCondition, as_json
 from ..data.kinds import KINDS, shown_space
 from ..data.sources.grid_files import check_grid
-from ..data.sources.table_files import labels_bytes
 from ..data.space import Space
 from ..files import (
     DamagedFile,
@@ -36,6 +35,7 @@ from ..version import __version__
 from .sampler import SampleStream
 from .samples import Samples, differences, settings_of
 from .sheets import sheet, strip, with_told
+from .told import DRAWN, told_table
 
 UNFINISHED = "unfinished.jsonl"
 """In a folder that is not finished: a line with its settings, and a line of numbers for each block done."""
@@ -44,7 +44,6 @@ TOLD_GRIDS = "told-{}.npy"
 """The grids of a condition of this name."""
 LABELS = "labels.csv"
 """What each sample was told, for people and other programs."""
-DRAWN = ("picture", "field")  # kinds of which each sample is a picture
 ON_SHEET = 1024  # pictures on a sheet at most, the first
 ON_FILM = 64  # samples whose way is shown
 
@@ -215,11 +214,10 @@ class SampleWriter:
         _, first = next(self.blocks(ON_SHEET))
         shown = with_told(space.shown(first), self.told, self.conditions)
         save_picture(self.folder / "grid.png", sheet(shown), self._inside())
-        told = {
-            name: [self.conditions[name].written(v) for v in values] for name, values in self.told.items()
-        }
+        told = {name: list(map(self.conditions[name].written, values)) for name, values in self.told.items()}
         self._write_own(told)
-        self._write_labels(told)
+        if content := told_table(self.space, self.indices.tolist(), told):
+            write_bytes(self.folder / LABELS, content)
         self._write_grids()
         if self.frame_times:
             self._write_film(space)
@@ -260,20 +258,6 @@ class SampleWriter:
         if files := KINDS[self.space.kind].files:
             for name, content in files(self.images, self.space, self.indices.tolist(), told):
                 write_bytes(self.folder / name, content)
-
-    def _write_labels(self, told: dict[str, list[str]]) -> None:
-        """A table of what each sample was told, unless nothing was, or tables have it in columns of their own.
-
-        A sample is named by its file, or by its row in samples.npy where it has none.
-        """
-        if any(map(any, told.values())) and not (self.space.columns or self.space.timeline.order):
-            each = KINDS[self.space.kind].each(self.space)
-            ending = each[0] if each else ".png" * (self.space.kind in DRAWN)
-            names = (
-                [f"{i:06d}{ending}" for i in self.indices.tolist()] if ending else range(len(self.indices))
-            )
-            content = labels_bytes("file_name" if ending else "row", names, told)
-            write_bytes(self.folder / LABELS, content)
 
     def _write_grids(self) -> None:
         """Grids that were told, each once, in their own type; samples.json has the digest of each."""

@@ -12,12 +12,18 @@ from .. import rng
 from ..data.conditions.base import is_told, plain
 from ..data.conditions.picture import PictureCondition
 from ..data.dataset import Dataset, spread
+from ..data.kinds import KINDS
+from ..data.sources.table_files import labels_bytes
+from ..data.space import Space
 from ..errors import unknown
 from ..model import Denoiser
 from .guidance import Guidance, guided_steps
 
 MOST = 2
 """Times as many held-out samples are looked at as are told."""
+
+DRAWN = ("picture", "field")
+"""Kinds of which each sample is written as a picture."""
 
 Told = dict[str, list[Any]]
 """Name → a value for each sample, None where it is not told."""
@@ -121,3 +127,16 @@ def check_guidance_leads(denoiser: Denoiser, guidance: Guidance, told: Told) -> 
 def part(told: Told, where: Sequence[int] | np.ndarray) -> Told:
     """What the samples at these places are told."""
     return {name: [values[i] for i in where] for name, values in told.items()}
+
+
+def told_table(space: Space, indices: Sequence[int], told: Mapping[str, Sequence[str]]) -> bytes | None:
+    """A CSV of what samples were told, as texts; None if nothing, or where their own table has it.
+
+    A sample is named by its file, or by its row in samples.npy where it has none.
+    """
+    if not any(map(any, told.values())) or space.columns or space.timeline.order:
+        return None
+    each = KINDS[space.kind].each(space)
+    ending = each[0] if each else ".png" * (space.kind in DRAWN)
+    names = [f"{index:06d}{ending}" for index in indices] if ending else range(len(indices))
+    return labels_bytes("file_name" if ending else "row", names, told)

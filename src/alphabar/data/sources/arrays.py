@@ -69,7 +69,7 @@ def digits(classes: str) -> Arrays:
 
 
 def _open_npz(path: Path, key: str, config: DataConfig) -> Samples:
-    arrays, classes = _arrays(path), config.classes
+    arrays, classes = arrays_of(path), config.classes
     listing = some([f"{name} {array.shape}" for name, array in arrays.items()], 20) or "none"
     images, told = named_parts(
         key, arrays, classes, lambda name: f"there is no array {name!r} in {path}; it has {listing}"
@@ -121,7 +121,7 @@ def _images_key(path: Path, arrays: dict[str, StoredArray], listing: str, labels
     return key
 
 
-def _arrays(path: Path) -> dict[str, StoredArray]:
+def arrays_of(path: Path) -> dict[str, StoredArray]:
     """The arrays of an .npz by name, from their headers alone."""
     if _magic(path).startswith(b"\x93NUMPY"):
         raise ValueError(f"{path} is a single array and no .npz; name it .npy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,12 @@ def _chosen(path: Path, key: str, variables: dict[str, Variable]) -> list[str]:
     if not names:
         names = [name for name, v in variables.items() if len(v.shape) > 2]
         if len(names) != 1:
+            shapes = Counter(variables[name].shape for name in names)
+            alike = [name for name in names if variables[name].shape == shapes.most_common(1)[0][0]]
+            one, several = alike[0] if alike else "NAME", ",".join(alike) if alike[1:] else "NAME,NAME"
             raise ValueError(
-                f"say which variables of {path} are the channels, as {path.name}:NAME or "
-                f"{path.name}:NAME,NAME; it has {listing}"
+                f"say which variables of {path} are the channels, as {path.name}:{one} or "
+                f"{path.name}:{several}; it has {listing}"
             )
     if unknown := [name for name in names if name not in variables]:
         raise ValueError(f"there is no variable {some(unknown)} in {path}; it has {listing}")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import some
+from ...files import expanded
+from .arrays import arrays_of
 from .grid_files import FILES
+from .table_rows import place_of
+from .tables import TABLES
 from .tiff_files import tiff
 from .volume_files import NIFTI, TIFF, read_nifti, read_tiff
 
@@ -16,21 +21,70 @@ if TYPE_CHECKING:
     from ..space import Space
 
 
-def one_sample(path: Path, space: Space) -> np.ndarray | None:
+SEVERAL = (*TABLES, *FILES, ".npy", ".npz")
+"""Endings of files of several samples."""
+NAMED = re.compile(rf"(?P<path>.*?({'|'.join(map(re.escape, SEVERAL))})):(?P<which>.+)", re.I | re.S)
+
+
+def one_of(text: str) -> tuple[Path, str]:
+    """FILE.csv:ROW, FILE.nc:NUMBER, FILE.csv:ID of a series → (FILE.csv, ROW); ("" unless one is named).
+
+    A file of that whole name is taken as it is.
+
+    >>> one_of("data.csv:12"), one_of("data.csv")
+    ((PosixPath('data.csv'), '12'), (PosixPath('data.csv'), ''))
+    """
+    found = NAMED.fullmatch(text)
+    if found is None or expanded(text).exists():
+        return Path(text), ""
+    return Path(found["path"]), found["which"]
+
+
+def number_of(count: int, which: str, path: Path) -> int:
+    """Which one of a file's samples is meant; ValueError if that isn't plain."""
+    return place_of(list(map(str, range(count))), which, path, "samples")
+
+
+def one_sample(path: Path, space: Space, which: str = "") -> np.ndarray | None:
     """(C, *sides) of a NIfTI, a TIFF of what were such ones, NetCDF, HDF5 or Zarr; None of other files.
 
-    ValueError for a file of several samples.
+    Args:
+        path: of the file.
+        space: of the model's samples.
+        which: the number of the sample, from 0, in a file of several; ValueError if it is needed.
+
+    That of an .npz is in the layout of the user's own arrays.
     """
     name = path.name.lower()
     if name.endswith(NIFTI):
         return read_nifti(path).read()
     if name.endswith(TIFF) and space.grid.get("file") == TIFF[0]:
         return (read_tiff if len(space.shape) == 4 else tiff)(path).read()
-    return _of_variables(path, space) if path.suffix.lower() in FILES else None
+    if name.endswith(".npz"):
+        return _of_arrays(path, space, which)
+    return _of_variables(path, space, which) if path.suffix.lower() in FILES else None
 
 
-def _of_variables(path: Path, space: Space) -> np.ndarray:
-    """The variables that the model's channels are called by, along an axis of one sample, or without it."""
+def _of_arrays(path: Path, space: Space, which: str) -> np.ndarray:
+    """The sample of that number in the only array of an .npz that holds samples of this shape."""
+    arrays = arrays_of(path)
+    shape = space.to_layout(np.empty((1, *space.shape), bool)).shape[1:]
+    found = [array for array in arrays.values() if array.shape[1:] == shape]
+    if len(found) != 1:
+        listing = some([f"{name} {array.shape}" for name, array in arrays.items()], 20) or "none"
+        raise ValueError(
+            f"one array of {path} must hold samples of shape {shape}, {len(found)} do; it has {listing}"
+        )
+    at = number_of(found[0].shape[0], which, path)
+    for block in found[0].rows().blocks():
+        if at < len(block):
+            return block[at]
+        at -= len(block)
+    raise AssertionError
+
+
+def _of_variables(path: Path, space: Space, which: str) -> np.ndarray:
+    """The variables that the model's channels are called by, along an axis of samples, or without it."""
     with FILES[path.suffix.lower()].open(path) as variables:
         names = list(space.names) or [name for name, v in variables.items() if len(v.shape) > 1]
         if (lost := [name for name in names if name not in variables]) or not names:
@@ -39,9 +93,8 @@ def _of_variables(path: Path, space: Space) -> np.ndarray:
             )
         found = []
         for name in names:
-            values = variables[name].read(0, variables[name].shape[0])
-            sides = len(space.shape) - 1 if space.names else values.ndim - 1
-            if values.ndim > sides and len(values) > 1:
-                raise ValueError(f"{name} of {path} holds {len(values)} samples: give a file of one")
-            found.append(values[0] if values.ndim > sides else values)
+            shape, read = variables[name].shape, variables[name].read
+            several = len(shape) == len(space.shape) or not space.names
+            at = number_of(shape[0] if several else 1, which, path)
+            found.append(read(at, at + 1)[0] if several else read(0, shape[0]))
     return np.stack(found) if space.names else found[0]

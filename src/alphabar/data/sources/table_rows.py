@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,23 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import some
-from ...files import expanded
 from ..columns import Column, Found
 from .arrow import Cells
 from .tables import TABLES, read_columns
 
 if TYPE_CHECKING:
     from ..space import Space
-
-NAMED = re.compile(rf"(?P<path>.*?({'|'.join(map(re.escape, TABLES))})):(?P<which>.+)", re.I | re.S)
-
-
-def one_of(text: str) -> tuple[Path, str]:
-    """FILE.csv:ROW, or FILE.csv:ID of a series → (FILE.csv, ROW); ("" if none is named, or that exists)."""
-    found = NAMED.fullmatch(text)
-    if found is None or expanded(text).exists():
-        return Path(text), ""
-    return Path(found["path"]), found["which"]
 
 
 def is_table(path: Path) -> bool:
@@ -61,7 +49,7 @@ def read_row(
         raise ValueError(
             f"{path} has the columns {some(odd)}, which the model has not: {some(space.names, 20)}"
         )
-    place = _place(list(map(str, range(_height(cells.values())))), which, path, "rows")
+    place = place_of(list(map(str, range(_height(cells.values())))), which, path, "rows")
     if odd:
         say(f"not used of {path}, the model was trained without: {some(odd)}")
     if told := [(name, text) for name in labels if (text := _texts(cells[name])[place])]:
@@ -102,11 +90,11 @@ def read_series(
         raise ValueError(f"{path} has no column {some(lost)}; it has {some(list(cells), 20)}")
     height = _height(cells.values())
     if each_row:
-        rows = np.array([_place(list(map(str, range(height))), which, path, "series")])
+        rows = np.array([place_of(list(map(str, range(height))), which, path, "series")])
     else:
         ids = _texts(cells[timeline.id]) if timeline.id in cells else [""] * height
         every = list(dict.fromkeys(ids))
-        rows = np.flatnonzero(np.array(ids) == every[_place(every, which, path, "series")])
+        rows = np.flatnonzero(np.array(ids) == every[place_of(every, which, path, "series")])
     columns = timeline.columns[:1] * len(names) if each_row else timeline.columns
     found = [
         _numbers(name, column, cells[name], rows, path) for name, column in zip(names, columns, strict=False)
@@ -126,7 +114,7 @@ def read_series(
     return np.where(absent, 0.0, sample), series.shape[1]
 
 
-def _place(names: Sequence[str], which: str, path: Path, what: str) -> int:
+def place_of(names: Sequence[str], which: str, path: Path, what: str) -> int:
     """Which one is meant of those of these names; ValueError if that isn't plain."""
     if which in names:
         return names.index(which)

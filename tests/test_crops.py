@@ -20,8 +20,8 @@ from alphabar.training.trainer import Trainer
 from program import TINY, call
 from tiny import AFFINE, tiny_config, tiny_denoiser, write_nifti
 
-N, SIDES = 8, (9, 12, 7)
-CROP = (4, 12, 3)
+N, SIDES = 8, (9, 12, 9)
+CROP = (4, 12, 4)
 
 
 def placed(n=N, sides=SIDES):
@@ -57,7 +57,7 @@ def test_tiles_cover_every_sample_and_crops_come_from_anywhere_in_it(data):
     training = {int(i) // 9 for i in data.training}
     assert {sample for sample, _ in found} == training
     corners = {corner for _, corner in found}
-    assert corners == {(d, 0, w) for d in range(6) for w in range(5)}  # each place, the last ones included
+    assert corners == {(d, 0, w) for d in range(6) for w in range(6)}  # each place, the last ones included
 
 
 def test_which_crop_is_a_function_of_seed_and_batch_alone(data):
@@ -101,8 +101,9 @@ def test_a_picture_in_an_array_and_a_field_are_cut_as_volumes_are():
 
 def test_what_cannot_be_cut_is_refused(tmp_path):
     for crop, words in (
-        ("13", "none longer than the samples' 1 × 9 × 12 × 7 .* got 13"),
-        ("4x4", "a row of them as 9x12x7"),
+        ("13", "none longer than the samples' 1 × 9 × 12 × 9 .* got 13"),
+        ("4x4", "a row of them as 9x12x9"),
+        ("3", "sides of a crop must be at least 4, or the samples' own where these are shorter .*, got 3"),
         ("0", "sides must be one such as 32, or a row as 32x48x48"),
         ("4xb", "sides must be one such as 32"),
     ):
@@ -121,7 +122,9 @@ def test_one_volume_is_trained_on_in_crops_and_whole_ones_are_sampled(tmp_path, 
     nibabel = pytest.importorskip("nibabel")
     values = np.random.default_rng(0).normal(size=(1, 6, 8, 5)).astype(np.float32)
     folder = write_nifti(tmp_path / "d", values)
-    with pytest.raises(ValueError, match=r"s00\.nii\.gz is one sample: train on parts of it by --crop SIDE"):
+    with pytest.raises(
+        ValueError, match=r"s00\.nii\.gz is one sample of 6 × 8 × 5: train on .* by --crop SIDE"
+    ):
         prepare(folder)
     assert prepare(folder, crop=4, holdout=0).images.shape == (2 * 2 * 2, 1, 4, 4, 4)
     run = tmp_path / "run"
@@ -134,7 +137,16 @@ def test_one_volume_is_trained_on_in_crops_and_whole_ones_are_sampled(tmp_path, 
         image = nibabel.load(out / "000001.nii.gz")
         np.testing.assert_array_equal(image.affine, AFFINE)
         np.testing.assert_array_equal(np.asanyarray(image.dataobj), drawn[1, 0])
-    assert call("train", folder / "s00.nii.gz", "--crop", 3, "--out", run, "--holdout", 0, *TINY) == 2
+    assert call("train", folder / "s00.nii.gz", "--crop", 5, "--out", run, "--holdout", 0, *TINY) == 2
+
+
+def test_fixed_crops_of_one_single_value_are_counted():
+    values = np.zeros((2, 8, 8, 8), np.float32)
+    values[0, :4] = np.random.default_rng(0).normal(size=(4, 8, 8))
+    values[1, 7, 7, 7] = 1
+    data = prepare(values, layout="volume", crop=4, holdout=0)
+    assert any(note.endswith("16 in all, 11 of which hold one single value") for note in data.notes)
+    assert prepare(values[:, :2], layout="volume", crop="2x4x4", holdout=0).space.shape == (1, 2, 4, 4)
 
 
 # --- other sizes -----------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ Picture = Annotated[
     str,
     typer.Argument(
         metavar="PICTURE",
-        help="A picture or sound, a sample as .npy, or FILE:NUMBER, one of several in an array, .nc or table.",
+        help="A picture or sound, a sample as .npy, or FILE:NUMBER, one of several in an array or a table.",
     ),
 ]
 NUMBER = 8  # samples, unless --number says

@@ -16,8 +16,14 @@ from .cache import Stored
 from .conditions.base import Condition
 from .conditions.picture import PictureCondition
 from .kinds import KINDS, shown_shape
+from .sources.source_types import block_size
 from .space import Space
 from .stored import ByNumber, StoredSamples
+
+LEAST = 4
+"""The shortest side of a crop of samples that are longer."""
+LOOKED_AT, MANY = 2**27, 20_000
+"""Bytes of samples and fixed crops of them, up to which all of these are looked at."""
 
 
 class Crops(ByNumber):
@@ -54,6 +60,17 @@ class Crops(ByNumber):
         u = rng.uniform(seed, "crop", np.arange(len(numbers)), k, shape=(len(self.sides),))
         return self._cut(numbers, np.floor(u * (self.room + 1)).astype(np.int64))
 
+    def num_constant(self) -> int:
+        """How many tiles hold one single value, such as air; 0 where there are too many to look at."""
+        if self.nbytes > LOOKED_AT or len(self) > MANY:
+            return 0
+        size, found = block_size(self.shape[1:], self.dtype), 0
+        for start in range(0, len(self), size):
+            tiles = self.read(np.arange(start, min(start + size, len(self))))
+            tiles = tiles.reshape(*tiles.shape[:2], -1)
+            found += int((tiles == tiles[:, :, :1]).all((1, 2)).sum())
+        return found
+
     def _cut(self, numbers: np.ndarray, corners: np.ndarray) -> np.ndarray:
         found = np.empty((len(numbers), *self.shape[1:]), self.dtype)
         for i, (sample, corner) in enumerate(zip(numbers // self.tiles, corners.tolist(), strict=True)):
@@ -82,6 +99,8 @@ def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
         f"training sees crops of {shown} from anywhere in {among} of {larger}; "
         f"scores and held-out data are {count} of each, which cover it, {len(crops):,} in all"
     )
+    if constant := crops.num_constant():
+        note += f", {constant:,} of which hold one single value"
     missing = ["of crops, samples are full also where all of the data lack a number (NaN)"] * bool(
         space.missing
     )
@@ -143,5 +162,10 @@ def crop_sides(wanted: tuple[int, ...], shape: tuple[int, ...], kind: str, resiz
             + shown_shape(shape, kind)
             + " (pictures: --size)" * resized
             + f"; got {'x'.join(map(str, wanted))}"
+        )
+    if any(side < min(LEAST, own) for side, own in zip(sides, larger, strict=True)):
+        raise ValueError(
+            f"the sides of a crop must be at least {LEAST}, or the samples' own where these are shorter "
+            f"({shown_shape(shape, kind)}), got {'x'.join(map(str, wanted))}"
         )
     return sides

@@ -73,9 +73,10 @@ def _each(chosen: Each, identity: Any, notes: list[str], config: DataConfig) -> 
     def open_files() -> Samples:
         rows, first, grids = _rows(chosen)
         if len(chosen) == 1 and config.crop is None:
+            sides = " × ".join(map(str, first.shape[1:] if first.file else first.shape))
             raise ValueError(
-                f"{next(iter(chosen))} is one sample: train on parts of it by --crop SIDE, or give a folder "
-                "of several"
+                f"{next(iter(chosen))} is one sample of {sides}: train on parts of it by --crop SIDE, or "
+                "give a folder of several"
                 + "; or, if its first axis is that of samples, the file itself"
                 * (not first.file)
             )

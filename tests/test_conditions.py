@@ -352,20 +352,36 @@ def test_scales_by_name_are_taken_and_written(tmp_path, done, refused):
     assert "unknown condition 'aeg'" in refused(*how, "--guidance", "aeg=2", "--out", tmp_path / "n")
 
 
+def test_any_subset_of_conditions_is_hidden_often_enough_to_be_learned():
+    """Hidden each by itself with 0.1, all six would be hidden from one sample of a million."""
+    from alphabar.training.trainer import hide
+    from tiny import tiny_config
+
+    config, names = tiny_config(condition_dropout=0.1, batch_size=40_000), "abcdef"
+    told = hide({name: np.ones((40_000, 1), np.float32) for name in names}, config, 0)
+    kept = np.stack([told[name][:, 0] for name in names], 1)
+    assert 1 - kept.mean(0) == pytest.approx(np.full(6, 0.1), abs=0.006)
+    shares = np.bincount((1 - kept).sum(1).astype(int), minlength=7) / len(kept)
+    assert shares[1:] == pytest.approx(np.full(6, 0.2 / 7), abs=0.004)
+    alone = {tuple(row) for row in kept[kept.sum(1) == 1].tolist()}
+    assert len(alone) == 6
+
+
 def test_each_condition_is_hidden_as_often_as_its_own_share(tmp_path):
     from alphabar.training.config import TrainConfig
     from alphabar.training.fitted import conditions_told
     from alphabar.training.trainer import hide
     from tiny import tiny_config
 
-    config = tiny_config(condition_dropout="age=0.6, kind=0", batch_size=2000)
+    config = tiny_config(condition_dropout="age=0.6, kind=0, size=0.9", batch_size=20_000)
     assert isinstance(config, TrainConfig)
-    assert config.condition_dropout == {"age": 0.6, "kind": 0.0}
-    told = {name: np.ones((2000, 2), np.float32) for name in ("age", "kind", "tags")}
+    assert config.condition_dropout == {"age": 0.6, "kind": 0.0, "size": 0.9}
+    told = {name: np.ones((20_000, 2), np.float32) for name in ("age", "kind", "tags", "size")}
     hidden = {name: 1 - values[:, 0].mean() for name, values in hide(told, config, 0).items()}
     assert hidden["kind"] == 0
-    assert hidden["age"] == pytest.approx(0.6, abs=0.05)
-    assert hidden["tags"] == pytest.approx(0.1, abs=0.03)
+    assert hidden["size"] == pytest.approx(0.9, abs=0.01)
+    assert hidden["age"] == pytest.approx(0.6, abs=0.02)
+    assert hidden["tags"] == pytest.approx(0.1, abs=0.01)
     data = prepare((np.zeros((6, 8, 8), np.uint8), {"age": [1.5, 2, 3, 4, 5, 6]}), holdout=0)
     assert conditions_told(tiny_config(condition_dropout={"age": 0.25}), data)["age"].dropout == 0.25
     with pytest.raises(ValueError, match="unknown condition in condition_dropout 'aeg'; known: age"):

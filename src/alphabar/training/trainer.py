@@ -53,17 +53,26 @@ def draw_times(config: TrainConfig, schedule: Schedule, k: int) -> np.ndarray:
 
 
 def hide(cond: dict[str, np.ndarray], config: TrainConfig, k: int) -> dict[str, np.ndarray]:
-    """Each condition told to none of the samples drawn with its probability, `condition_dropout`.
+    """Each condition told to none of a share p of the samples, `condition_dropout`; of several, any subset.
 
-    So the network learns the unconditional model as well (sec. 3.2 of arXiv 2207.12598).
+    So the network learns the unconditional model as well (sec. 3.2 of arXiv 2207.12598), and that of each
+    subset of conditions. A share q = min(1, 2 max p) of the samples is told a subset: there condition i is
+    hidden with probability v^(q / p_i - 1) for one v, uniform in [0, 1), a sample; the mean of that is
+    p_i / q. With all p equal, below 1/2, each number of hidden conditions is as likely as any other; hidden
+    each by itself, six conditions would hardly ever be hidden all at once.
     """
-    if not any(map(config.dropout_of, cond)):
+    shares = np.array([config.dropout_of(name) for name in sorted(cond)])
+    if not shares.any():
         return cond
-    places, hidden = np.arange(config.batch_size), {}
-    u = rng.uniform(config.seed, "condition_dropout", places, k, shape=(len(cond),))
-    for i, (name, told) in enumerate(sorted(cond.items())):
-        kept = u[:, i] >= config.dropout_of(name)
-        hidden[name] = told * kept.astype(np.float32).reshape(-1, *[1] * (told.ndim - 1))
+    u = rng.uniform(config.seed, "condition_dropout", np.arange(config.batch_size), k, shape=(len(cond) + 2,))
+    q = min(1.0, 2 * float(shares.max()))
+    with np.errstate(divide="ignore"):
+        power = q / shares - 1
+    is_hidden = (u[:, :1] < q) & (u[:, 2:] < u[:, 1:2] ** power)
+    hidden = {}
+    for i, name in enumerate(sorted(cond)):
+        kept = (~is_hidden[:, i]).astype(np.float32)
+        hidden[name] = cond[name] * kept.reshape(-1, *[1] * (cond[name].ndim - 1))
     return hidden
 
 

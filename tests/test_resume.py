@@ -74,7 +74,7 @@ def kill_at(folder, calls, **what):
 # --- resume --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moments", [0.7, 0.2])
+@pytest.mark.parametrize("moments", [0.3, 0.1])
 def test_killed_at_random_moments(unbroken, tmp_path, moments):
     assert kill_at_random(tmp_path / "run", moments) >= 2
     assert_same_bytes(tmp_path / "run", unbroken)

@@ -19,6 +19,7 @@ from alphabar.cli.app import COMMANDS, app, command
 from alphabar.cli.flags import amount
 from alphabar.cli.read import read_sample
 from alphabar.cli.settings import parse_sets
+from alphabar.cli.train import default_folder
 from alphabar.data import Space
 from alphabar.training.config import TrainConfig
 from program import pictures
@@ -296,6 +297,14 @@ def test_info_describes_run_and_lone_file(run, tmp_path):
     assert lone["run"] is None
     own = ("run", "file")
     assert {k: v for k, v in facts.items() if k not in own} == {k: v for k, v in lone.items() if k not in own}
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [("scans/brain.nii.gz", "brain"), ("a.csv", "a"), ("sea.nc:sst,u", "sea"), ("hf:who/what", "what")],
+)
+def test_a_run_is_called_by_its_data_without_their_ending(data, name):
+    assert str(default_folder(data)) == f"runs/{name}"
 
 
 # --- sample ------------------------------------------------------------------------------------

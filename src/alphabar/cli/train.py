@@ -120,11 +120,11 @@ def as_typed() -> str:
 
 
 def default_folder(data: str) -> Path:
-    """runs/NAME-OF-DATA."""
+    """runs/NAME-OF-DATA, without its ending, both of them in a.nii.gz."""
     from ..files import expanded
 
     path = expanded(data.removeprefix("hf:"))
-    return Path("runs") / (path.resolve().name if path.is_dir() else path.stem)
+    return Path("runs") / (path.resolve().name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem)
 
 
 def training_settings(given: dict[str, Any], sets: list[str]) -> dict[str, Any]:

@@ -448,7 +448,7 @@ def test_columns_beside_pictures_are_told_each_as_what_it_is(tmp_path):
     assert list(prepare(path, labels="age").conditions) == ["age"]
     assert list(prepare(path, conditions="label=class").conditions) == ["class"]
     for settings, message in (
-        ({"labels": "label,wrong"}, "no column wrong beside the pictures: label, age, seen, note"),
+        ({"labels": "label,wrong"}, "no column wrong beside the pictures; it has label, age, seen, note"),
         ({"labels": "age", "conditions": "sene=tags"}, "no column sene beside"),
         ({"labels": "note,age", "conditions": "note=vector"}, "note of the columns note, age: a vector is"),
         ({"labels": "label,age", "skip_unlabeled": True}, "skip_unlabeled"),

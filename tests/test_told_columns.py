@@ -222,7 +222,7 @@ def test_one_column_of_a_table_that_is_not_whole_is_a_number_that_is_told(tmp_pa
     assert list(prepare(tmp_path / "t.csv", labels="color", types="tags=skip").conditions) == ["class"]
     told = prepare(tmp_path / "t.csv", labels="age", conditions="age=vector", types="tags=skip")
     assert told.conditions["age"].kind == "vector"
-    with pytest.raises(ValueError, match="there is no column agee"):
+    with pytest.raises(ValueError, match=r"there is no column agee .*; did you mean 'age'"):
         prepare(tmp_path / "t.csv", labels="age,agee")
     with pytest.raises(ValueError, match="say which these are, labels"):
         prepare(tmp_path / "t.csv", conditions="age=vector")

@@ -36,9 +36,22 @@ def unknown(kind: str, got: object, known: Iterable[object]) -> ValueError:
     unknown prediction 'epz'; known: eps, x0, v; did you mean 'eps'?
     """
     names = [str(name) for name in known]
+    return ValueError(f"unknown {kind} {got!r}; known: {', '.join(names) or 'none'}{_nearest(got, names)}")
+
+
+def no_column(got: Sequence[str], where: str, columns: Sequence[str]) -> ValueError:
+    """A ValueError for columns that there are not, of which there may be many others.
+
+    >>> print(no_column(["colour"], "in d.csv", ["price", "color"]))
+    there is no column colour in d.csv; it has price, color; did you mean 'color'?
+    """
+    near = _nearest(got[0], columns)
+    return ValueError(f"there is no column {some(got)} {where}; it has {some(columns, 20)}{near}")
+
+
+def _nearest(got: object, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(str(got), names, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ValueError(f"unknown {kind} {got!r}; known: {', '.join(names) or 'none'}{hint}")
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def some(names: Sequence[str], most: int = 5) -> str:

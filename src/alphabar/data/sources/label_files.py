@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
-from ...errors import some
+from ...errors import no_column, some
 from ...files import parse_json
 from .labels import the_one
 from .pictures import PICTURE_ENDINGS
@@ -137,7 +137,7 @@ def labels_in(
     asked_name, asked = first, [name for name in others.split(",") if name]
     for name in filter(None, (asked_name, *asked)):
         if name not in sheet.columns:
-            raise ValueError(f"there is no column {name} in {where}; it has {some(sheet.columns, 20)}")
+            raise no_column([name], f"in {where}", sheet.columns)
     at, form = _column_of_names(sheet, pictures, where, asked_name)
     rest = [name for i, name in enumerate(sheet.columns) if i != at]
     usual = [name for name in rest if name.lower() in LABEL_NAMES]

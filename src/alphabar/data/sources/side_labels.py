@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from shlex import quote
 from typing import Any, Protocol
 
-from ...errors import some
+from ...errors import no_column, some
 from ...files import expanded, missing, parse_json
 from ..config import DataConfig
 from .classes import classes_named
@@ -130,7 +130,7 @@ def asked_columns(given: str | None, others: Sequence[str], config: DataConfig) 
     kinds = config.conditions or {}
     names = list(dict.fromkeys([*names, *(name for name, kind in kinds.items() if kind != "skip")]))
     if strangers := [name for name in [*names, *kinds] if name not in others]:
-        raise ValueError(f"there is no column {strangers[0]} beside the pictures: {some(others, 20)}")
+        raise no_column(strangers[:1], "beside the pictures", others)
     return names
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import some
+from ...errors import no_column, some
 from ..columns import MOST_CATEGORIES, Column, Found
 from ..config import DataConfig
 from .arrow import Cells, found_texts, parquet_table, pyarrow, typed_columns
@@ -130,7 +130,7 @@ def _asked(names: list[str], config: DataConfig, where: str) -> tuple[dict[str, 
         )
     asked = dict(config.types or {})
     if strangers := {*asked, *([config.series] if config.series else [])} - set(names):
-        raise ValueError(f"there is no column {some(sorted(strangers))} in {where}; it has {some(names, 20)}")
+        raise no_column(sorted(strangers), f"in {where}", names)
     if config.labels is not None and (config.series is not None or config.layout == "L"):
         raise ValueError("a table of series has its classes in its text column: leave labels out")
     return asked, told_names(names, config, where)

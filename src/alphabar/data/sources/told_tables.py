@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import some
+from ...errors import no_column
 from ..columns import MOST_CATEGORIES, Column, Found, LabelColumn, read_column
 from ..config import DataConfig
 from .arrow import Cells
@@ -30,7 +30,7 @@ def told_names(columns: Sequence[str], config: DataConfig, where: str) -> list[s
     names = [given] if given in columns else list(dict.fromkeys(part.strip() for part in given.split(",")))
     for name in names:
         if name not in columns:
-            raise ValueError(f"there is no column {name} in {where}; it has {some(columns, 20)}")
+            raise no_column([name], f"in {where}", columns)
     check_kinds(dict.fromkeys(names), config.conditions, where)
     return names
 

@@ -237,6 +237,15 @@ def test_dry_run_writes_nothing(here):
         assert expected in shown
 
 
+def test_dry_run_names_one_number_of_images_for_minutes(here):
+    pictures(here / "pics")
+    small = [word for word in TINY if word not in ("--batch", "8")]
+    result = call("train", "pics", "--dry-run", "--minutes", "0.2", "--device", "cpu", *small)
+    fit = re.search(r"([\d,]+) images fit into these minutes", result.stderr)
+    assert fit is not None
+    assert f"12 s for {fit[1]} images, " in result.stdout
+
+
 def test_options_reach_the_configuration(here):
     pictures(here / "pics")
     options = [

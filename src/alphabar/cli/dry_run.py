@@ -14,22 +14,33 @@ MEASURED_S = 2.0
 CHECKPOINTS = 5  # two, and a milestone at each quarter
 
 
-def explain(run: Run, as_json: bool) -> None:
-    """Print what a run costs on this machine, and then its settings."""
+def explain(run: Run, as_json: bool, expected: int | None) -> None:
+    """Print what a run costs on this machine, and then its settings.
+
+    Args:
+        run: one that is open.
+        as_json: print JSON.
+        expected: how many images fit into its minutes, if that was measured.
+    """
     from ..training.autotune import seconds_per_update
     from .console import document, show, table
     from .progress import execution, time_left
 
     config, trainer = run.config, run.trainer
-    update_s = seconds_per_update(trainer, MEASURED_S)
+    rates = run.entry["measured"].get("images_per_s", {})
+    if expected is None:
+        update_s = seconds_per_update(trainer, MEASURED_S)
+    else:
+        update_s = config.batch_size / max(rates.values())
     rate = config.batch_size / update_s
-    total = run.total or _asked(run, rate)
+    total = run.total or _asked(run, rate, expected)
+    total_s = total / rate if config.minutes is None else 60 * config.minutes
     parameters = sum(p.numel() for p in trainer.parameters.values())
     loading = _loading_s(run) / update_s
     state = 4 * parameters
     disk = state * (3 * CHECKPOINTS + 2)
     facts = {
-        "run": str(run.folder), "images": total, "seconds": total / rate, "images_per_s": rate,
+        "run": str(run.folder), "images": total, "seconds": total_s, "images_per_s": rate,
         "update_s": update_s, "parameters": parameters, "memory_bytes": _peak_memory(run), "disk_bytes": disk,
         "data_bytes": run.data.images.nbytes, "execution": execution(run),
     }  # fmt: skip
@@ -37,10 +48,9 @@ def explain(run: Run, as_json: bool) -> None:
         document(facts | {"config": config.model_dump(mode="json")})
         return
     memory, data_mib = facts["memory_bytes"], facts["data_bytes"] / 2**20
-    rates = run.entry["measured"].get("images_per_s", {})
     measured = "; ".join(f"{way} {each:,.1f}" for way, each in rates.items())
     table([
-        ("time", f"{time_left(total / rate)} for {total:,} images, {total / len(run.data):.1f} passes over "
+        ("time", f"{time_left(total_s)} for {total:,} images, {total / len(run.data):.1f} passes over "
                  f"{len(run.data):,}"),
         ("memory", "unknown on this system" if memory is None else f"{memory / 2**20:,.0f} MiB"),
         ("disk", f"{disk / 2**20:,.0f} MiB in {run.folder}; prepared data {data_mib:,.0f} MiB"),
@@ -57,13 +67,15 @@ def explain(run: Run, as_json: bool) -> None:
     show("nothing was written (--dry-run)")
 
 
-def _asked(run: Run, rate: float) -> int:
+def _asked(run: Run, rate: float, expected: int | None) -> int:
     """The length asked for, in images, as far as it can be known beforehand."""
     from ..runs.afford import TRAINING_SHARE
 
     config = run.config
     if config.epochs is not None:
         return max(1, round(config.epochs * len(run.data)))
+    if expected is not None:
+        return max(expected, config.batch_size)
     return round(TRAINING_SHARE * 60 * (config.minutes or 0) * rate)
 
 

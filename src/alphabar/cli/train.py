@@ -96,7 +96,7 @@ def train(
             if dry_run:
                 from .dry_run import explain
 
-                explain(run, json)
+                explain(run, json, expected)
                 return
             _train(run, stop, json, expected)
         except Stopped:

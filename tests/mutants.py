@@ -436,9 +436,9 @@ TRAINING = [
     Mutant(
         30,
         "what a whole batch is told is hidden, or nothing",
-        "training.trainer:hide",
-        "u[:, i] >= config.dropout_of(name)",
-        "u[:1, i] >= config.dropout_of(name)",
+        "training.inputs:hide",
+        "(u[:, :1] < q) & (u[:, 2:] < u[:, 1:2] ** power)",
+        "(u[:1, :1] < q) & (u[:1, 2:] < u[:1, 1:2] ** power)",
         "test_hidden.py::test_conditions_are_hidden_one_by_one_with_their_probability",
     ),
     Mutant(

@@ -354,7 +354,7 @@ def test_scales_by_name_are_taken_and_written(tmp_path, done, refused):
 
 def test_any_subset_of_conditions_is_hidden_often_enough_to_be_learned():
     """Hidden each by itself with 0.1, all six would be hidden from one sample of a million."""
-    from alphabar.training.trainer import hide
+    from alphabar.training.inputs import hide
     from tiny import tiny_config
 
     config, names = tiny_config(condition_dropout=0.1, batch_size=40_000), "abcdef"
@@ -370,7 +370,7 @@ def test_any_subset_of_conditions_is_hidden_often_enough_to_be_learned():
 def test_each_condition_is_hidden_as_often_as_its_own_share(tmp_path):
     from alphabar.training.config import TrainConfig
     from alphabar.training.fitted import conditions_told
-    from alphabar.training.trainer import hide
+    from alphabar.training.inputs import hide
     from tiny import tiny_config
 
     config = tiny_config(condition_dropout="age=0.6, kind=0, size=0.9", batch_size=20_000)

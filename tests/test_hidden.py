@@ -12,7 +12,8 @@ from alphabar.model import load, save
 from alphabar.runs.checkpoints import save_checkpoint
 from alphabar.runs.monitor import held_out_loss
 from alphabar.sampling import sample
-from alphabar.training.trainer import Trainer, hide
+from alphabar.training.inputs import hide
+from alphabar.training.trainer import Trainer
 from tiny import NETWORK, ROUGH, tiny_config, tiny_data, tiny_denoiser
 
 LABELS = np.arange(16) % 2
@@ -49,13 +50,13 @@ def test_conditions_are_hidden_one_by_one_with_their_probability():
     assert hide({}, config, 7) == {}
 
 
-def test_two_conditions_are_hidden_each_by_itself():
+def test_of_two_conditions_none_one_and_both_are_hidden_as_often():
     config = tiny_config(condition_dropout=0.5, batch_size=16)
     told = {**TOLD, "angle": np.ones((16, 3, 2), np.float32)}
     hidden = [hide(told, config, k) for k in range(200)]
     a, b = (np.stack([~h[name].reshape(16, -1).any(1) for h in hidden]) for name in told)
-    for both in (a & b, a & ~b, ~a & b, ~a & ~b):
-        assert both.mean() == pytest.approx(0.25, abs=0.03)
+    for which, share in ((a & b, 1 / 3), (a & ~b, 1 / 6), (~a & b, 1 / 6), (~a & ~b, 1 / 3)):
+        assert which.mean() == pytest.approx(share, abs=0.03)
 
 
 def test_conditions_are_hidden_in_training_alone():

@@ -90,5 +90,5 @@ def test_a_folder_of_arrays_is_a_sample_a_file_in_the_order_of_names(tmp_path):
         prepare(tmp_path)
     (tmp_path / "one").mkdir()
     np.save(tmp_path / "one/d.npy", values)
-    with pytest.raises(ValueError, match=r"d\.npy is one sample: .* the file itself"):
+    with pytest.raises(ValueError, match=r"d\.npy is one sample of 24 × 2 × 8 × 9: .* the file itself"):
         prepare(tmp_path / "one")

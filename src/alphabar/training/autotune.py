@@ -43,7 +43,8 @@ def fastest_execution(
     machine decides nothing. What the network can't run is left out, and so is bfloat16 where the device has
     to emulate it, a hundred times slower. Where the machine is busy, one thread is timed as well: threads
     that share cores with other programs wait for one another, and are then half as fast as one of them alone.
-    The run records the choice, so that resuming repeats it. The images a second are those of the mean update.
+    The run records the choice, so that resuming repeats it. The images a second are those of the mean update
+    of the best, the others' in proportion.
 
     Args:
         config, data, device, net: of the run.
@@ -79,13 +80,16 @@ def fastest_execution(
     best = min(trials, key=lambda pair: min(trials[pair].times))
     found = {"precision": best[0], "channels_last": best[1]}
     alone = None if config.threads is not None else _alone(trials[best])
+    busy = trials[best].mean / min(trials[best].times)  # so many times as long takes an update on average
+    rates = {pair: size / (busy * min(trial.times)) for pair, trial in trials.items()}
     if alone is not None:
-        found["threads"], trials[best] = 1, alone
-    rates = {
-        f"{p}, {'channels_last' if c else 'contiguous'}": round(size / trial.mean, 2)
-        for (p, c), trial in trials.items()
+        found["threads"], rates[best] = 1, size / alone.mean
+    return {
+        **found,
+        "images_per_s": {
+            f"{p}, {'channels_last' if c else 'contiguous'}": round(rate, 2) for (p, c), rate in rates.items()
+        },
     }
-    return {**found, "images_per_s": rates}
 
 
 class Trial:

@@ -152,7 +152,7 @@ def test_which_arrays_of_an_npz_are_samples_and_labels_can_be_said_and_must_be_w
     assert is_array(f"{path}:data,targets")
     for names, message in [
         ("data,nothing", "there is no array 'nothing'"),
-        ("data,images", "images: a told grid must have the sides of a sample, 9 × 9, or such as .*; got 8 × 8"),
+        ("data,images", "a told grid must have the sides of a sample, 9 × 9, or such as .*; got 8 × 8"),
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=message):
             prepare(f"{path}:{names}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from alphabar.cli.read import read_sample
 from alphabar.data import Dataset, Space, prepare
 from alphabar.data.missing import packed, unpacked
+from alphabar.data.sources.grid_files import check_grid, grid_files
 from alphabar.evaluation.comparison import compare
 from alphabar.evaluation.features import pixel_features
 from alphabar.model import Batched, fit_codec
@@ -349,6 +351,7 @@ def test_variables_of_netcdf_are_channels_and_samples_are_written_as_netcdf(tmp_
         assert file["sst"].dimensions == ("sample", "lat", "lon")
         assert (file["sst"].units, file["sst"].long_name) == ("K", "sea surface temperature")
         np.testing.assert_allclose(file["lat"][:], np.linspace(0, 60, SIDES[0]), rtol=1e-6)
+        assert file["lat"].dtype == np.float32
         np.testing.assert_array_equal(
             np.ma.getmaskarray(file["sst"][:]), np.broadcast_to(LAND[0], (3, *SIDES))
         )
@@ -356,6 +359,24 @@ def test_variables_of_netcdf_are_channels_and_samples_are_written_as_netcdf(tmp_
     np.testing.assert_array_equal(read_sample(f"{out}/samples.nc:2", space), drawn[2])
     with pytest.raises(ValueError, match=r"has 3 samples \(0, 1, 2\): name one, as .*samples\.nc:0, got 3"):
         read_sample(f"{out}/samples.nc:3", space)
+
+
+@pytest.mark.parametrize("kind", ["float32", "int16"])
+def test_values_along_an_axis_keep_their_type_and_others_are_refused(tmp_path, kind):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file["sst"], file["lat"] = weather(land=False)[:, 0], np.arange(SIDES[0], dtype=kind)
+        file["sst"].dims[1].label = "lat"
+    space = prepare(f"{tmp_path}/d.h5:sst", holdout=0).space
+    (_, content), *_ = grid_files(lambda: np.zeros((2, *space.shape), np.float32), space, [0, 1], {})
+    with h5py.File(io.BytesIO(content)) as file:
+        assert file["lat"].dtype == kind
+        np.testing.assert_array_equal(file["lat"], np.arange(SIDES[0]))
+    check_grid(space)
+    for wrong in ({"dtype": ["float32"]}, {"dtype": "S9"}, {"values": [0.1]}, {"values": "abcdefgh"}):
+        space.grid["coordinates"]["lat"] |= wrong
+        with pytest.raises(ValueError, match="not on the grid that their space describes"):
+            check_grid(space)
 
 
 def test_data_sets_of_hdf5_are_channels(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...errors import needs
 from ...files import npy_bytes
+from .axes import axis_values, is_axis
 from .tiff_files import check_tiff, tiff_bytes
 from .volume_files import NIFTI, TIFF, TIFF_TYPES, nibabel, nifti_bytes, pages_bytes
 
@@ -177,8 +178,9 @@ def _as_netcdf(space: Space, images: np.ndarray) -> Iterator[tuple[str, bytes]]:
     for axis, side in zip(axes, space.shape[1:], strict=True):
         file.createDimension(axis, side)
         if axis in coordinates:
-            made = file.createVariable(axis, "f8", (axis,))
-            made[:] = coordinates[axis]["values"]
+            values = axis_values(coordinates[axis])
+            made = file.createVariable(axis, values.dtype, (axis,))
+            made[:] = values
             made.units = coordinates[axis]["units"]
     for name, unit, title, values in _variables(space, images):
         fill = np.nan if values.dtype.kind == "f" and space.missing else None
@@ -201,7 +203,7 @@ def _as_hdf5(space: Space, images: np.ndarray) -> Iterator[tuple[str, bytes]]:
                 dim.label = axis
         for axis, entry in space.grid.get("coordinates", {}).items():
             if axis not in file:
-                file.create_dataset(axis, data=entry["values"]).attrs["units"] = entry["units"]
+                file.create_dataset(axis, data=axis_values(entry)).attrs["units"] = entry["units"]
     yield "samples.h5", content.getvalue()
 
 
@@ -223,7 +225,7 @@ def _as_zarr(space: Space, images: np.ndarray) -> Iterator[tuple[str, bytes]]:
         add(name, values, ("sample", *axes), unit, title)
     for axis, entry in space.grid.get("coordinates", {}).items():
         if axis not in space.names:
-            add(axis, np.array(entry["values"]), (axis,), entry["units"], "")
+            add(axis, axis_values(entry), (axis,), entry["units"], "")
     for key, buffer in content.items():
         yield f"samples.zarr/{key}", buffer.to_bytes()
 
@@ -258,8 +260,8 @@ def check_grid(space: Space) -> None:
     axes, coordinates = grid.get("axes"), grid.get("coordinates", {})
     sides = dict(zip(axes, space.shape[1:], strict=False)) if isinstance(axes, list) else {}
     fits = len(sides) == len(space.shape) - 1 and len(space.names) == space.channels
-    for axis, entry in coordinates.items() if isinstance(coordinates, dict) else [("", {})]:
-        fits = fits and isinstance(entry, dict) and len(entry.get("values", ())) == sides.get(axis)
+    fits = fits and isinstance(coordinates, dict)
+    fits = fits and all(is_axis(entry, sides.get(axis)) for axis, entry in coordinates.items())
     if not fits or grid.get("file") not in FILES:
         raise ValueError(f"samples of shape {space.shape} are not on the grid that their space describes")
     FILES[grid["file"]].package()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import some
+from .axes import AXIS_TYPES
 from .grid_files import FILES, Variable
 from .layouts import AmbiguousLayoutError, arranged
 from .source_types import Arrays, Rows, Samples, block_size, stamp
@@ -147,7 +148,9 @@ def _coordinates(axes: Sequence[str], every: dict[str, Variable], sides: Sequenc
         if axis in every and every[axis].shape == (side,):
             values = np.asarray(every[axis].read(0, side), np.float64)
             if np.isfinite(values).all():
-                found[axis] = {"values": values.tolist(), "units": every[axis].units}
+                dtype = every[axis].dtype.name
+                own = {"dtype": dtype} if dtype in AXIS_TYPES else {}
+                found[axis] = {"values": values.tolist(), "units": every[axis].units, **own}
     return found
 
 

@@ -19,8 +19,8 @@ from .typed import CLASS, check_kinds, is_class, told_columns
 
 LARGEST_LABEL = 2**20
 """Bytes of a file that labels one picture."""
-LARGEST_TABLE = 2**28
-"""Bytes of a table that is looked at by itself."""
+LARGEST_TABLE, MOST_TABLES = 2**24, 8
+"""Bytes of a table that is looked at by itself, and how many are."""
 BESIDE = (".cls", ".json")
 """Files beside pictures that are looked at by themselves, as WebDataset writes them."""
 
@@ -207,12 +207,15 @@ def _plain(files: Readable, pictures: list[str]) -> Found:
 
 def _tables(files: Readable, pictures: list[str]) -> list[str]:
     """What to say of tables among the files that name pictures."""
-    notes = []
-    for name in files.names:
-        if not name.lower().endswith(LABEL_FILES) or PurePosixPath(name).name in METADATA:
-            continue
+    tables = [name for name in files.names if name.lower().endswith(LABEL_FILES)]
+    tables = [name for name in tables if PurePosixPath(name).name not in METADATA]
+    notes: list[str] = []
+    if not 0 < len(tables) <= MOST_TABLES:  # more are files of one picture each
+        return notes
+    is_name = _namer(pictures)
+    for name in tables:
         with contextlib.suppress(ValueError):  # it is no table, or names no picture
-            sheet = read_sheet(files.read(name, LARGEST_TABLE), name, _namer(pictures))
+            sheet = read_sheet(files.read(name, LARGEST_TABLE), name, is_name)
             if (told := labels_in(sheet, pictures, name)) and len(told.labels) > len(pictures) / 2:
                 notes.append(f"{name} names these pictures: --labels {quote(name)} tells what stands there")
     return notes

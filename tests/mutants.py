@@ -56,7 +56,7 @@ THEORY = [
     Mutant(
         4,
         "beta's range is not scaled with T",
-        "theory.schedule:_scaled_linear_bounds",
+        "theory.linear_betas:linear_bounds",
         "T == 1000",
         "T",
         "test_theory.py::test_every_T_keeps_the_terminal_signal_small_and_beta_within_bounds",
@@ -64,7 +64,7 @@ THEORY = [
     Mutant(
         5,
         "scaling by 1000/T takes beta out of (0, 1) for T <= 20",
-        "theory.schedule:_scaled_linear_bounds",
+        "theory.linear_betas:linear_bounds",
         "if T == 1000:\n    return 1e-4, 0.02",
         "return 1e-4 * 1000 / T, 0.02 * 1000 / T",
         "test_theory.py::test_every_T_keeps_the_terminal_signal_small_and_beta_within_bounds",

@@ -13,6 +13,7 @@ from alphabar.data import (
     CONDITIONS,
     ClassCondition,
     PictureCondition,
+    PlaceCondition,
     Space,
     TagsCondition,
     TextCondition,
@@ -42,6 +43,9 @@ EXAMPLE = {  # kind: (condition, the values of four samples, a text, its value)
     "embedding": (EMBEDDED, CAPTIONS, "a large cat", "a large cat"),
     "picture": (
         PictureCondition(space=Space((2, 3, 4)).to_dict()), np.arange(96.0).reshape(4, 2, 3, 4), "", None
+    ),
+    "place": (
+        PlaceCondition.of((8, 4), (20, 7)), np.array([[0.0, 0], [20, 7], [3, 4], [8, 1]]), "8, 1", [8.0, 1.0]
     ),
 }  # fmt: skip
 TYPED = [kind for kind in CONDITIONS if kind != "picture"]  # the others: see test_pairs.py

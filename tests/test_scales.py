@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alphabar import load
+from alphabar import load, prepare
 from alphabar.data.dataset import spread
 from alphabar.runs import Run
 from alphabar.samplers import DEFAULT_EVALUATIONS, make_plan, scales
 from alphabar.schedules import Schedule
-from alphabar.theory.scales import USUAL, Scales, scales_of
+from alphabar.theory.scales import HALF_LOST, USUAL, Scales, half_lost, scales_of
+from alphabar.training.fitted import config_for, fitted_to
 from tiny import tiny_config, tiny_data
 
 RNG = np.random.default_rng(0)
@@ -106,3 +107,38 @@ def test_a_model_knows_the_scales_of_its_data(tmp_path):
     list(Run(tmp_path / "run", data, tiny_config(images=8)).train())
     model = load(tmp_path / "run", "cpu")
     assert model.scales == scales_of(model.codec.encode(data.images[spread(data.training, 512)]))
+
+
+def test_half_of_the_variance_is_lost_where_the_best_linear_denoiser_says():
+    x_0 = RNG.standard_normal((4000, 3)) * [4, 1, 0.5]
+    sigma, own = half_lost(x_0), np.linalg.eigvalsh(np.cov(x_0.T))
+    assert (own * sigma**2 / (own + sigma**2)).sum() == pytest.approx(own.sum() / 2, rel=1e-3)
+    assert half_lost(np.ones((5, 1, 8, 8))) == HALF_LOST
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "cosine"])
+def test_a_shifted_schedule_has_so_many_times_the_noise_at_half_of_its_times(name):
+    usual, shifted = getattr(Schedule, name)(500), getattr(Schedule, name)(500, shift=7.0)
+    times = np.exp(usual.lam[1:] - shifted.lam[1:])
+    np.testing.assert_allclose(times, np.linspace(1, 13, 501)[1:], rtol=1e-9)
+    assert times[249] == pytest.approx(7)
+    assert Schedule.from_dict(shifted.to_dict()).alpha_bar.tolist() == shifted.alpha_bar.tolist()
+    for shift in (0, 0.9, 1e6, float("nan")):
+        with pytest.raises(ValueError, match=r"shift must lie within 1 and 1000"):
+            getattr(Schedule, name)(500, shift=shift)
+
+
+def test_the_schedule_is_shifted_for_what_shows_through_much_noise_and_for_nothing_else():
+    """Smooth volumes, where the whole of the shape is settled long before a photograph's would be."""
+    waves = np.linspace(0, 1, 16)
+    bright = RNG.uniform(-1, 1, (40, 1, 1, 1)) * np.cos(RNG.uniform(0, 3, (40, 1, 1, 1)) * waves)
+    volumes = np.broadcast_to(bright[:, :, None], (40, 16, 16, 1, 16)).reshape(40, 16, 16, 16)
+    data = prepare(volumes.astype(np.float32), layout="volume", holdout=0.0)
+    found = config_for(data, settings={"network": {"channels": 8}})
+    lost = half_lost(fitted_to(data).codec.encode(data.images[:]))
+    assert found.schedule["shift"] == pytest.approx(lost / 5, rel=0.05)
+    assert found.schedule["shift"] > 2
+    assert config_for(data, settings={"schedule": {"T": 500}}).schedule["shift"] == found.schedule["shift"]
+    assert config_for(data, settings={"schedule": {"shift": 3}}).schedule["shift"] == 3
+    assert config_for(data, "ddpm").schedule["name"] == "linear"
+    assert config_for(tiny_data()).schedule["shift"] == 1

@@ -648,7 +648,7 @@ def test_settings_override_presets_key_by_key():
     assert config.images is None
     assert config.epochs == 2
     cosine = resolve(Space((1, 28, 28)), {}, 1000, None, {"schedule": {"name": "cosine", "T": 200}})
-    assert cosine.schedule == {"name": "cosine", "T": 200, "s": 0.008, "max_beta": 0.999}
+    assert cosine.schedule == {"name": "cosine", "T": 200, "s": 0.008, "max_beta": 0.999, "shift": 1.0}
 
 
 @pytest.mark.parametrize(

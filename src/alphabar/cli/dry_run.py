@@ -55,6 +55,7 @@ def explain(run: Run, as_json: bool, expected: int | None) -> None:
         ("memory", "unknown on this system" if memory is None else f"{memory / 2**20:,.0f} MiB"),
         ("disk", f"{disk / 2**20:,.0f} MiB in {run.folder}; prepared data {data_mib:,.0f} MiB"),
         ("network", f"{parameters:,} parameters"),
+        ("schedule", _schedule(run)),
         ("here", execution(run)),
         ("because", f"images/s here: {measured}" if measured else "it was asked for"),
         ("an update", f"{update_s:.3f} s, {rate:,.1f} images/s; reading images takes {loading:.1%} of it"),
@@ -77,6 +78,20 @@ def _asked(run: Run, rate: float, expected: int | None) -> int:
     if expected is not None:
         return max(expected, config.batch_size)
     return round(TRAINING_SHARE * 60 * (config.minutes or 0) * rate)
+
+
+def _schedule(run: Run) -> str:
+    """The noise schedule, and why it is shifted if it is."""
+    from ..theory.scales import HALF_LOST
+    from ..training.fitted import fitted_to
+
+    schedule, own = run.config.schedule, fitted_to(run.data).shift
+    if (shift := schedule.get("shift", 1.0)) == 1.0:
+        return str(schedule["name"])
+    lost = (
+        f": half of the data's variance is lost at sigma = {HALF_LOST * own:.3g}, of small photographs at 5"
+    )
+    return f"{schedule['name']}, shift {shift:g}" + lost * (shift == own)
 
 
 def _loading_s(run: Run) -> float:

@@ -12,7 +12,7 @@ import typer
 from . import options
 from .app import Group
 from .flags import Flag, takes
-from .read import read_noisy, read_sample
+from .read import model_of, read_noisy, read_sample
 from .restore import colorize, deblur, inpaint, upscale
 from .sampling import FRAMES, UNTOLD, load_model, sample_flags, with_defaults
 from .told import config_of
@@ -62,7 +62,7 @@ def vary(
         raise ValueError(f"-n must be at least 1, got {number}")
     folder = asked_folder(out)
     config_of(how)
-    denoiser = load_model(run, how)
+    denoiser = model_of(load_model(run, how), pictures[0])
     config = config_of(how, denoiser)
     space = denoiser.space
     T = denoiser.schedule.T
@@ -120,7 +120,7 @@ def interpolate(
 
     folder = asked_folder(out)
     config_of(how)
-    denoiser = load_model(run, how)
+    denoiser = model_of(load_model(run, how), a)
     config = config_of(how, denoiser)
     if t is not None and not 1 <= t <= denoiser.schedule.T:
         raise ValueError(f"--t must lie within 1..{denoiser.schedule.T}, got {t:g}")

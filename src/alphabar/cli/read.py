@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..data.space import Space
+    from ..model import Denoiser
 
 SOUNDS = {".wav", ".flac"}
 
@@ -50,6 +51,22 @@ def read_sample(path: str, space: Space, known: np.ndarray | None = None) -> np.
         brought = "of which the center is cut out" if space.kept else BROUGHT[space.fit]
         say(f"{path} is {found[1]} × {found[0]}: {brought} {width} × {height}, as in training")
     return image
+
+
+def model_of(denoiser: Denoiser, path: str) -> Denoiser:
+    """The model for the sample in a file: of whole ones where it is of their crops, unless it is a crop."""
+    from ..model.whole import of_crops, of_sides
+
+    if denoiser.whole is None:
+        return denoiser
+    space = denoiser.space
+    try:
+        array = _own_array(path, space)
+    except ValueError:  # said again where it is read
+        array = None
+    crop = space.to_layout(np.empty(space.shape, bool)).shape
+    is_crop = array is not None and array.shape in (crop, space.shape)
+    return of_crops(denoiser) if is_crop else of_sides(denoiser, denoiser.whole)
 
 
 def read_noisy(path: str, space: Space) -> np.ndarray:

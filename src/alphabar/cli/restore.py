@@ -12,7 +12,7 @@ import typer
 from . import options
 from .flags import Flag, glossed, shown_default, takes
 from .masks import read_mask
-from .read import read_observation, read_sample
+from .read import model_of, read_observation, read_sample
 from .sampling import UNTOLD, load_model, sample_flags, with_defaults
 from .told import config_of
 from .written import asked_folder, drawn, report_written, save_sheets, say_if_drawn
@@ -77,7 +77,7 @@ def inpaint(
     """Fill in part of a picture; all other pixels stay exactly the same."""
     from ..sampling.inverse import Known
 
-    denoiser = load_model(run, how)
+    denoiser = model_of(load_model(run, how), picture)
     mask_of_known = read_mask(mask, denoiser.space, picture)
     operator = Known(mask_of_known)
     known = read_sample(picture, denoiser.space, mask_of_known)
@@ -97,7 +97,7 @@ def upscale(
     """Enlarge PICTURE; averaging the result down gives PICTURE back."""
     from ..sampling.inverse import downscaled
 
-    denoiser = load_model(run, how)
+    denoiser = model_of(load_model(run, how), picture)
     _degraded(run, denoiser, downscaled(denoiser.space.shape, factor), picture, "upscaled", asked, how)
 
 
@@ -107,7 +107,7 @@ def colorize(run: options.Model, picture: Picture, *, asked: dict[str, Any], how
     from ..data.kinds import KINDS
     from ..sampling.inverse import gray
 
-    denoiser = load_model(run, how)
+    denoiser = model_of(load_model(run, how), picture)
     if denoiser.space.kind != "picture":
         noun = KINDS[denoiser.space.kind].noun
         raise ValueError(f"colorizing is for pictures, and this model's samples are {noun}")
@@ -126,7 +126,7 @@ def deblur(
     """Sharpen a blurred PICTURE."""
     from ..sampling.inverse import blurred
 
-    denoiser = load_model(run, how)
+    denoiser = model_of(load_model(run, how), picture)
     _degraded(run, denoiser, blurred(denoiser.space.shape, sigma), picture, "deblurred", asked, how)
 
 

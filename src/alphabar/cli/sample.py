@@ -42,6 +42,7 @@ def sample(
     Samples are written as they are drawn; if it is interrupted, the same command draws the rest.
     """
     from ..data.conditions.base import is_told
+    from ..model.whole import InParts, of_sides
     from ..sampling.sampler import stream_samples
     from .console import bar, say
 
@@ -54,9 +55,14 @@ def sample(
     number = NUMBER if number is None else number
     if number < 1 or first < 0:
         raise ValueError(f"-n must be at least 1 and --first at least 0, got {number} and {first}")
-    config_of(how)  # what no model makes right is said before one is loaded
+    config = config_of(how)  # what no model makes right is said before one is loaded
     denoiser = load_model(run, how)
+    if sides := config.size or denoiser.whole:
+        denoiser = of_sides(denoiser, sides)
     config = config_of(how, denoiser)
+    if isinstance(denoiser.call, InParts):
+        parts, crop = len(denoiser.call.corners), "x".join(map(str, denoiser.call.place.sides))
+        say(f"each is put together of {parts:,} parts, told their places; --size {crop} draws a part alone")
     begin = time.perf_counter()
     with bar("sampling") as progress:
         indices = range(first, first + number)

@@ -198,7 +198,7 @@ def _check_network(config: TrainConfig, dataset: Dataset) -> None:
 
     if str(config.network.get("name")) in NETWORKS:
         conditions = conditions_told(config, dataset)
-        shape = fitted_to(dataset)[0].shape
+        shape = fitted_to(dataset).codec.shape
         with torch.device("meta"):
             build_network(config.network, shape, {n: c.shape for n, c in conditions.items()})
     elif ":" not in str(config.network.get("name")):

@@ -5,6 +5,7 @@ from .conditions.embedding import EmbeddingCondition
 from .conditions.kinds import CONDITIONS, condition_from
 from .conditions.named import ClassCondition
 from .conditions.picture import Grid, PictureCondition
+from .conditions.place import PlaceCondition
 from .conditions.tags import TagsCondition
 from .conditions.text import TextCondition
 from .conditions.vector import VectorCondition
@@ -25,6 +26,7 @@ __all__ = [
     "EmbeddingCondition",
     "Grid",
     "PictureCondition",
+    "PlaceCondition",
     "Space",
     "TagsCondition",
     "TextCondition",

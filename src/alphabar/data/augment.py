@@ -9,6 +9,7 @@ import numpy as np
 from .. import rng
 from .conditions.base import Condition
 from .conditions.picture import PictureCondition
+from .conditions.place import PlaceCondition
 from .space import Space
 
 
@@ -38,17 +39,34 @@ def check_augment(
         )
 
 
-def mirrored(images: np.ndarray, seed: int, k: int) -> np.ndarray:
-    """Samples (n, C, H, W) of batch k, each mirrored left to right with probability 1/2, in their place."""
-    chosen = rng.uniform(seed, "flip", np.arange(len(images)), k) < 0.5
-    images[chosen] = images[chosen][..., ::-1]
-    return images
+def augment(
+    images: np.ndarray,
+    values: Mapping[str, np.ndarray],
+    conditions: Mapping[str, Condition],
+    seed: int,
+    k: int,
+    flip: bool = False,
+    turns: bool = False,
+) -> None:
+    """Move the samples (n, C, *sides) of batch k in their place, and alike the grids and places told.
 
-
-def turned(images: np.ndarray, seed: int, k: int) -> np.ndarray:
-    """Samples (n, C, H, H) of batch k, each turned by 0 to 3 quarters, all as likely, in their place."""
-    quarters = np.floor(4 * rng.uniform(seed, "turn", np.arange(len(images)), k))
-    for quarter in (1, 2, 3):
-        chosen = quarters == quarter
-        images[chosen] = np.rot90(images[chosen], quarter, (2, 3))
-    return images
+    flip: each mirrored left to right with probability 1/2; turns: each turned by 0 to 3 quarters, all as
+    likely.
+    """
+    rows = np.arange(len(images))
+    grids = [images, *(values[name] for name, c in conditions.items() if isinstance(c, PictureCondition))]
+    places = [(c, values[name]) for name, c in conditions.items() if isinstance(c, PlaceCondition)]
+    if flip:
+        chosen = rng.uniform(seed, "flip", rows, k) < 0.5
+        for each in grids:
+            each[chosen] = each[chosen][..., ::-1]
+        for place, corners in places:
+            corners[chosen] = place.mirrored(corners[chosen])
+    if turns:
+        quarters = np.floor(4 * rng.uniform(seed, "turn", rows, k))
+        for quarter in (1, 2, 3):
+            chosen = quarters == quarter
+            for each in grids:
+                each[chosen] = np.rot90(each[chosen], quarter, (2, 3))
+            for place, corners in places:
+                corners[chosen] = place.turned(corners[chosen], quarter)

@@ -19,7 +19,7 @@ Layout = Literal["auto", "HW", "HWC", "CHW", "L", "CL", "LC", "volume", "array"]
 Resize = Literal["lanczos", "bicubic", "box", "nearest"]
 Fit = Literal["crop", "pad", "stretch"]
 Frames = Literal["first", "all"]
-TOLD_AS = (*CONDITIONS, "skip")
+TOLD_AS = (*(kind for kind in CONDITIONS if kind != "place"), "skip")
 NUM_CHANNELS: dict[str, int | None] = {"auto": None, "gray": 1, "rgb": 3, "rgba": 4}
 SIZES = 4, 4096
 """The least and the greatest side of a picture."""
@@ -163,7 +163,7 @@ class DataConfig(Settings):
     )
     conditions: Annotated[dict[str, str] | None, BeforeValidator(_parse_conditions)] = Field(
         default=None,
-        description=f"what columns that the model is told are: {', '.join(CONDITIONS)} or skip",
+        description=f"what columns that the model is told are: {', '.join(TOLD_AS[:-1])} or skip",
         json_schema_extra={"metavar": "NAME=KIND,…", "shown": "found from their values"},
     )
     text_encoder: Annotated[str | None, BeforeValidator(lambda given: given and str(given))] = Field(

@@ -15,6 +15,7 @@ from .. import rng
 from .cache import Stored
 from .conditions.base import Condition
 from .conditions.picture import PictureCondition
+from .conditions.place import PlaceCondition
 from .kinds import KINDS, shown_shape
 from .sources.source_types import block_size
 from .space import Space
@@ -22,6 +23,8 @@ from .stored import ByNumber, StoredSamples
 
 LEAST = 4
 """The shortest side of a crop of samples that are longer."""
+PLACE = PlaceCondition.kind
+"""The name of the condition that tells where a crop lies, unless the data have another one of that name."""
 LOOKED_AT, MANY = 2**27, 20_000
 """Bytes of samples and fixed crops of them, up to which all of these are looked at."""
 
@@ -57,8 +60,12 @@ class Crops(ByNumber):
 
         Which one is a pure function of (seed, k, place in the batch).
         """
-        u = rng.uniform(seed, "crop", np.arange(len(numbers)), k, shape=(len(self.sides),))
-        return self._cut(numbers, np.floor(u * (self.room + 1)).astype(np.int64))
+        return self._cut(numbers, self.places(seed, k, len(numbers)))
+
+    def places(self, seed: int, k: int, n: int) -> np.ndarray:
+        """The first corners of those crops, (n, D)."""
+        u = rng.uniform(seed, "crop", np.arange(n), k, shape=(len(self.sides),))
+        return np.floor(u * (self.room + 1)).astype(np.int64)
 
     def num_constant(self) -> int:
         """How many tiles hold one single value, such as air; 0 where there are too many to look at."""
@@ -101,6 +108,11 @@ def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
     )
     if constant := crops.num_constant():
         note += f", {constant:,} of which hold one single value"
+    told = {name: _cropped_told(*told, crops) for name, told in stored.told.items()}
+    if PLACE not in told and crops.room.any():
+        place = PlaceCondition.of(sides, tuple(crops.room.tolist()))
+        told[PLACE] = place, np.tile(crops.corners.astype(float), (n, 1))
+        note += "; each is told where it lies, so that whole ones can be sampled"
     missing = ["of crops, samples are full also where all of the data lack a number (NaN)"] * bool(
         space.missing
     )
@@ -109,7 +121,7 @@ def cropped(stored: Stored, wanted: tuple[int, ...]) -> Stored:
         images=crops,
         space=replace(_space_of(space, sides), gaps=space.gaps or bool(space.missing)),
         labels=None if stored.labels is None else np.repeat(stored.labels, crops.tiles),
-        told={name: _cropped_told(*told, crops) for name, told in stored.told.items()},
+        told=told,
         hashes=np.repeat(stored.hashes, crops.tiles),
         fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
         notes=[*stored.notes, note, *missing],

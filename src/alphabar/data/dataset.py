@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import rng
-from .augment import check_augment, mirrored, turned
+from .augment import augment, check_augment
 from .conditions.base import Condition, is_told
 from .conditions.named import ClassCondition
-from .conditions.picture import PictureCondition
+from .conditions.place import PlaceCondition
 from .crops import Crops
 from .space import Space
 
@@ -159,12 +159,7 @@ class Dataset:
         check_augment(self.space, flip, turns, self.conditions)
         indices = (self.balanced_indices if balanced else self.indices)(seed, k, size)
         batch = self.take(indices, (seed, k))
-        grids = [name for name, each in self.conditions.items() if isinstance(each, PictureCondition)]
-        for each in (batch.images, *(batch.values[name] for name in grids)):  # what is told moves alike
-            if flip:
-                mirrored(each, seed, k)
-            if turns:
-                turned(each, seed, k)
+        augment(batch.images, batch.values, self.conditions, seed, k, flip, turns)
         return batch
 
     def take(self, indices: np.ndarray, draw: tuple[int, int] | None = None) -> Batch:
@@ -175,7 +170,11 @@ class Dataset:
                 return rows.drawn(*draw, indices)
             return np.array(rows[indices])
 
-        return Batch(taken(self.images), {name: taken(values) for name, values in self.values.items()})
+        told = {name: taken(values) for name, values in self.values.items()}
+        if draw is not None and isinstance(self.images, Crops):
+            places = [name for name, each in self.conditions.items() if isinstance(each, PlaceCondition)]
+            told |= {name: self.images.places(*draw, len(indices)).astype(float) for name in places}
+        return Batch(taken(self.images), told)
 
     def values_at(self, indices: np.ndarray, names: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """What is told of the samples at `indices`, as far as `names` has it."""

@@ -14,6 +14,7 @@ from ..data.conditions.base import is_told
 from ..data.dataset import Dataset, spread
 from ..errors import unknown
 from ..model import Batched, Denoiser
+from ..model.whole import of_crops
 from ..sampling import sample
 from .keys import CONDITIONING, OTHER_VALUE
 
@@ -75,7 +76,7 @@ def check_conditioning(
     if images is None or values is None:
         if n < 2:
             raise ValueError(f"the check needs 2 samples or more, got n = {n}")
-        drawn = sample(denoiser, n, seed=seed)
+        drawn = sample(of_crops(denoiser), n, seed=seed)
         images, values = drawn.images, drawn.told
     images, right, wrong = _told_both_ways(denoiser, np.asarray(images), values or {}, name, seed)
     schedule, x_0, batched = denoiser.schedule, denoiser.codec.encode(images), Batched(denoiser)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..data.conditions.base import Condition
-from ..data.crops import with_sides
+from ..data.conditions.place import PlaceCondition
 from ..data.space import Space
 from ..errors import unknown
 from ..nn import takes_cond
@@ -44,6 +43,8 @@ class Denoiser(nn.Module):
         x0_mse: (times, E (x_0 - x0_hat)^2 per dimension there), if it was estimated.
         precision: "float32", or "bfloat16" to run the network in it (`in_precision`).
         call: `call_network`, or a compiled one.
+        whole: sides of the samples that are drawn unless other ones are asked for, where the network was
+            trained on crops of them and on where these lie; else None.
         digest: of the file that the weights were loaded from, if they were.
         known: (*shape) 0 where every sample lacks a number, else 1; None if none is lacking. There the
             network sees 0, and nothing is predicted but 0.
@@ -74,6 +75,8 @@ class Denoiser(nn.Module):
         self.x0_mse: tuple[list[float], list[float]] | None = None
         self.precision = "float32"
         self.call = call_network
+        places = (c for c in self.conditions.values() if isinstance(c, PlaceCondition))
+        self.whole = next((place.whole for place in places), None)
         self.digest = ""
         known = codec.known
         self.register_buffer("known", None if known is None else torch.from_numpy(known), persistent=False)
@@ -82,7 +85,8 @@ class Denoiser(nn.Module):
         if self.conditions and not self._takes_cond:
             raise ValueError(
                 f"the model is told {', '.join(self.conditions)}, and its network takes (x, c_noise) alone: "
-                "give forward a third parameter, the mapping of conditions"
+                "give forward a third parameter, the mapping of conditions, or tell it nothing "
+                "(conditional=False)"
             )
 
     def __repr__(self) -> str:
@@ -193,34 +197,6 @@ class Denoiser(nn.Module):
             cast.precision = precision
             self._cast = state, cast
         return self._cast[1]
-
-    def of_sides(self, sides: Sequence[int]) -> Denoiser:
-        """This model, with the same weights, for samples of other sides: one for all, or one each.
-
-        ValueError unless its network takes any, and nothing else of the model is of the sides trained on.
-        """
-        name, axes = type(self.net).__name__, len(self.shape) - 1
-        if not getattr(self.net, "any_sides", False):
-            raise ValueError(
-                f"size is for networks that take any sides, such as unet and vit, and this model has {name}: "
-                "leave it out, or train with --network unet"
-            )
-        sides = tuple(sides) * axes if len(sides) == 1 else tuple(sides)
-        if len(sides) != axes:
-            raise ValueError(
-                f"size must be one side, or {axes} for samples of {self.space.shown_shape()}, got "
-                f"{'x'.join(map(str, sides))}"
-            )
-        fixed = [name for name, condition in self.conditions.items() if len(condition.shape) > 1]
-        fixed += ["missing numbers (NaN)"] * bool(self.space.missing)
-        if fixed and sides != self.shape[1:]:
-            raise ValueError(
-                f"size must be {' × '.join(map(str, self.shape[1:]))}: this model knows {', '.join(fixed)}, "
-                "which have the sides trained on"
-            )
-        other = copy.copy(self)
-        other.codec = replace(self.codec, space=with_sides(self.space, sides))
-        return other
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cast": None}  # a copy has no use for another's

@@ -15,11 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..nn import takes_cond
+from .batched import batch_size
 from .denoiser import Denoiser
+from .whole import InParts
 
 LARGE = 2**19
 """Of how many places a batch is at least whose memory is counted: the counting takes seconds."""
 WITH_GRADIENT = 5  # copies of the weights: gradient, average, what the optimizer remembers, room
+COPIES = 12
+"""Of whole samples, that sampling keeps at once beside the parts that the network runs on."""
 REAL = 1.3
 """What is taken beside what is counted: copies in other layouts. Measured: 0.9 to 1.3 times."""
 CGROUPS = (
@@ -61,6 +65,10 @@ def needed_memory(denoiser: Denoiser, n: int, training: bool) -> int | None:
     places, or if the network can't be run so.
     """
     net, shape = denoiser.net, denoiser.shape
+    if isinstance(denoiser.call, InParts):
+        parts = denoiser.call.parts
+        own = needed_memory(parts, batch_size(parts.shape), training) or 0
+        return own + 4 * COPIES * n * math.prod(shape)
     if n * math.prod(shape[1:]) < LARGE:
         return None
     own = [*net.named_parameters(), *net.named_buffers()]

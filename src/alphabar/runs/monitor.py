@@ -18,6 +18,7 @@ from ..evaluation.scores import frechet_distance
 from ..model.affine import known_of
 from ..model.batched import batch_size, batches
 from ..model.conditions import take
+from ..model.whole import of_crops
 from ..sampling.executor import NotFinite
 from ..sampling.sampler import sample
 from ..sampling.told import told_by
@@ -129,7 +130,7 @@ def sample_distance(trainer: Trainer, n: int = SAMPLES) -> dict[str, Any]:
     plan, distance = make_plan(ema.schedule, evaluations=EVALUATIONS, scales=ema.scales), None
     with np.errstate(invalid="ignore"), contextlib.suppress(NotFinite):
         told = told_by(data, ema, n)
-        found = features(sample(ema, n, cond=told, plan=plan, precision=ema.precision).images)
+        found = features(sample(of_crops(ema), n, cond=told, plan=plan, precision=ema.precision).images)
         distance = frechet_distance(found, reference) if np.isfinite(found).all() else None
     return {"sample_distance": distance, "sample_n": n} | floor
 

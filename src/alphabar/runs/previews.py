@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..images import enlarged, save_picture, tiled
+from ..model.whole import of_crops
 from ..sampling.executor import NotFinite
 from ..sampling.sampler import sample
 from ..sampling.told import told_by
@@ -56,7 +57,8 @@ class Previews:
             plan = make_plan(ema.schedule, evaluations=EVALUATIONS, scales=ema.scales)
             with contextlib.suppress(NotFinite):  # the metrics tell, and training goes on or says why not
                 n = num_samples(total)
-                drawn = sample(ema, n, cond=told_by(trainer.data, ema, n), plan=plan, precision=ema.precision)
+                told = told_by(trainer.data, ema, n)
+                drawn = sample(of_crops(ema), n, cond=told, plan=plan, precision=ema.precision)
                 save_picture(path, enlarged(tiled(ema.space.shown(drawn.images)), SIDE), drawn.facts)
         self.last = self.now()
         self.cost_s = self.last - begin

@@ -17,7 +17,8 @@ from ..model.facts import CHECKPOINT
 from ..model.file import load, model_path
 from ..training.adapt import adapt_state
 from ..training.config import BUDGETS, TrainConfig, differences
-from ..training.presets import PRESETS, resolve
+from ..training.fitted import config_for
+from ..training.presets import PRESETS
 from ..training.trainer import Trainer
 from .checkpoints import checkpoint_files
 from .folder import RunFolder
@@ -172,7 +173,7 @@ def forked_config(
         part = changes.get(name, {})
         if isinstance(part, dict) and part.get("name", before[name].get("name")) == before[name].get("name"):
             changes = {**changes, name: before[name] | part}
-    config = resolve(data.space, data.conditions, len(data), None, before | changes)
+    config = config_for(data, None, before | changes)
     if (changes["network"] or {}).get("name") == before["network"]["name"]:
         config = config.model_copy(update={"network": changes["network"]})  # what it left open stays so
     return config, data, where
@@ -181,15 +182,15 @@ def forked_config(
 def resumed_config(
     folder: RunFolder, data: Dataset, preset: str | None, settings: Mapping[str, Any]
 ) -> TrainConfig:
-    """`resolve` for a run that may be there already: what it took from its first budget and from the
+    """`config_for` a run that may be there already: what it took from its first budget and from the
     model that it began with stays, unless it is given.
     """
     if not folder.exists():
-        return resolve(data.space, data.conditions, len(data), preset, settings)
+        return config_for(data, preset, settings)
     entry = folder.entry()
     before = entry["identity"]
     taken = ["network", "schedule", "prediction"] if (before["start"] or {}).get("what") == "from" else []
-    followed = ["batch_size", *entry["measured"].get("afforded", [])]
+    followed = ["batch_size", "schedule", *entry["measured"].get("afforded", [])]
     taken += [name for name in followed if name not in PRESETS.get(preset or "", {})]
     known = {name: before["config"][name] for name in taken}
-    return resolve(data.space, data.conditions, len(data), preset, settings, known)
+    return config_for(data, preset, settings, known)

@@ -11,6 +11,7 @@ from typing import Any
 from ..files import DamagedFile, expanded, load_tensors
 from ..model.denoiser import Denoiser
 from ..model.file import load
+from ..model.whole import of_crops
 from .folder import RunFolder
 from .given import is_model
 
@@ -57,12 +58,12 @@ class Subject:
 
     @cached_property
     def denoiser(self) -> Denoiser:
-        """The model; ValueError if there are only samples."""
+        """The model, of samples as it was trained on; ValueError if there are only samples."""
         if isinstance(self.of, Denoiser):
-            return self.of
+            return of_crops(self.of)
         if not self.has_model:
             raise ValueError(f"{self.of} is neither a run nor a model file")
-        return load(self.of, self.device)
+        return of_crops(load(self.of, self.device))
 
     @cached_property
     def raw(self) -> Denoiser | None:

@@ -10,6 +10,7 @@ import numpy as np
 from .. import rng
 from ..errors import check_whole, unknown
 from ..model import Denoiser
+from ..model.whole import for_samples
 from ..theory.gaussian import q_sample
 from ..theory.plans import inversion
 from .choices import choose_plan, share_below
@@ -78,6 +79,7 @@ def stream_between(
     **settings: Any,
 ) -> SampleStream:
     """The samples of `interpolate`, to be drawn; all that can be refused is refused at once."""
+    denoiser = for_samples(denoiser, np.shape(a))
     shape, schedule = denoiser.space.shape, denoiser.schedule
     if method not in INTERPOLATIONS:
         raise unknown("way to interpolate", method, INTERPOLATIONS)
@@ -167,11 +169,12 @@ def stream_variations(
     **settings: Any,
 ) -> tuple[SampleStream, np.ndarray]:
     """The samples of `vary`, to be drawn, and the noisy inputs; what can be refused is refused at once."""
+    images = np.asarray(images)
+    denoiser = for_samples(denoiser, images.shape[1:])
     schedule, shape = denoiser.schedule, denoiser.shape if noisy else denoiser.space.shape
     check_whole("n", n, 1)
     if not 1 <= t <= schedule.T:
         raise ValueError(f"t must lie within 1..{schedule.T}, got {t:g}")
-    images = np.asarray(images)
     if images.shape[1:] != shape or not len(images):
         raise ValueError(f"images must have the shape (m, *{shape}), got {images.shape}")
     config = SampleConfig.of(config, settings)

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import rng
 from ..model import Batched, Denoiser
+from ..model.whole import of_crops
 from ..theory.plans import LEAST, SPACINGS, Plan
 from ..theory.schedule import Schedule
 from .bench import LONG, Bench, deterministic_plans, in_range, long_runs
@@ -154,7 +155,7 @@ def estimate_x0_mse(
     (1 - alpha_bar) / alpha_bar (1 - E eps_hat^2), the same for an ideal model).
     """
     progress(f"drawing {n} samples")
-    drawn = stream_samples(denoiser, n, seed=seed, sampler="unipc", evaluations=20)
+    drawn = stream_samples(of_crops(denoiser), n, seed=seed, sampler="unipc", evaluations=20)
     x_0, _ = drawn.collected_states()
     batched = Batched(denoiser, in_range(denoiser, Guidance()))
     times = np.unique(np.linspace(1, denoiser.schedule.T, MSE_TIMES).round()).tolist()

@@ -32,6 +32,8 @@ class Operator(Protocol):
     name: str
     norm2: float
     """The largest eigenvalue of A A^T."""
+    shape: tuple[int, ...] | None
+    """(C, *sides) of the samples that it takes; None for that of what it measures."""
 
     def measure(self, x: Tensor) -> Tensor:
         """A x."""
@@ -56,6 +58,7 @@ class Known:
     """
 
     name, norm2 = "known pixels", 1.0
+    shape: tuple[int, ...] | None = None
 
     def __init__(self, known: np.ndarray) -> None:
         known = np.asarray(known)
@@ -95,6 +98,7 @@ class Separable:
     def __init__(self, name: str, channels: ArrayLike, *sides: ArrayLike, rcond: float = 1e-6) -> None:
         self.name, self.rcond = name, rcond
         self.matrices = [np.asarray(m, np.float64) for m in (channels, *sides)]
+        self.shape: tuple[int, ...] | None = tuple(m.shape[1] for m in self.matrices)
         parts = [np.linalg.svd(m, full_matrices=False) for m in self.matrices]
         self.to_singular, self.from_singular = [u.T for u, _, _ in parts], [v.T for _, _, v in parts]
         values = np.ones(())

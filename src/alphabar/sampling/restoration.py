@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..model import Denoiser
+from ..model.whole import for_samples
 from .config import SampleConfig
 from .executor import clip, through
 from .inverse import Known, Observation, Operator, measure, misses
@@ -34,8 +35,9 @@ def stream_restored(
 
     All that can be refused is refused at once.
     """
-    space, codec = denoiser.space, denoiser.codec
     measured = np.asarray(measured)
+    denoiser = for_samples(denoiser, measured.shape if operator.shape is None else operator.shape)
+    space, codec = denoiser.space, denoiser.codec
     wanted = measure(operator, np.zeros((1, *space.shape))).shape[1:]
     if measured.shape != wanted:
         raise ValueError(f"measured ({operator.name}) must have the shape {wanted}, got {measured.shape}")

@@ -14,6 +14,7 @@ from ..errors import check_whole
 from ..model import Denoiser
 from ..model.batched import batch_size
 from ..model.memory import check_memory
+from ..model.whole import of_sides
 from .choices import choose
 from .config import SampleConfig
 from .guidance import Guidance, guided
@@ -110,8 +111,9 @@ class SampleStream:
     ) -> None:
         self.denoiser, self.config, self.indices, self.origin = denoiser, config, indices, origin
         self.progress = progress
-        if config.size is not None:
-            self.denoiser = denoiser = denoiser.of_sides(config.size)
+        sides = config.size or (None if origin.given or observation is not None else denoiser.whole)
+        if sides is not None:
+            self.denoiser = denoiser = of_sides(denoiser, sides)
         check_memory(denoiser, batch_size(denoiser.shape), training=False)
         chosen = choose(denoiser, config)
         guidance, self.plan, self.on_x0 = chosen.guidance, chosen.plan, chosen.on_x0

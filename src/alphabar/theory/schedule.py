@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import check_whole, made_from, row_of, row_options, unknown
 from .at import At
+from .linear_betas import linear_bounds
 
 ADVISED_T = 100
 MOST_T = 1_000_000  # a table of 8 MB
@@ -20,6 +21,7 @@ MAX_TERMINAL_SIGNAL = 0.03  # sqrt(alpha_bar_T); linear at T = 1000 has 0.0064
 
 NoisingSteps = Annotated[int, "number of noising steps; 100 or more are advised"]
 MaxBeta = Annotated[float, "the largest beta"]
+Shift = Annotated[float, "what noise over signal is multiplied by at T/2"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -160,7 +162,7 @@ class Schedule:
         if (beta_min is None) != (beta_max is None):
             raise ValueError("give both beta_min and beta_max, or neither")
         if beta_min is None or beta_max is None:
-            beta_min, beta_max = _scaled_linear_bounds(T)
+            beta_min, beta_max = linear_bounds(T)
         formula = {"name": "linear", "T": T, "beta_min": beta_min, "beta_max": beta_max}
         return cls.from_betas(np.linspace(beta_min, beta_max, T), formula)
 
@@ -170,17 +172,18 @@ class Schedule:
         T: NoisingSteps = 1000,
         s: Annotated[float, "the offset that keeps beta from vanishing near t = 0"] = 0.008,
         max_beta: MaxBeta = 0.999,
+        shift: Shift = 1.0,
     ) -> Schedule:
         """alpha_bar falls as a squared cosine of t/T.
 
         alpha_bar_t = f(t)/f(0), f(t) = cos(((t/T + s)/(1 + s)) pi/2)^2, with beta_t <= max_beta
-        (eq. 17 of arXiv 2102.09672). It is a function of t/T, so T needs no scaling.
+        (eq. 17 of arXiv 2102.09672). It is a function of t/T, so T needs no scaling. `shift` as in `sigmoid`.
         """
         T = check_whole("T", T, 1, MOST_T)
         if not s >= 0:
             raise ValueError(f"s must be at least 0, got {s}")
         f = np.cos((np.arange(T + 1) / T + s) / (1 + s) * np.pi / 2) ** 2
-        return cls._clipped(f, max_beta, {"name": "cosine", "T": T, "s": s, "max_beta": max_beta})
+        return cls._clipped(f, max_beta, {"name": "cosine", "T": T, "s": s, "max_beta": max_beta}, shift)
 
     @classmethod
     def sigmoid(
@@ -190,18 +193,21 @@ class Schedule:
         end: Annotated[float, "where on the sigmoid t = T lies"] = 3.0,
         tau: Annotated[float, "the sigmoid's temperature"] = 1.0,
         max_beta: MaxBeta = 0.999,
+        shift: Shift = 1.0,
     ) -> Schedule:
         """alpha_bar falls along a sigmoid of t/T.
 
         alpha_bar_t = (g(T) - g(t)) / (g(T) - g(0)), g(t) = 1 / (1 + exp(-(start + (end - start) t/T) / tau)),
         with beta_t <= max_beta (arXiv 2212.11972). It is a function of t/T, so T needs no scaling.
+        Then sigma = sqrt((1 - alpha_bar) / alpha_bar) is multiplied by 1 + 2 (shift - 1) t/T: the shapes in
+        large samples show through more noise (sec. 3.1 of arXiv 2301.11093), and their detail does not.
         """
         T = check_whole("T", T, 1, MOST_T)
         if not (tau > 0 and -700 <= start / tau < end / tau <= 700):
             raise ValueError(f"sigmoid needs -700 tau <= start < end <= 700 tau, got {start}, {end}, {tau}")
         g = 1 / (1 + np.exp(-(start + (end - start) * np.arange(T + 1) / T) / tau))
         formula = {"name": "sigmoid", "T": T, "start": start, "end": end, "tau": tau, "max_beta": max_beta}
-        return cls._clipped(g[-1] - g, max_beta, formula)
+        return cls._clipped(g[-1] - g, max_beta, formula, shift)
 
     @classmethod
     def from_betas(cls, betas: ArrayLike, formula: dict[str, Any] | None = None) -> Schedule:
@@ -226,12 +232,18 @@ class Schedule:
         return cls._advised(np.asarray(alpha_bar), {})
 
     @classmethod
-    def _clipped(cls, f: np.ndarray, max_beta: float, formula: dict[str, Any]) -> Schedule:
-        """alpha_bar_t = f_t / f_0 with betas of at most `max_beta`, which lifts its end."""
+    def _clipped(cls, f: np.ndarray, max_beta: float, formula: dict[str, Any], shift: float) -> Schedule:
+        """alpha_bar_t = f_t / f_0 with betas of at most `max_beta`, which lifts its end; then shifted."""
         if not (0 < max_beta < 1 and np.all(f[:-1] > 0)):
             raise ValueError(f"max_beta must lie within (0, 1), alpha_bar above 0 before T, got {formula}")
         beta = np.minimum(1 - f[1:] / f[:-1], max_beta)
-        return cls._advised(np.concatenate([[1.0], np.cumprod(1 - beta)]), formula)
+        alpha_bar = np.concatenate([[1.0], np.cumprod(1 - beta)])
+        if not 1 <= shift <= 1e3:
+            raise ValueError(f"shift must lie within 1 and 1000, got {shift}")
+        if shift != 1:
+            times = 1 + 2 * (shift - 1) * np.linspace(0, 1, len(alpha_bar))
+            alpha_bar = alpha_bar / (alpha_bar + times**2 * (1 - alpha_bar))
+        return cls._advised(alpha_bar, formula | {"shift": shift})
 
     @classmethod
     def _advised(cls, alpha_bar: np.ndarray, formula: dict[str, Any]) -> Schedule:
@@ -286,15 +298,3 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 def _half_log_snr(alpha_bar: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
         return 0.5 * (np.log(alpha_bar) - np.log1p(-alpha_bar))
-
-
-def _scaled_linear_bounds(T: int) -> tuple[float, float]:
-    """(1e-4 k, 0.02 k), with the k for which prod_t (1 - beta_t) is that of k = 1, T = 1000."""
-    if T == 1000:
-        return 1e-4, 0.02
-    target = np.log1p(-np.linspace(1e-4, 0.02, 1000)).sum()
-    shape = np.linspace(1e-4 if T > 1 else 0.02, 0.02, T)
-    low, high = 0.0, 1 / 0.02  # the log of the product falls from 0 to -inf between them
-    while low < (k := (low + high) / 2) < high:
-        low, high = (k, high) if np.log1p(-k * shape).sum() > target else (low, k)
-    return float(low * shape[0]), float(low * shape[-1])

@@ -151,6 +151,7 @@ def resolve(
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
     known: Mapping[str, Any] | None = None,
+    shift: float = 1.0,
 ) -> TrainConfig:
     """Defaults, then the preset, then the model to start from, then the settings.
 
@@ -163,6 +164,7 @@ def resolve(
         settings: fields of `TrainConfig`; None leaves one open. With `init_from`, network, schedule and
             prediction are that model's.
         known: what a run that is there already has of these, so that the model needn't be read again.
+        shift: of the default noise schedule.
     """
     from ..nn import suited
 
@@ -172,7 +174,8 @@ def resolve(
     taken = _of_model(settings.get("init_from")) if known is None else known
     layers = [PRESETS[preset] if preset else {}, taken, settings]
     named = any("name" in (_part(layer, "network") or {}) for layer in layers)
-    values: dict[str, Any] = {"schedule": DEFAULT_SCHEDULE, "network": {} if named else _default_name(space)}
+    schedule = DEFAULT_SCHEDULE | ({} if shift == 1 else {"shift": shift})
+    values: dict[str, Any] = {"schedule": schedule, "network": {} if named else _default_name(space)}
     if not space.shape[1:]:
         values |= {name: VECTORS[name] for name in ("optimizer", "lr")}
     for layer in layers:

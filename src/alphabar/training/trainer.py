@@ -60,7 +60,7 @@ class Trainer:
             _ = data.by_class  # raises without classes
         conditions = conditions_told(config, data)
         shapes = {name: condition.shape for name, condition in conditions.items()}
-        codec, scales = fitted_to(data)
+        codec, scales, _ = fitted_to(data)
         if net is None:
             net = initial_network(config, codec.shape, shapes)
         schedule = Schedule.from_dict(config.schedule, advise=False)

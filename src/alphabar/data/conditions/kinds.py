@@ -14,6 +14,7 @@ from .base import Condition
 from .embedding import EmbeddingCondition
 from .named import ClassCondition
 from .picture import PictureCondition
+from .place import PlaceCondition
 from .tags import TagsCondition
 from .text import TextCondition
 from .vector import VectorCondition
@@ -29,10 +30,11 @@ CONDITIONS: dict[str, type[Condition]] = {
     row.kind: row
     for row in (
         ClassCondition, VectorCondition, TagsCondition, TextCondition, EmbeddingCondition, PictureCondition,
+        PlaceCondition,
     )
 }  # fmt: skip
 """Kinds of conditions by name: one of several classes, numbers, any of several tags, texts, as words or as
-an encoder embeds them, grids."""
+an encoder embeds them, grids, where a crop lies."""
 
 
 def condition_from(entry: Mapping[str, Any]) -> Condition:

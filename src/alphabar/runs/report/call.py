@@ -6,7 +6,7 @@ from typing import Any
 
 from ...data.dataset import Dataset
 from ...training.config import BUDGETS
-from ...training.presets import resolve
+from ...training.fitted import config_for
 from ..results import Results
 
 
@@ -24,7 +24,7 @@ def training_call(results: Results) -> str:
 
 
 def short_settings(config: dict[str, Any], data: Dataset) -> dict[str, Any]:
-    """Those settings of a run that `resolve` needs to come to all of them for these data.
+    """Those settings of a run that `config_for` needs to come to all of them for these data.
 
     Args:
         config: all settings, as JSON.
@@ -44,7 +44,7 @@ def short_settings(config: dict[str, Any], data: Dataset) -> dict[str, Any]:
 
 
 def _resolved(data: Dataset, settings: dict[str, Any]) -> dict[str, Any]:
-    config = resolve(data.space, data.conditions, len(data), None, settings)
+    config = config_for(data, None, settings)
     return config.model_dump(mode="json")
 
 

@@ -22,7 +22,7 @@ import alphabar as ab
 from alphabar.evaluation.features import Features, learned_features
 from alphabar.evaluation.scores import frechet_distance
 from alphabar.runs.monitor import held_out_loss
-from alphabar.training.presets import resolve
+from alphabar.training.fitted import config_for
 from alphabar.training.trainer import Trainer
 
 QUICK = {"num_res_blocks": 1, "attention_levels": []}
@@ -55,7 +55,7 @@ def train(
 ) -> str:
     """A row: what it saw, how long it took, its loss and its distance."""
     settings = {"batch_size": 32, "precision": "float32", "channels_last": False, "images": 10**6, **settings}
-    config = resolve(data.space, data.conditions, len(data), None, settings)
+    config = config_for(data, None, settings)
     trainer = Trainer(config, data)
     if images is None:
         trainer.update()

@@ -182,9 +182,7 @@ def colors(data: str, out: Path, minutes: float) -> None:
     images = np.asarray(plain.images)
     kinds = [plain.conditions["class"].names[i] for i in plain.values["class"]]
     tint = images.mean((2, 3))
-    told = ab.prepare(
-        (images, {"class": kinds, "tint": tint.round(2).tolist()}), layout="CHW", kind="picture"
-    )
+    told = ab.prepare((images, {"class": kinds, "tint": tint.round(2).tolist()}), layout="CHW")
     model = train(told, out, minutes, "model")
     asked(out, told)
     rows = told.held_out[:MOST]

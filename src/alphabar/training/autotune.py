@@ -23,6 +23,7 @@ TRIAL_IMAGES, TRIAL_PLACES = 32, 2**17
 TRIAL_S = 1.0
 ROUNDS = 3
 BUSY = 1.4  # times as long as the fastest update takes one on average, where other programs take turns
+LEAST_SHARE = 0.2  # of an update's time that its samples take at least: of few, times are uncertain
 WORTH = 1.2  # times as fast must one thread be
 
 Clock = Callable[[], float]
@@ -39,7 +40,7 @@ def fastest_execution(
     """The precision and memory layout, of those left open, that train the most images a second.
 
     Each pair is timed on a few updates of this very network, without compiling, on a CPU with small batches
-    of all but vectors. They take turns, and the fastest update of each counts, so that a busy moment of the
+    of all but vectors; what such an update takes beside its samples is found by halving the batch. They take turns, and the fastest update of each counts, so that a busy moment of the
     machine decides nothing. What the network can't run is left out, and so is bfloat16 where the device has
     to emulate it, a hundred times slower. Where the machine is busy, one thread is timed as well: threads
     that share cores with other programs wait for one another, and are then half as fast as one of them alone.
@@ -81,9 +82,10 @@ def fastest_execution(
     found = {"precision": best[0], "channels_last": best[1]}
     alone = None if config.threads is not None else _alone(trials[best])
     busy = trials[best].mean / min(trials[best].times)  # so many times as long takes an update on average
-    rates = {pair: size / (busy * min(trial.times)) for pair, trial in trials.items()}
+    gain = 1.0 if size in (1, whole) else _gain(trials[best], data, size, config.batch_size)
+    rates = {pair: gain * size / (busy * min(trial.times)) for pair, trial in trials.items()}
     if alone is not None:
-        found["threads"], rates[best] = 1, size / alone.mean
+        found["threads"], rates[best] = 1, gain * size / alone.mean
     return {
         **found,
         "images_per_s": {
@@ -115,6 +117,23 @@ class Trial:
     def mean(self) -> float:
         """Of all updates."""
         return statistics.mean(self.times)
+
+
+def _gain(trial: Trial, data: Dataset, size: int, whole: int) -> float:
+    """How many times as many samples a second updates of `whole` batches see as those of `size`.
+
+    An update of n samples takes a + b n seconds, which its time and that of half as many tell.
+    """
+    own = trial.trainer
+    half = own.config.model_copy(update={"batch_size": size // 2})
+    trainer = Trainer(half, data, str(own.device), copy.deepcopy(own.model.net))
+    trainer.update()
+    halved = Trial(trainer, trial.clock, trial.end)
+    halved.go_on()
+    took = min(trial.times)
+    share = size // 2 / size
+    each = min(max((took - min(halved.times)) / (1 - share), LEAST_SHARE * took), took)
+    return whole / size * took / (took - each + each * whole / size)
 
 
 def _alone(trial: Trial) -> Trial | None:

@@ -228,13 +228,14 @@ def test_large_samples_are_timed_in_small_batches(monkeypatch, shape, size):
             pass
 
     monkeypatch.setattr(autotune, "Trainer", Timed)
-    monkeypatch.setattr(autotune, "_seconds", lambda trainer, clock: 3.0 + 0.5 * trainer.config.batch_size)
+    monkeypatch.setattr(autotune, "_seconds", lambda trainer, clock: 0.03 + 0.005 * trainer.config.batch_size)
     checked = []
     monkeypatch.setattr(autotune, "check_memory", lambda model, n, training: checked.append(n))
     data = Dataset(np.zeros((2, *shape), np.uint8), Space(shape), holdout=0)
     config = resolve(data.space, {}, 2, None, {"minutes": 1.0})
     found = autotune.fastest_execution(config, data, "cpu", budget_s=0.0)
     assert set(timed) == ({size, size // 2} if 1 < size < 32 else {size})
-    rate = 32 / (3.0 + 0.5 * 32) if size > 1 else 1 / 3.5  # what an update takes beside its samples is known
+    n = 64 if 1 < size < 32 else size  # an update of a batch whole is foreseen
+    rate = n / (0.03 + 0.005 * n)
     assert [*found["images_per_s"].values()] == pytest.approx([rate] * len(found["images_per_s"]), rel=0.01)
     assert checked == [32] * (size < 32)  # a small trial fits where training would not

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from typing import Any
 
@@ -69,7 +70,7 @@ def train(
         trainer.update(config.learning_rate(trainer.images, images))
     took = time.process_time() - start
     size = sum(parameter.numel() for parameter in trainer.parameters.values())
-    loss = held_out_loss(trainer)["held_out_loss"]
+    loss = held_out_loss(trainer).get("held_out_loss", math.nan)  # of one volume, nothing is held out
     drawn = ab.sample(trainer.ema, 500, evaluations=12).images
     distance = frechet_distance(features(drawn), features.of_dataset(data))
     return f"{size:,} | {trainer.images:,} | {took:.0f} | {loss:.4f} | {distance:.2f}"

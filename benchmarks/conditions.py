@@ -193,7 +193,15 @@ def trained(data: Dataset, given: argparse.Namespace) -> ab.Denoiser:
     """A model; printed are what it saw, and what a wrong value of each condition costs it."""
     network: dict = {"channels": given.channels, "channel_mult": [1, 2], "num_res_blocks": 1}
     network = {"name": "mlp", "width": 512, "blocks": 3} if given.mlp else network
-    for _ in ab.train(data, given.out, minutes=given.minutes, network=network, previews=False, **SETTINGS):
+    for _ in ab.train(
+        data,
+        given.out,
+        minutes=given.minutes,
+        network=network,
+        previews=False,
+        condition_dropout=given.dropout,
+        **SETTINGS,
+    ):
         pass
     model = ab.load(given.out)
     print(f"{model.about['images']:,} pictures trained on")
@@ -213,7 +221,15 @@ def outlined(given: argparse.Namespace) -> None:
     data = ab.prepare((images, {"outline": outlines(images)}), layout="CHW")
     network = {"channels": given.channels, "groups": 8, "channel_mult": [1, 2, 2], "num_res_blocks": 1}
     network |= {"attention_levels": [], "middle_attention": False}
-    for _ in ab.train(data, given.out, minutes=given.minutes, network=network, previews=False, **SETTINGS):
+    for _ in ab.train(
+        data,
+        given.out,
+        minutes=given.minutes,
+        network=network,
+        previews=False,
+        condition_dropout=given.dropout,
+        **SETTINGS,
+    ):
         pass
     model, told = ab.load(given.out), outlines(asked)
     print(f"{model.about['images']:,} pictures trained on")
@@ -235,6 +251,9 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=256)
     parser.add_argument("--shuffled", action="store_true", help="tell each picture what is true of another")
     parser.add_argument("--captions", action="store_true", help="tell shapes a caption instead")
+    parser.add_argument(
+        "--dropout", type=float, default=0.1, help="share of pictures a condition is hidden from"
+    )
     given = parser.parse_args()
     if given.captions:
         return captioned(given)

@@ -490,7 +490,7 @@ def test_what_denoise_cannot_take(here, refused):
         (["--name", "linear", "--beta-min", "0.2", "--beta-max", "0.1"], "did you mean betas[::-1]?"),
         (
             ["--name", "cosine", "--beta-min", "0.1"],
-            "the cosine schedule takes T, s, max_beta, and not beta_min",
+            "the cosine schedule takes T, s, max_beta, shift, and not beta_min",
         ),
         (["--picture", "pets/cats/00.png"], "--picture needs --out, the file to draw into"),
         (["--out", "plot.jpg"], "--out must end in .png, got plot.jpg"),

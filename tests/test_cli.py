@@ -267,7 +267,7 @@ def test_options_reach_the_configuration(here):
     expected = {"prediction": "x0", "loss": "x0", "lr": 3e-4, "micro_batch": 4, "seed": 5}
     assert {name: config[name] for name in expected} == expected
     assert entry["budget"]["epochs"] == 2.5
-    assert config["schedule"] == {"name": "cosine", "T": 1000, "s": 0.008, "max_beta": 0.99}
+    assert config["schedule"] == {"name": "cosine", "T": 1000, "s": 0.008, "max_beta": 0.99, "shift": 1.0}
     assert re.search(r"trained +\d\d? images", call("info", "r").stdout)
 
 

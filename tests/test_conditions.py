@@ -311,7 +311,7 @@ def test_a_table_tells_each_sample_its_own(tmp_path, done, refused):
         (["two.csv", "-n", 16], "has 2 rows, a sample each, and -n is 16"),  # the default elsewhere
         (["wrong.csv"], "unknown condition 'sise'; known: age, kind, tags"),
         (["empty.csv"], "has no rows"),
-        (["gone.csv"], "--cond-from takes a table"),
+        (["gone.csv"], "no such table or folder: "),
     ):
         file, *more = arguments
         assert message in refused(*how, "--cond-from", tmp_path / file, *more, "--out", tmp_path / "no")

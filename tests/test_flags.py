@@ -204,7 +204,7 @@ def test_a_new_condition_is_known_everywhere(tmp_path, monkeypatch, done, refuse
         Denoiser(net, plain.schedule, "eps", plain.codec, {"width": Size(dropout=0.1)}),
         tmp_path / "m.safetensors",
     )
-    assert "(class, vector, tags, text, embedding, picture or size)" in text_of_help("sample")
+    assert "(class, vector, tags, text, embedding, picture, place or size)" in text_of_help("sample")
     assert re.search(r"told width +size, 2 numbers", done("info", "m.safetensors")[0])
     how = ["sample", "m.safetensors", "-n", 1, "--steps", 1]
     done(*how, "--cond", "width=3", "--out", "s")

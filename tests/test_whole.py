@@ -11,6 +11,7 @@ import alphabar as ab
 from alphabar.data import Space, prepare
 from alphabar.data.conditions.place import PlaceCondition
 from alphabar.edit import Known, downscaled, interpolate, restore, vary
+from alphabar.evaluation.conditioning import check_conditions
 from alphabar.model import Denoiser, fit_codec
 from alphabar.model.whole import InParts, for_samples, of_crops, of_sides
 from alphabar.theory.parametrization import coefficients
@@ -214,7 +215,19 @@ def test_a_model_that_is_told_no_place_draws_parts(tmp_path):
 
 def test_what_cannot_be_is_refused(run, tmp_path, refused):
     assert call("sample", run, "-n", 1, "--steps", 1, "--out", tmp_path / "a") == 0
-    said = refused("sample", run, "--size", 12, "--cond", "place=1,2", "--out", tmp_path / "b")
+    said = refused("sample", run, "--size", 12, "--cond", "place=1,2", "--out", tmp_path / "b", news=1)
+    assert said.startswith("these are neither parts (8x8) nor whole (16x20): drawn at once, told no place")
     assert "unknown condition 'place'; known: class" in said
+    said = refused("sample", run, "--cond", "place=1,2", "--out", tmp_path / "b", news=1)
+    assert said.startswith(
+        "each is put together of 9 parts, told their places; --size 8x8 draws a part alone"
+    )
+    assert "put together of parts in all places: with size 8x8, place tells where one alone lies" in said
+
+
+def test_places_are_not_said_to_be_ignored(run):
+    """They are right by themselves, and of noise, which is alike everywhere, they change nothing."""
+    model, data = ab.load(run), prepare(run.parent / "d.npz", layout="CHW", crop=8, holdout=0.0)
+    assert {*check_conditions(model, data, 8)} == {"class"}
     with pytest.raises(ValueError, match="as many sides and room as numbers"):
         PlaceCondition(size=2, sides=(4,), room=(4, 4))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,9 @@ from .flags import Flag, takes
 from .sampling import FRAMES, load_model, sample_flags
 from .told import config_of, told_from
 from .written import asked_folder, drawn, report_written
+
+if TYPE_CHECKING:
+    from ..model import Denoiser
 
 NUMBER = 16
 COUNT = f"{NUMBER}; with --cond-from, a sample for each of its rows"
@@ -42,7 +45,6 @@ def sample(
     Samples are written as they are drawn; if it is interrupted, the same command draws the rest.
     """
     from ..data.conditions.base import is_told
-    from ..model.whole import InParts, of_sides
     from ..sampling.sampler import stream_samples
     from .console import bar, say
 
@@ -57,12 +59,8 @@ def sample(
         raise ValueError(f"-n must be at least 1 and --first at least 0, got {number} and {first}")
     config = config_of(how)  # what no model makes right is said before one is loaded
     denoiser = load_model(run, how)
-    if sides := config.size or denoiser.whole:
-        denoiser = of_sides(denoiser, sides)
+    denoiser = _of_size(denoiser, config.size)
     config = config_of(how, denoiser)
-    if isinstance(denoiser.call, InParts):
-        parts, crop = len(denoiser.call.corners), "x".join(map(str, denoiser.call.place.sides))
-        say(f"each is put together of {parts:,} parts, told their places; --size {crop} draws a part alone")
     begin = time.perf_counter()
     with bar("sampling") as progress:
         indices = range(first, first + number)
@@ -74,3 +72,23 @@ def sample(
         if condition.kind == "picture" and not is_told(stream.told[name]).any():
             say(f"told no {name}: --cond {name}=FILE tells one, --cond-from FOLDER a sample each")
     report_written(writer.folder, stream, json, time.perf_counter() - begin, drawn=writer.drawn)
+
+
+def _of_size(denoiser: Denoiser, size: tuple[int, ...] | None) -> Denoiser:
+    """The model for samples of this size, whole ones unless one is given; what is special of them is said."""
+    from ..model.whole import InParts, of_sides
+    from .console import say
+
+    crop, whole = ("x".join(map(str, sides or ())) for sides in (denoiser.shape[1:], denoiser.whole))
+    if (sides := size or denoiser.whole) is None:
+        return denoiser
+    found = of_sides(denoiser, sides)
+    if isinstance(found.call, InParts):
+        parts = len(found.call.corners)
+        say(f"each is put together of {parts:,} parts, told their places; --size {crop} draws a part alone")
+    elif whole and found.shape != denoiser.shape:
+        say(
+            f"these are neither parts ({crop}) nor whole ({whole}): drawn at once, told no place, and of a "
+            "size that training never saw"
+        )
+    return found

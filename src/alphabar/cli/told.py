@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..model import Denoiser
     from ..sampling.config import SampleConfig
 
+NAMES_OF_FILES = ("file", "file_name", "filename", "image", "path", "row")
 OF_A_FOLDER = "\0"
 """The name that the files in a folder go by until it is known what the model's pictures are called."""
 
@@ -26,7 +27,11 @@ def config_of(how: Mapping[str, Any], denoiser: Denoiser | None = None) -> Sampl
     own = ("class_name", "cond", "cond_from", "device")
     fields = {name: value for name, value in how.items() if name not in own}
     told: dict[str, Any] = dict(told_of(how))
-    for name, values in (told_from(how["cond_from"]) if "cond_from" in how else {}).items():
+    if "class" in told and denoiser is not None and "class" not in denoiser.conditions:
+        classes = [name for name, condition in denoiser.conditions.items() if condition.kind == "class"]
+        if len(classes) == 1 and classes[0] not in told:
+            told[classes[0]] = told.pop("class")
+    for name, values in (_columns_told(how["cond_from"], denoiser) if "cond_from" in how else {}).items():
         if name in told:
             raise ValueError(f"{name} is told twice, {told[name]!r} and by {how['cond_from']}: tell it once")
         told[name] = values
@@ -36,6 +41,20 @@ def config_of(how: Mapping[str, Any], denoiser: Denoiser | None = None) -> Sampl
         return SampleConfig.of(None, {**fields, "cond": told} if told else fields)
     except ValueError as error:
         raise in_flags(error, flags_of(SampleConfig)) from None
+
+
+def _columns_told(file: str, denoiser: Denoiser | None) -> dict[str, list[Any]]:
+    """The columns of a table, but those that are samples' own or name files: these are said to be left."""
+    from ..errors import some
+    from .console import say
+
+    columns = told_from(file)
+    if denoiser is None or not columns.keys() & denoiser.conditions.keys():
+        return columns
+    own = {*denoiser.space.names, *NAMES_OF_FILES} - denoiser.conditions.keys()
+    if others := [name for name in columns if name in own]:
+        say(f"not used of {file}, the model is told {', '.join(denoiser.conditions)}: {some(others)}")
+    return {name: values for name, values in columns.items() if name not in own}
 
 
 def told_of(how: Mapping[str, Any]) -> dict[str, str]:
@@ -57,11 +76,13 @@ def told_from(file: str) -> dict[str, list[Any]]:
     Of a folder its files, in the order of their names, by the name `OF_A_FOLDER`.
     """
     from ..data.sources.label_files import LABEL_FILES, read_sheet
-    from ..files import expanded
+    from ..files import expanded, missing
 
     path = expanded(file)
     if path.is_dir():
         return {OF_A_FOLDER: _files_in(path)}
+    if not path.exists():
+        raise missing(path, "table or folder")
     if not path.name.lower().endswith(LABEL_FILES) or not path.is_file():
         raise ValueError(
             f"--cond-from takes a table ({', '.join(LABEL_FILES)}) or a folder of pictures, got {file}"

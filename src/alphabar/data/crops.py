@@ -165,6 +165,7 @@ def crop_sides(wanted: tuple[int, ...], shape: tuple[int, ...], kind: str, resiz
         raise ValueError(
             f"crop cuts samples of two or three sides, and these are {shown_shape(shape, kind)}: leave it out"
             + "; series are cut by --window" * (kind == "series")
+            + "; one picture or field alone is given as array[None]" * (kind != "series")
         )
     sides = wanted * len(larger) if len(wanted) == 1 else wanted
     if len(sides) != len(larger) or any(a > b for a, b in zip(sides, larger, strict=False)):

@@ -108,7 +108,7 @@ def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
         )
     dataset.conditions = fitted(dataset.conditions, dataset.values, dataset.training)
     for name, condition in dataset.conditions.items():
-        dataset.notes += condition.notes(name)
+        dataset.notes += condition.notes(name, dataset.values[name])
     return dataset
 
 

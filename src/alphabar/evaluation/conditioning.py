@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import rng
 from ..data.conditions.base import is_told
+from ..data.conditions.place import PlaceCondition
 from ..data.dataset import Dataset, spread
 from ..errors import unknown
 from ..model import Batched, Denoiser
@@ -98,7 +99,8 @@ def check_conditioning(
 def check_conditions(
     denoiser: Denoiser, data: Dataset, n: int = 128, say: Callable[[str], None] = lambda text: None
 ) -> dict[str, Conditioning]:
-    """`check_conditioning` of each condition of which the data have several values, by name.
+    """`check_conditioning` of each condition of which the data have several values, by name; but for places,
+    which are right by themselves, and may change little.
 
     Args:
         denoiser: the model.
@@ -111,6 +113,8 @@ def check_conditions(
     indices = spread(data.held_out if len(data.held_out) >= 16 else data.training, n)
     values = data.values_at(indices, denoiser.conditions)
     for name, own in values.items():
+        if isinstance(denoiser.conditions[name], PlaceCondition):
+            continue
         if len(np.unique(own[is_told(own)], axis=0)) > 1:
             say(f"what the {name} changes …")
             found[name] = check_conditioning(denoiser, data.images[indices], values, name)

@@ -48,6 +48,8 @@ def missing(given: str | os.PathLike[str], what: str = "file or folder", more: s
     path, names = expanded(given), []
     with contextlib.suppress(OSError):
         names = difflib.get_close_matches(path.name, os.listdir(path.parent), 1)
+    if path.is_dir():
+        return FileNotFoundError(f"{given} is a folder, and no {what}{f' ({more})' if more else ''}")
     near = f"; did you mean {Path(given).parent / names[0]}?" if names else ""
     return FileNotFoundError(f"no such {what}: {given}{f' ({more})' if more else ''}{near}")
 

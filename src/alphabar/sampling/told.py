@@ -17,6 +17,7 @@ from ..data.sources.table_files import labels_bytes
 from ..data.space import Space
 from ..errors import unknown
 from ..model import Denoiser
+from ..model.whole import InParts
 from .guidance import Guidance, guided_steps
 
 MOST = 2
@@ -93,6 +94,12 @@ def _is_learned(data: Dataset, denoiser: Denoiser, index: int) -> bool:
 def check_known(denoiser: Denoiser, names: Iterable[str]) -> None:
     """Raise ValueError unless the model has conditions of these names."""
     for name in names:
+        if isinstance(parts := denoiser.call, InParts) and name == parts.name:
+            crop = "x".join(map(str, parts.place.sides))
+            raise ValueError(
+                f"whole samples are put together of parts in all places: with size {crop}, {name} tells "
+                "where one alone lies"
+            )
         if not denoiser.conditions:
             raise ValueError(
                 f"this model is told nothing beside x_t: it has no {name} to give{_way(denoiser)}"
@@ -120,7 +127,8 @@ def check_guidance_leads(denoiser: Denoiser, guidance: Guidance, told: Told) -> 
     if not np.any([is_told(told[name]) for name in names], axis=0).all():
         article = "a" if len(names) == 1 else "one of"
         raise ValueError(
-            f"guidance leads towards what is told: give {article} {', '.join(names)} for each sample"
+            f"guidance leads towards what is told: give {article} {', '.join(names)} for each sample, as by "
+            f"--cond {names[0]}=VALUE"
         )
 
 

@@ -40,12 +40,13 @@ def fastest_execution(
     """The precision and memory layout, of those left open, that train the most images a second.
 
     Each pair is timed on a few updates of this very network, without compiling, on a CPU with small batches
-    of all but vectors; what such an update takes beside its samples is found by halving the batch. They take turns, and the fastest update of each counts, so that a busy moment of the
-    machine decides nothing. What the network can't run is left out, and so is bfloat16 where the device has
-    to emulate it, a hundred times slower. Where the machine is busy, one thread is timed as well: threads
-    that share cores with other programs wait for one another, and are then half as fast as one of them alone.
-    The run records the choice, so that resuming repeats it. The images a second are those of the mean update
-    of the best, the others' in proportion.
+    of all but vectors; what such an update takes beside its samples is found by halving the batch. They take
+    turns, and the fastest update of each counts, so that a busy moment of the machine decides nothing. What
+    the network can't run is left out, and so is bfloat16 where the device has to emulate it, a hundred times
+    slower. Where the machine is busy, one thread is timed as well: threads that share cores with other
+    programs wait for one another, and are then half as fast as one of them alone. The run records the choice,
+    so that resuming repeats it. The images a second are those of the mean update of the best, the others' in
+    proportion.
 
     Args:
         config, data, device, net: of the run.

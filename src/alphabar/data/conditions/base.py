@@ -95,9 +95,10 @@ class Condition:
         """How many numbers an example takes in a model's file, given values (n, …)."""
         return values[:1].size
 
-    def notes(self, name: str) -> list[str]:
-        """What to say of a data set with this condition."""
-        return []
+    def notes(self, name: str, values: Any) -> list[str]:
+        """What to say of a data set with this condition: to how many samples it isn't told."""
+        told = is_told(values)
+        return [] if told.all() else [f"{len(told) - told.sum():,} of {len(told):,} are told no {name}"]
 
     def is_each(self, given: Any) -> bool:
         """Whether this asks for every value as often as any other."""

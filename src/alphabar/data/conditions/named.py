@@ -64,11 +64,12 @@ class Named(Condition):
                 f"no training sample was of {name} {', '.join(unseen)}: it was never learned", stacklevel=4
             )
 
-    def notes(self, name: str) -> list[str]:
-        """Names without a training sample."""
+    def notes(self, name: str, values: Any) -> list[str]:
+        """Names without a training sample too."""
         without = [own for own, n in zip(self.names, self.counts, strict=False) if not n]
         several = "classes" if name == "class" else f"{self.noun[1]} of {name}"
-        return [f"{several} without a training sample: {some(without)}"] if without else []
+        untold = [] if name == "class" else super().notes(name, values)
+        return [*untold, *([f"{several} without a training sample: {some(without)}"] if without else [])]
 
     def described(self) -> str:
         """The names, with how many training samples each has."""

@@ -177,6 +177,8 @@ def _column_of_names(sheet: Sheet, pictures: Sequence[str], where: str, asked_na
             found = len({cell[k] for cell in cells} & known[k])
             if found > count:
                 count, form, at = found, k, i
+    if not sheet.rows:
+        raise ValueError(f"{where} has no rows below its header: give one for each picture")
     if not count:
         first = some([str(row[at]) for row in sheet.rows], 3)
         raise ValueError(

@@ -54,7 +54,7 @@ def read_row(
         say(f"not used of {path}, the model was trained without: {some(odd)}")
     if told := [(name, text) for name in labels if (text := _texts(cells[name])[place])]:
         what = " and ".join(f"{name} {text}" for name, text in told)
-        say(f"not told to the model: {what}, which stands in {path}; --class or --cond tells it")
+        say(f"{what}, which stands in {path}, is told to the model by --cond alone")
     row = np.full(len(space.columns), math.nan)
     for i, (name, column) in enumerate(zip(space.names, space.columns, strict=True)):
         if name in cells:

@@ -138,6 +138,18 @@ def test_what_is_clean_is_predicted_where_a_place_is_many_numbers(shape, kind, p
     assert resolve(space, {}, 60, "ddpm").prediction == "eps"
 
 
+@pytest.mark.parametrize(("length", "patch"), [(1024, 16), (4096, 16), (4097, 32), (16_000, 64)])
+def test_long_series_are_learned_by_a_transformer(length, patch):
+    space = Space((2, length), "float32", None, None, "series")
+    found = resolve(space, {}, 60)
+    assert (found.network["name"], found.network["patch"]) == ("vit", patch)
+    assert (found.prediction, found.optimizer, found.lr) == ("x0", "adamw", 1e-3)
+    asked = resolve(space, {}, 60, settings={"network": {"name": "unet"}})
+    assert (asked.network["name"], asked.optimizer) == ("unet", "muon")
+    assert resolve(Space((2, 1023), "float32", None, None, "series"), {}, 60).network["name"] == "unet"
+    assert afford.ways(space, found.network) == [{"network": {}}]
+
+
 def test_far_fewer_images_than_expected_are_said_and_far_more():
     said = []
     for images in (40, 60, 199, 250):

@@ -592,7 +592,7 @@ def test_the_default_network_fits_any_size(shape):
     ],
 )
 def test_large_sides_are_folded_as_far_as_channels_reach_and_halved_for_the_rest(sides, patch, levels):
-    network = default_network(Space((3, *sides)))
+    network = default_network(Space((3, *sides)), "unet")
     assert network["patch"] == patch
     assert network["channel_mult"] == [1] + [2] * (levels - 1)
     assert network["attention_levels"] == [levels - 1]
@@ -603,7 +603,7 @@ def test_large_sides_are_folded_as_far_as_channels_reach_and_halved_for_the_rest
     [(d, n) for d in (1, 2, 3) for n in (129, 200, 256, 257, 500, 1000, 3000, 16_000) if n**d <= 2**30],
 )
 def test_the_default_networks_levels_are_neither_too_large_nor_too_small(dims, side):
-    network = default_network(Space((1, *[side] * dims)))
+    network = default_network(Space((1, *[side] * dims)), "unet")
     top = side / network["patch"]
     bottom = top / 2 ** (len(network["channel_mult"]) - 1)
     assert 4.9 < bottom < 10

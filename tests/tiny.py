@@ -69,9 +69,9 @@ def tiny_config(**settings):
     return TrainConfig(**{**values, **settings})
 
 
-def default_network(space):
-    """The network that `train` takes for samples of this space, unless asked for another."""
-    return resolve(space, None, 100).network
+def default_network(space, name=None):
+    """The network that `train` takes for samples of this space, or the one of this name as it suits them."""
+    return resolve(space, None, 100, settings={"network": name and {"name": name}}).network
 
 
 def tiny_denoiser(prediction="eps", seed=0, dropout=0.0, classes=True, **network):

@@ -96,7 +96,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def _default_name(space: Space) -> dict[str, Any]:
-    """An MLP for vectors, a U-Net for samples with one to three sides.
+    """An MLP for vectors, a transformer for long series, a U-Net for other samples with one to three sides.
 
     ValueError for samples with more sides: their network must be given.
     """
@@ -106,11 +106,18 @@ def _default_name(space: Space) -> dict[str, Any]:
             f"there is no default network for samples of shape {space.shape}: take --network vit, or a class "
             "of your own, network.name=package.module:Class (in Python also net=…, a module)"
         )
+    if len(sides) == 1 and sides[0] >= LONG:
+        patch = 2 ** math.ceil(math.log2(max(sides[0] / MOST_TOKENS, LEAST_PATCH)))
+        return {"name": "vit", "channels": 128, "blocks": 6, "patch": patch}
     return {"name": "unet" if sides else "mlp"}
 
 
-MUCH_HELD = 0.5
-"""From so many numbers in a place, over the channels, on, networks predict x_0 and not v (docs/log.md)."""
+LONG, LEAST_PATCH, MOST_TOKENS = 1024, 16, 256
+"""From so many places on, series are learned by a transformer of patches so long, of at most so many."""
+
+MUCH_HELD, MUCH_HELD_BY_TOKENS = 0.5, 0.1
+"""From so many numbers in a place, over the channels, on, networks and transformers predict x_0 and not v
+(docs/log.md)."""
 
 
 CLEAN = {"prediction": "x0", "loss": "clipped"}
@@ -128,7 +135,8 @@ def default_learning(space: Space, network: Mapping[str, Any]) -> dict[str, Any]
     patch, channels = network.get("patch"), network.get("channels")
     if not space.shape[1:] or type(patch) is not int or type(channels) is not int or patch < 1:
         return {}
-    return CLEAN if held(space.shape, patch) >= MUCH_HELD * channels else {}
+    much = MUCH_HELD_BY_TOKENS if network.get("name") == "vit" else MUCH_HELD
+    return CLEAN if held(space.shape, patch) >= much * channels else {}
 
 
 def default_images(num_training: int) -> int:
@@ -176,7 +184,7 @@ def resolve(
     named = any("name" in (_part(layer, "network") or {}) for layer in layers)
     schedule = DEFAULT_SCHEDULE | ({} if shift == 1 else {"shift": shift})
     values: dict[str, Any] = {"schedule": schedule, "network": {} if named else _default_name(space)}
-    if not space.shape[1:]:
+    if not space.shape[1:] or values["network"].get("name") == "vit":
         values |= {name: VECTORS[name] for name in ("optimizer", "lr")}
     for layer in layers:
         if any(layer.get(name) is not None for name in BUDGETS):

@@ -22,6 +22,7 @@ import numpy as np
 import alphabar as ab
 from alphabar.evaluation.features import Features, learned_features
 from alphabar.evaluation.scores import frechet_distance
+from alphabar.model.whole import of_crops
 from alphabar.runs.monitor import held_out_loss
 from alphabar.training.fitted import config_for
 from alphabar.training.trainer import Trainer
@@ -71,7 +72,7 @@ def train(
     took = time.process_time() - start
     size = sum(parameter.numel() for parameter in trainer.parameters.values())
     loss = held_out_loss(trainer).get("held_out_loss", math.nan)  # of one volume, nothing is held out
-    drawn = ab.sample(trainer.ema, 500, evaluations=12).images
+    drawn = ab.sample(of_crops(trainer.ema), 500, evaluations=12).images
     distance = frechet_distance(features(drawn), features.of_dataset(data))
     return f"{size:,} | {trainer.images:,} | {took:.0f} | {loss:.4f} | {distance:.2f}"
 

@@ -83,7 +83,8 @@ def trained(request, tmp_path_factory):
 def test_the_check_accepts_the_healthy_and_refuses_the_shuffled_for_each_kind(trained):
     shuffled, data, model = trained
     found = check_conditions(model, data)
-    assert {model.conditions[name].kind for name in found} == set(CONDITIONS) - {"picture", "place"}  # test_pairs.py, test_whole.py
+    elsewhere = {"picture", "place"}  # test_pairs.py, test_whole.py
+    assert {model.conditions[name].kind for name in found} == set(CONDITIONS) - elsewhere
     assert {name: one.used for name, one in found.items()} == dict.fromkeys(CONDITIONS_HERE, not shuffled)
     said = []
     run = SimpleNamespace(trainer=SimpleNamespace(ema=model, images=WORTH_A_LOOK), data=data)

@@ -189,22 +189,21 @@ def captioned(given: argparse.Namespace) -> None:
         print(f"| {title} | {' | '.join(right)} |")
 
 
+def finished(data: Dataset, given: argparse.Namespace, network: dict) -> ab.Denoiser:
+    """A model of this network; printed is what it saw."""
+    how = SETTINGS | {"condition_dropout": given.dropout, "minutes": given.minutes, "previews": False}
+    for _ in ab.train(data, given.out, network=network, **how):
+        pass
+    model = ab.load(given.out)
+    print(f"{model.about['images']:,} pictures trained on")
+    return model
+
+
 def trained(data: Dataset, given: argparse.Namespace) -> ab.Denoiser:
     """A model; printed are what it saw, and what a wrong value of each condition costs it."""
     network: dict = {"channels": given.channels, "channel_mult": [1, 2], "num_res_blocks": 1}
     network = {"name": "mlp", "width": 512, "blocks": 3} if given.mlp else network
-    for _ in ab.train(
-        data,
-        given.out,
-        minutes=given.minutes,
-        network=network,
-        previews=False,
-        condition_dropout=given.dropout,
-        **SETTINGS,
-    ):
-        pass
-    model = ab.load(given.out)
-    print(f"{model.about['images']:,} pictures trained on")
+    model = finished(data, given, network)
     for name, found in check_conditions(model, data).items():
         print(f"told a wrong {name}: error {found.total:+.1%}, z = {found.z:.1f}, used: {found.used}")
     return model
@@ -221,18 +220,7 @@ def outlined(given: argparse.Namespace) -> None:
     data = ab.prepare((images, {"outline": outlines(images)}), layout="CHW")
     network = {"channels": given.channels, "groups": 8, "channel_mult": [1, 2, 2], "num_res_blocks": 1}
     network |= {"attention_levels": [], "middle_attention": False}
-    for _ in ab.train(
-        data,
-        given.out,
-        minutes=given.minutes,
-        network=network,
-        previews=False,
-        condition_dropout=given.dropout,
-        **SETTINGS,
-    ):
-        pass
-    model, told = ab.load(given.out), outlines(asked)
-    print(f"{model.about['images']:,} pictures trained on")
+    model, told = finished(data, given, network), outlines(asked)
     for scale in (1.0, 2.0, 3.0):
         found = ab.sample(model, len(told), cond={"outline": told[:, None]}, guidance=scale)
         write_samples(given.out.with_name(f"{given.out.name}-{scale:g}"), found)

@@ -88,9 +88,8 @@ def _schedule(run: Run) -> str:
     schedule, own = run.config.schedule, fitted_to(run.data).shift
     if (shift := schedule.get("shift", 1.0)) == 1.0:
         return str(schedule["name"])
-    lost = (
-        f": half of the data's variance is lost at sigma = {HALF_LOST * own:.3g}, of small photographs at 5"
-    )
+    sigmas = f"sigma = {HALF_LOST * own:.3g}, of small photographs at {HALF_LOST:g}"
+    lost = f": half of the data's variance is lost at {sigmas}"
     return f"{schedule['name']}, shift {shift:g}" + lost * (shift == own)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..data.conditions.base import Condition
-from ..data.conditions.place import PlaceCondition
+from ..data.conditions.place import place_in
 from ..data.space import Space
 from ..errors import unknown
 from ..nn import takes_cond
@@ -75,8 +75,8 @@ class Denoiser(nn.Module):
         self.x0_mse: tuple[list[float], list[float]] | None = None
         self.precision = "float32"
         self.call = call_network
-        places = (c for c in self.conditions.values() if isinstance(c, PlaceCondition))
-        self.whole = next((place.whole for place in places), None)
+        place = place_in(self.conditions)
+        self.whole = None if place is None else place[1].whole
         self.digest = ""
         known = codec.known
         self.register_buffer("known", None if known is None else torch.from_numpy(known), persistent=False)

@@ -6,7 +6,7 @@ import copy
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..data.conditions.base import Condition
 from ..data.conditions.picture import PictureCondition
-from ..data.conditions.place import PlaceCondition
+from ..data.conditions.place import PlaceCondition, place_in
 from ..data.crops import with_sides
 from ..data.space import Space
 from .batched import batch_size
@@ -81,12 +81,6 @@ class InParts:
         return tuple(slice(a, a + side) for a, side in zip(corner.tolist(), self.place.sides, strict=True))
 
 
-def place_in(conditions: Mapping[str, Any]) -> tuple[str, PlaceCondition] | None:
-    """The name and the condition that tells where a crop lies, if there is one."""
-    found = ((name, c) for name, c in conditions.items() if isinstance(c, PlaceCondition))
-    return next(found, None)
-
-
 def of_sides(denoiser: Denoiser, sides: Sequence[int]) -> Denoiser:
     """A model, with the same weights, for samples of other sides: one for all, or one each.
 
@@ -100,14 +94,15 @@ def of_sides(denoiser: Denoiser, sides: Sequence[int]) -> Denoiser:
     other.whole = None
     if sides == denoiser.shape[1:]:
         return other
+    others = {n: c for n, c in denoiser.conditions.items() if place is None or n != place[0]}
     if place is not None and sides == place[1].whole:
-        other.conditions = {n: _over(c, sides) for n, c in denoiser.conditions.items() if n != place[0]}
+        other.conditions = {name: _over(condition, sides) for name, condition in others.items()}
         other.call = InParts(denoiser, *place)
     else:
         _check_sides(denoiser, sides)
         if place is not None:
             place[1].check_told(place[0], [None])
-            other.conditions = {n: c for n, c in denoiser.conditions.items() if n != place[0]}
+            other.conditions = others
     space = with_sides(denoiser.space, sides)
     space = replace(space, kept=None) if sides == space.kept else space
     other.codec = replace(denoiser.codec, space=space)

@@ -105,3 +105,9 @@ class PlaceCondition(VectorCondition):
         (rows, columns), (down, right) = corners.T, self.room
         r, c = down - rows, right - columns
         return np.stack([(rows, columns), (c, rows), (r, c), (columns, r)][quarters], 1)
+
+
+def place_in(conditions: Mapping[str, Any]) -> tuple[str, PlaceCondition] | None:
+    """The name and the condition that tells where a crop lies, if there is one."""
+    found = ((name, c) for name, c in conditions.items() if isinstance(c, PlaceCondition))
+    return next(found, None)

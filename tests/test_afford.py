@@ -201,13 +201,13 @@ def test_one_thread_is_taken_where_the_machine_is_busy_and_it_is_faster(monkeypa
 
 def test_a_run_works_with_its_threads_and_leaves_them_as_they_were(tmp_path, monkeypatch):
     before, seen = torch.get_num_threads(), []
-    update = Trainer.update
+    launch = Trainer.launch
 
     def watched(trainer, rate=None):
         seen.append(torch.get_num_threads())
-        return update(trainer, rate)
+        launch(trainer, rate)
 
-    monkeypatch.setattr(Trainer, "update", watched)
+    monkeypatch.setattr(Trainer, "launch", watched)
     config = tiny_config(images=16, previews=False, threads=before + 1)
     list(Run(tmp_path / "run", tiny_data(), config).train())
     assert set(seen) == {before + 1}

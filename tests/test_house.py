@@ -21,13 +21,14 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-LEAVES = {"errors", "files", "images", "rng", "settings", "version"}  # that everybody may know
+LEAVES = {"errors", "files", "images", "philox", "rng", "settings", "version"}  # that everybody may know
 MODEL = {"theory", "nn", "data", "model"}
 INSIDE = {*MODEL, "training", "sampling", "evaluation", "runs"}
 MAY_KNOW = {  # beside leaves
     "errors": set(),
     "version": set(),
     "rng": set(),
+    "philox": set(),
     "files": set(),
     "images": set(),
     "settings": set(),
@@ -52,6 +53,7 @@ LIBRARIES = {  # that each may use
     "errors": set(),
     "version": set(),
     "rng": {"numpy", "torch"},
+    "philox": {"numpy", "torch"},
     "files": {"numpy", "torch", "safetensors"},
     "images": {"numpy", "PIL"},
     "settings": {"pydantic"},

@@ -8,18 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from alphabar.philox import _cos_sin, _minus_two_log, box_muller, philox
 from alphabar.rng import (
     BLOCKS_AT_ONCE,
     PURPOSES,
     _blocks,
-    _box_muller,
     _bytes_in_torch,
-    _cos_sin,
-    _minus_two_log,
     _normal_in_torch,
     normal,
     normal_tensor,
-    philox,
     random_bytes,
     stream,
     uniform,
@@ -88,7 +85,7 @@ def test_the_pieces_in_which_they_are_made_do_not_show():
     assert np.array_equal(large[1], normal(0, "noise", 6, shape=(4 * BLOCKS_AT_ONCE + 44,)))
     (_, here), *_ = (piece for piece in _blocks(0, "noise", 6, 0, 5))
     out = np.empty((1, 5, 4), np.float32)
-    _box_muller(here, out)
+    box_muller(here, out)
     assert np.array_equal(out.ravel(), large[1, :20])
     many = normal(0, "noise", range(300), shape=(700,))
     assert np.array_equal(many[299], normal(0, "noise", 299, shape=(700,)))

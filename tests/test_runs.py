@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,13 +86,13 @@ class World:
         self.t, self.update_s = 0.0, update_s
         monkeypatch.setattr(clock, "now", lambda: self.t)
 
-        def update(trainer, rate):
+        def launch(trainer, rate):
             self.t += self.update_s(self.t)
             trainer.step += 1
-            row = {"step": trainer.step, "images": trainer.images}
-            return row | {"loss": 1.0, "grad_norm": 1.0, "lr": rate}
+            row = {"step": trainer.step, "images": trainer.images, "loss": 1.0, "grad_norm": 1.0, "lr": rate}
+            trainer.begun.append(SimpleNamespace(row=lambda: row))
 
-        monkeypatch.setattr(Trainer, "update", update)
+        monkeypatch.setattr(Trainer, "launch", launch)
         monkeypatch.setattr("alphabar.runs.run.save_checkpoint", lambda *_: self.spend(save_s))
         monkeypatch.setattr("alphabar.runs.monitor.Monitor.__call__", self.measure)
 
@@ -166,14 +167,14 @@ def test_a_long_measurement_counts_and_is_smaller_where_there_is_no_time_for_it(
 def test_minutes_go_on_to_the_bit_with_the_decisions_that_were_taken(tmp_path, monkeypatch):
     """Broken off again and again, and replayed in one go from what run.json says."""
     config = tiny_config(images=None, minutes=0.5, batch_size=2, previews=False, save_minutes=60.0)
-    t, done, update = [0.0], 0, Trainer.update
+    t, done, launch = [0.0], 0, Trainer.launch
     monkeypatch.setattr(clock, "now", lambda: t[0])
 
     def slow(trainer, rate):
         t[0] += 0.25 if t[0] < 15 else 0.5
-        return update(trainer, rate=rate)
+        launch(trainer, rate)
 
-    monkeypatch.setattr(Trainer, "update", slow)
+    monkeypatch.setattr(Trainer, "launch", slow)
     while True:
         rows = Run(tmp_path / "run", tiny_data(), config, device="cpu").train()
         for row in rows:

@@ -845,12 +845,12 @@ def test_what_an_update_works_on_is_a_function_of_its_number_alone():
     first = trainer.inputs(3)
     for _ in range(3):
         trainer.update()
-    prepared = trainer._inputs(3)
+    prepared = trainer.feed(3)
     assert np.array_equal(first.x_0, prepared.x_0)
     assert np.array_equal(first.eps, prepared.eps)
-    assert np.array_equal(first.t, prepared.t)
+    assert np.array_equal(first.t, prepared.t.t)
     trainer.load_state(trainer.state(), 1)
-    assert np.array_equal(trainer._inputs(1).eps, Trainer(tiny_config(flip=True), tiny_data()).inputs(1).eps)
+    assert np.array_equal(trainer.feed(1).eps, Trainer(tiny_config(flip=True), tiny_data()).inputs(1).eps)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 3, None])

@@ -1,14 +1,12 @@
 """Randomness as an argument: number n of (seed, purpose, index, step) is one function, on every device.
 
-Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", SC'11) turns a counter and
-a key into four words of 32 bits, and keeps no state. Here
+Philox turns a counter and a key into four words of 32 bits, and keeps no state. Here
 
     key     = (low word, high word) of the seed
     counter = (block, step, low word of the index, 2^24 purpose + high word of the index)
 
 and block b holds the normal numbers 4 b … 4 b + 3 of its sample. So a slice of a batch, a prefix of a shape,
-a micro-batch, another process and a GPU have the same numbers, equal to the bit: logarithm, sine and cosine
-are made of +, -, ×, ÷ and √ alone, each rounded correctly everywhere.
+a micro-batch, another process and a GPU have the same numbers, equal to the bit: see `philox`.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .errors import unknown
+from .philox import MASK, box_muller, doubles, philox
 
 PURPOSES = {
     "weights": 0,
@@ -43,16 +42,13 @@ PURPOSES = {
 """What random numbers are for. The number of each is a part of all its random numbers: it never changes, and
 a new purpose takes a new one."""
 
-MASK = 2**32 - 1
-MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
-WEYL = 0x9E3779B9, 0xBB67AE85
-ATANH = [4 / (2 * n + 1) for n in range(9)]
-SINE = [(-1) ** n * (math.pi / 2) ** (2 * n + 1) / math.factorial(2 * n + 1) for n in range(8)]
 BLOCKS_AT_ONCE, BLOCKS_AT_ONCE_ON_DEVICE = 2**13, 2**22
 """On a CPU what fits a core's cache; elsewhere what fits the memory."""
 
 Whole = int | np.integer | Sequence[int] | np.ndarray
 """One whole number, or one for each sample."""
+Indices = Whole | Tensor
+"""The same; or an int64 tensor (n,) where the numbers are made, unchecked, as a look would wait for it."""
 
 
 def normal(
@@ -74,7 +70,7 @@ def normal(
     count = math.prod(shape)
     rows = np.empty((np.size(indices), -(-count // 4), 4), np.float32)
     for here, words in _blocks(seed, purpose, indices, step, rows.shape[1]):
-        _box_muller(words, rows[here])
+        box_muller(words, rows[here])
     return _shaped(rows, count, indices, shape)
 
 
@@ -84,16 +80,15 @@ def uniform(
     """Uniform numbers of 53 bits within [0, 1), float64, two a block; arguments as for `normal`."""
     count = math.prod(shape)
     rows = np.empty((np.size(indices), -(-count // 2), 2))
-    for here, (a, b, c, d) in _blocks(seed, purpose, indices, step, rows.shape[1]):
-        rows[here][..., 0] = ((a >> 5) * 2**26 + (b >> 6)) * 2.0**-53
-        rows[here][..., 1] = ((c >> 5) * 2**26 + (d >> 6)) * 2.0**-53
+    for here, words in _blocks(seed, purpose, indices, step, rows.shape[1]):
+        doubles(words, rows[here])
     return _shaped(rows, count, indices, shape)
 
 
 def normal_tensor(
-    seed: Whole,
+    seed: Indices,
     purpose: str,
-    indices: Whole,
+    indices: Indices,
     step: Whole = 0,
     *,
     shape: Sequence[int] = (),
@@ -101,27 +96,60 @@ def normal_tensor(
 ) -> Tensor:
     """The numbers of `normal`, equal to the bit, made on the device (on the CPU where it has no float64)."""
     device = torch.device(device)
-    if device.type in ("cpu", "mps"):
+    if by_numpy(device):
+        seed, indices = _on_host(seed), _on_host(indices)
         return torch.from_numpy(normal(seed, purpose, indices, step, shape=shape)).to(device)
     return _normal_in_torch(seed, purpose, indices, step, shape, device)
 
 
 def _normal_in_torch(
-    seed: Whole, purpose: str, indices: Whole, step: Whole, shape: Sequence[int], device: torch.device
+    seed: Indices, purpose: str, indices: Indices, step: Whole, shape: Sequence[int], device: torch.device
 ) -> Tensor:
     count = math.prod(shape)
-    rows = torch.empty((np.size(indices), -(-count // 4), 4), device=device)
+    rows = torch.empty((_count(indices), -(-count // 4), 4), device=device)
     for here, words in _blocks(seed, purpose, indices, step, rows.shape[1], device):
-        _box_muller(words, rows[here])
+        box_muller(words, rows[here])
     return _shaped(rows, count, indices, shape)
 
 
+def uniform_tensor(
+    seed: Whole,
+    purpose: str,
+    indices: Indices,
+    step: Whole = 0,
+    *,
+    shape: Sequence[int] = (),
+    device: str | torch.device = "cpu",
+) -> Tensor:
+    """The numbers of `uniform`, equal to the bit, made on the device (on the CPU where it has no float64)."""
+    device = torch.device(device)
+    if by_numpy(device):
+        return torch.from_numpy(uniform(seed, purpose, _on_host(indices), step, shape=shape)).to(device)
+    return _uniform_in_torch(seed, purpose, indices, step, shape, device)
+
+
+def _uniform_in_torch(
+    seed: Whole, purpose: str, indices: Indices, step: Whole, shape: Sequence[int], device: torch.device
+) -> Tensor:
+    count = math.prod(shape)
+    rows = torch.empty((_count(indices), -(-count // 2), 2), dtype=torch.float64, device=device)
+    for here, words in _blocks(seed, purpose, indices, step, rows.shape[1], device):
+        doubles(words, rows[here])
+    return _shaped(rows, count, indices, shape)
+
+
+def by_numpy(device: torch.device) -> bool:
+    """Whether numbers for this device are made by NumPy: it is the CPU, or one without float64."""
+    return device.type in ("cpu", "mps")
+
+
 def random_bytes(
-    seed: int, purpose: str, indices: Whole, step: int, count: int, device: str | torch.device = "cpu"
+    seed: int, purpose: str, indices: Indices, step: int, count: int, device: str | torch.device = "cpu"
 ) -> Tensor:
     """Bytes, uint8 (n, count), sixteen a block: byte j of word w of block b is number 16 b + 4 w + j."""
     device = torch.device(device)
-    if device.type in ("cpu", "mps"):
+    if by_numpy(device):
+        indices = _on_host(indices)
         rows = np.empty((np.size(indices), -(-count // 16), 4), "<u4")
         for here, words in _blocks(seed, purpose, indices, step, rows.shape[1]):
             for w, word in enumerate(words):
@@ -131,9 +159,9 @@ def random_bytes(
 
 
 def _bytes_in_torch(
-    seed: int, purpose: str, indices: Whole, step: int, count: int, device: torch.device
+    seed: int, purpose: str, indices: Indices, step: int, count: int, device: torch.device
 ) -> Tensor:
-    octets = torch.empty((np.size(indices), -(-count // 16), 16), dtype=torch.uint8, device=device)
+    octets = torch.empty((_count(indices), -(-count // 16), 16), dtype=torch.uint8, device=device)
     for here, words in _blocks(seed, purpose, indices, step, octets.shape[1], device):
         for i in range(16):
             octets[here][..., i] = (words[i // 4] >> (8 * (i % 4))) & 255
@@ -160,114 +188,58 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed must be a whole number within 0..2^63 - 1, got {seed!r}")
 
 
-def philox(counter: Sequence[Any], key: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
-    """Four words of 32 bits from a counter of four and a key of two, by ten rounds.
-
-    Words are arrays of int64, NumPy's or torch's, that broadcast. A product needs 64 bits, and wraps around;
-    its low word is cut out of it only where it is used.
-    """
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(10):
-        p0, p1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
-        c0 = (p1 >> 32) ^ c1
-        c0 ^= k0
-        c0 &= MASK
-        c2 = (p0 >> 32) ^ c3
-        c2 ^= k1
-        c2 &= MASK
-        c1, c3 = p1, p0
-        k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
-    return c0, c1 & MASK, c2, c3 & MASK
-
-
 def _blocks(
-    seed: Whole, purpose: str, indices: Whole, step: Whole, blocks: int, device: torch.device | None = None
+    seed: Indices,
+    purpose: str,
+    indices: Indices,
+    step: Whole,
+    blocks: int,
+    device: torch.device | None = None,
 ) -> Iterator[tuple[tuple[slice, slice], tuple[Any, Any, Any, Any]]]:
     """The words of blocks 0 … blocks - 1 of each index, piece by piece: (samples and blocks, four words)."""
-    index, n = _whole("index", indices, 2**56), np.size(indices)
+    index, n = _whole("index", indices, 2**56), _count(indices)
     seeds, steps = _whole("seed", seed, 2**63), _whole("step", step, 2**32)
     for name, row in (("seed", seeds), ("step", steps)):
         if len(row) not in (1, n):
             raise ValueError(f"{name} must be one number, or one for each of {n} indices, got {len(row)}")
     words = [index & MASK, (_number(purpose) << 24) + (index >> 32), steps, seeds & MASK, seeds >> 32]
     # what is one for all stays a plain number: a product or two less in the first rounds
-    words = [int(word[0]) if w > 1 and len(word) == 1 else word[:, None] for w, word in enumerate(words)]
+    words = [
+        int(word[0]) if w > 1 and len(word) == 1 and not isinstance(word, Tensor) else word[:, None]
+        for w, word in enumerate(words)
+    ]
     at_once = BLOCKS_AT_ONCE if device is None else BLOCKS_AT_ONCE_ON_DEVICE
     many, width = max(1, at_once // max(1, blocks)), min(at_once, max(1, blocks))
 
-    def on_device(a: np.ndarray) -> Any:
-        return a if device is None else torch.from_numpy(a).to(device)
+    def on_device(a: Any) -> Any:
+        return torch.from_numpy(a).to(device) if device is not None and isinstance(a, np.ndarray) else a
 
     for i in range(0, n, many):
         here = [word if isinstance(word, int) else on_device(word[i : i + many]) for word in words]
         low, high, at, *key = here
         for b in range(0, blocks, width):
-            block = on_device(np.arange(b, min(b + width, blocks)))
+            block: Any = np.arange(b, min(b + width, blocks))
+            if device is not None:
+                block = torch.arange(b, min(b + width, blocks), device=device)
             yield (slice(i, i + many), slice(b, b + width)), philox((block, at, low, high), key)
 
 
-def _box_muller(words: tuple[Any, Any, Any, Any], out: Any) -> None:
-    """Four normal numbers of four words, into out (n, blocks, 4), by Box and Muller (1958).
-
-        r = sqrt(-2 log u), u = (a + 1/2) / 2^32;   r cos θ, r sin θ, θ = 2 π ((b + 1/2) / 2^32 - 1/2)
-
-    in float64 from the pairs of words (a, b), so that |z| goes up to 6.76.
-    """
-    for k in (0, 2):
-        r = _sqrt(_minus_two_log((_float(words[k]) + 0.5) * 2.0**-32))
-        cos, sin = _cos_sin((_float(words[k + 1]) - (2.0**31 - 0.5)) * 2.0**-32)
-        out[..., k] = cos * r
-        out[..., k + 1] = sin * r
-
-
-def _minus_two_log(u: Any) -> Any:
-    """-2 log u = -2 k log 2 - 4 atanh((m - 1) / (m + 1)) for u = 2^k m, sqrt(1/2) <= m < sqrt(2)."""
-    bits = u.view(torch.int64 if isinstance(u, Tensor) else np.int64)
-    k = (bits - 0x3FE6A09E667F3BCD) >> 52
-    m = (bits - (k << 52)).view(u.dtype)
-    s = m - 1
-    s /= m + 1
-    y = _polynomial(s * s, ATANH)
-    y *= s
-    y += _float(k) * (2 * math.log(2))
-    return -y
-
-
-def _cos_sin(f: Any) -> tuple[Any, Any]:
-    """cos and sin of 2 π f for |f| <= 1/2: of a quarter of the angle, doubled twice."""
-    s = _polynomial(f * f, SINE)
-    s *= f
-    square = s * s
-    s *= _sqrt(1 - square) * 2
-    cos = 1 - 2 * square
-    cos *= s
-    s *= s
-    return 1 - 2 * s, 2 * cos
-
-
-def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
-    """Σ_n coefficients[n] x^n, by Horner's rule."""
-    y = x * coefficients[-1]
-    for c in coefficients[-2:0:-1]:
-        y += c
-        y *= x
-    y += coefficients[0]
-    return y
-
-
-def _float(x: Any) -> Any:
-    return x.double() if isinstance(x, Tensor) else x.astype(np.float64)
-
-
-def _sqrt(x: Any) -> Any:
-    return x.sqrt() if isinstance(x, Tensor) else np.sqrt(x)
-
-
-def _shaped(rows: Any, count: int, indices: Whole, shape: Sequence[int]) -> Any:
+def _shaped(rows: Any, count: int, indices: Indices, shape: Sequence[int]) -> Any:
     """Rows (n, blocks, numbers a block) cut to `count` numbers each, in the shape that was asked for."""
     rows = rows.reshape(len(rows), rows.shape[1] * rows.shape[2])[:, :count]
-    return rows.reshape((*np.shape(indices), *shape))
+    return rows.reshape((*_shape(indices), *shape))
+
+
+def _shape(indices: Indices) -> tuple[int, ...]:
+    return tuple(indices.shape) if isinstance(indices, Tensor) else np.shape(indices)
+
+
+def _count(indices: Indices) -> int:
+    return math.prod(_shape(indices))
+
+
+def _on_host(indices: Indices) -> Whole:
+    return indices.numpy(force=True) if isinstance(indices, Tensor) else indices
 
 
 def _number(purpose: str) -> int:
@@ -276,8 +248,10 @@ def _number(purpose: str) -> int:
     return PURPOSES[purpose]
 
 
-def _whole(name: str, values: Whole, end: int) -> np.ndarray:
-    """Values as a row of int64, each within 0 … end - 1."""
+def _whole(name: str, values: Indices, end: int) -> Any:
+    """Values as a row of int64, each within 0 … end - 1; tensors as they are."""
+    if isinstance(values, Tensor):
+        return values
     row = np.asarray(values)
     if row.size == 0:
         row = row.astype(np.int64)

@@ -122,7 +122,7 @@ def _measure(
         nonlocal done
         done += 1
         if progress is not None:
-            progress(done, math.ceil(len(time) / batch_size(denoiser.shape)))
+            progress(done, math.ceil(len(time) / batch_size(denoiser.shape, denoiser.device)))
 
     batched = Batched(denoiser, progress=count)
     for start in range(0, len(time), AT_ONCE):

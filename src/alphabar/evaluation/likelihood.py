@@ -112,7 +112,7 @@ def ode_likelihood(
         noise = rng.uniform(seed, "evaluation", np.arange(n), DEQUANTIZATION, shape=codec.space.shape)
         x_0 = codec.encode(np.asarray(images) + noise - 0.5)
     runs = (steps, steps // 2)
-    size = batch_size(denoiser.shape)
+    size = batch_size(denoiser.shape, denoiser.device)
     count = _counter(progress, 4 * sum(runs) * math.ceil(n / size))
     log_p = np.empty((2, n))
     for k, seats in batches(n, size):

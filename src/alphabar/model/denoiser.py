@@ -130,7 +130,7 @@ class Denoiser(nn.Module):
         return self._net(coefficients(self.prediction, self.schedule, t), x_t, cond)
 
     def _net(self, row: Coefficients, x_t: Tensor, cond: Cond | None) -> Tensor:
-        c_noise = x_t.new_tensor(np.broadcast_to(row.c_noise, len(x_t)))
+        c_noise = _each(row.c_noise, x_t)
         x = column(row.c_in, x_t) * self.where_known(x_t)
         weights: dict[str, Tensor] = {}
         cond = dict(cond or {})
@@ -200,6 +200,13 @@ class Denoiser(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cast": None}  # a copy has no use for another's
+
+
+def _each(values: Any, x: Tensor) -> Tensor:
+    """One number, or one for each sample of x (B, …), as (B,) in its dtype where it is."""
+    if np.ndim(values) == 0:
+        return x.new_full((len(x),), float(values))
+    return values.to(x.dtype) if isinstance(values, Tensor) else x.new_tensor(values)
 
 
 def _parameters_as(dtype: torch.dtype, net: nn.Module) -> dict[str, Tensor]:

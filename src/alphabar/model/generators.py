@@ -19,7 +19,7 @@ def seeded(number: int, device: torch.device) -> Iterator[None]:
 
     Threads wait for one another.
     """
-    others = [] if device.type == "cpu" else [device]
+    others = [] if device.type in ("cpu", "meta") else [device]
     with _ALONE, torch.random.fork_rng(others, device_type=device.type):
         torch.default_generator.manual_seed(number)  # torch.manual_seed changes all devices
         if device.type == "cuda":

@@ -67,7 +67,7 @@ def needed_memory(denoiser: Denoiser, n: int, training: bool) -> int | None:
     net, shape = denoiser.net, denoiser.shape
     if isinstance(denoiser.call, InParts):
         parts = denoiser.call.parts
-        own = needed_memory(parts, batch_size(parts.shape), training) or 0
+        own = needed_memory(parts, batch_size(parts.shape, parts.device), training) or 0
         return own + 4 * COPIES * n * math.prod(shape)
     if n * math.prod(shape[1:]) < LARGE:
         return None

@@ -40,7 +40,7 @@ class InParts:
 
     def __init__(self, parts: Denoiser, name: str, place: PlaceCondition) -> None:
         self.parts, self.call, self.name, self.place = parts, parts.call, name, place
-        self.size = batch_size(parts.shape)
+        self.size = batch_size(parts.shape, parts.device)
         starts, ramps = [], []
         for side, room in zip(place.sides, place.room, strict=True):
             count = math.ceil(room / max(1, math.floor((1 - OVERLAP) * side))) + 1

@@ -26,7 +26,7 @@ class Key:
     seed: int
     layer: int
     k: int
-    places: np.ndarray
+    places: np.ndarray | Tensor
     mask: Mask
 
 
@@ -74,7 +74,9 @@ def _uncompiled_mask(compiler: bool) -> Mask:
 
 
 @contextmanager
-def keyed_dropout(net: nn.Module, seed: int, k: int, places: Sequence[int] | np.ndarray) -> Iterator[None]:
+def keyed_dropout(
+    net: nn.Module, seed: int, k: int, places: Sequence[int] | np.ndarray | Tensor
+) -> Iterator[None]:
     """Within it, masks of the network's `Dropout` layers depend on nothing but what is named here.
 
     So they are equal in any cut of a batch into micro-batches, devices and processes. Layers are counted
@@ -84,10 +86,10 @@ def keyed_dropout(net: nn.Module, seed: int, k: int, places: Sequence[int] | np.
         net: the network.
         seed: of the run.
         k: the update.
-        places: where in the batch of update k the samples of this call stand, (B,).
+        places: where in the batch of update k the samples of this call stand, (B,); a tensor where x is.
     """
     layers = [module for module in net.modules() if isinstance(module, Dropout)]
-    places = np.asarray(places, dtype=np.int64)
+    places = places if isinstance(places, Tensor) else np.asarray(places, dtype=np.int64)
     mask = _uncompiled_mask("torch._dynamo" in sys.modules)
     try:
         for number, layer in enumerate(layers):

@@ -101,7 +101,7 @@ def _losses(trainer: Trainer, indices: np.ndarray) -> tuple[list[float], list[fl
     times = np.unique(np.ceil((np.arange(LEVELS) + 0.5) / LEVELS * T))
     eps = [rng.normal(0, "validation", indices, level, shape=ema.shape) for level in range(len(times))]
     each: list[float] = []
-    for k, seats in batches(n * len(times), batch_size(ema.shape)):
+    for k, seats in batches(n * len(times), batch_size(ema.shape, ema.device)):
         levels, seated = np.divmod(seats, n)
         noise = np.stack([eps[level][i] for level, i in zip(levels, seated, strict=True)])
         clean, noise = (

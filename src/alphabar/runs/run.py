@@ -26,6 +26,7 @@ from .checkpoints import load_newest, save_checkpoint
 from .export import Best, describe_model, export, images_of
 from .folder import RunFolder
 from .history import Entry
+from .loop import Loop
 from .monitor import Monitor
 from .pace import MEASURED_SHARE, Pace
 from .previews import Previews
@@ -162,7 +163,7 @@ class Run:
         self.pace = Pace(self.asked.minutes, self.began, spent_s, self.trainer.images, self._at_the_end)
         enough = history.adopt_budget(self.entry, self.asked, self.trainer.images, len(self.data), times)
         self.folder.write_entry(self.entry)
-        self._describe_model()
+        self.describe_model()
         if self.resumed_from is None and self.entry["identity"]["start"]:
             save_checkpoint(self.folder.checkpoint_folder, self.trainer)
         if not enough:
@@ -174,7 +175,7 @@ class Run:
         return {"monitor": monitor.cost(total), "preview": self.asked.previews * previews.cost(total)}
 
     @property
-    def _hurry(self) -> int | None:
+    def hurry(self) -> int | None:
         """The total of a run that has to keep to minutes."""
         return None if self.asked.minutes is None else self.total
 
@@ -211,41 +212,10 @@ class Run:
             self._cut_metrics()
             self.sinks = held.enter_context(Sinks(self.folder, self.entry, self.config, self.say))
             if go_on:
-                yield from self._updates()
+                yield from Loop(self).rows()
             self._complete()
 
-    def _updates(self) -> Generator[dict[str, Any]]:
-        trainer = self.trainer
-        saved_at, saved_step = clock.now(), trainer.step
-        try:
-            while not self.finished:
-                row = trainer.update(
-                    rate=trainer.config.learning_rate(trainer.images, history.decisions(self.entry))
-                )
-                self.pace.mark(trainer.images)
-                self._plan()
-                if self.monitor.is_due() or self.finished:
-                    with self.pace.aside("monitor"):
-                        row |= self.monitor(self._hurry)
-                        if self.best.is_by(row):
-                            self._describe_model()
-                            export(trainer, self.folder.best, self.say)
-                self.metrics.write(row)
-                if self.asked.previews and (self.finished or self.previews.is_due(self.pace.rate)):
-                    with self.pace.aside("preview"):
-                        self.previews.draw(self._hurry)
-                due = clock.now() - saved_at >= 60 * self.asked.save_minutes
-                if due or self.finished or trainer.step in self._milestones():
-                    with self.pace.aside("save"):
-                        self.save()
-                    saved_at, saved_step = clock.now(), trainer.step
-                yield row
-        except GeneratorExit:
-            if trainer.step != saved_step:
-                self.save()
-            raise
-
-    def _plan(self) -> None:
+    def plan(self) -> None:
         """Decide on the length anew where the minutes ask for it; first recorded, then followed."""
         images = self.trainer.images
         planned = self.pace.planned(images, history.total_of(self.entry))
@@ -258,8 +228,8 @@ class Run:
         self.metrics.flush()
         self.times.write(self.pace.reading(self.trainer.step, self.trainer.images))
         self.times.flush()
-        self._describe_model()
-        save_checkpoint(self.folder.checkpoint_folder, self.trainer, self._milestones())
+        self.describe_model()
+        save_checkpoint(self.folder.checkpoint_folder, self.trainer, self.milestones())
         export(self.trainer, self.folder.model, self.say)
         self.sinks.push(self.trainer.images)
 
@@ -268,7 +238,7 @@ class Run:
         if images_of(self.folder.model) != self.trainer.images:
             export(self.trainer, self.folder.model, self.say)
         if self.asked.previews:
-            self.previews.draw(self._hurry)
+            self.previews.draw(self.hurry)
         self.sinks.push(self.trainer.images)
 
     def _cut_metrics(self) -> None:
@@ -283,12 +253,12 @@ class Run:
             if int(preview.stem) > self.trainer.images:
                 preview.unlink()
 
-    def _milestones(self) -> list[int]:
+    def milestones(self) -> list[int]:
         return history.milestones(self.entry, self.asked.batch_size)
 
     # --- model files -----------------------------------------------------------------------------
 
-    def _describe_model(self) -> None:
+    def describe_model(self) -> None:
         """What the averaged model says of itself."""
         run = {"run": self.folder.path.resolve().name, "of_images": history.total_of(self.entry)}
         describe_model(self.trainer, run | self.entry["data"])

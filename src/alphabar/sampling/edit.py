@@ -60,7 +60,7 @@ def encode(
         Job(plan, i, cond={name: value[i] for name, value in told.items()}, x=x[i]) for i in range(len(x))
     )
     encoded = np.empty_like(x)
-    for finished in slots.run(jobs, progress, steps_of(range(len(x)), plan, denoiser.shape)):
+    for finished in slots.run(jobs, progress, steps_of(range(len(x)), plan, slots.size)):
         for job, x_T in finished:
             encoded[job.index] = x_T
     return encoded

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -163,6 +164,8 @@ def through(acts: Sequence[OnX0], x_0: Tensor) -> Tensor:
 
 def clip(low: Any, high: Any) -> OnX0:
     """A function on x0_hat that keeps it within the data's range in model space: numbers, or (C, 1, …)."""
+    if np.ndim(low) == np.ndim(high) == 0:
+        return lambda x0_hat: x0_hat.clamp(float(low), float(high))
     return lambda x0_hat: x0_hat.clamp(_like(low, x0_hat), _like(high, x0_hat))
 
 

@@ -114,7 +114,7 @@ class SampleStream:
         sides = config.size or (None if origin.given or observation is not None else denoiser.whole)
         if sides is not None:
             self.denoiser = denoiser = of_sides(denoiser, sides)
-        check_memory(denoiser, batch_size(denoiser.shape), training=False)
+        check_memory(denoiser, batch_size(denoiser.shape, denoiser.device), training=False)
         chosen = choose(denoiser, config)
         guidance, self.plan, self.on_x0 = chosen.guidance, chosen.plan, chosen.on_x0
         self.denoise = guided(denoiser.in_precision(chosen.precision), guidance)
@@ -147,6 +147,7 @@ class SampleStream:
             "plan": self.plan.made_by if named else self.plan.to_dict(),
             "times": times,
             "evaluations": guidance.evaluations(times[:-1]),
+            "batch_size": batch_size(self.denoiser.shape, self.denoiser.device),
             "guidance": guidance.facts() if guidance.acts else None,
             "conditions": {name: c.to_dict() for name, c in self.denoiser.conditions.items()},
             **self.origin.facts(),
@@ -171,7 +172,7 @@ class SampleStream:
     def _jobs(self) -> Iterator[Job]:
         """A job for each sample, made as they are asked for."""
         start, seed = float(self.plan.times[0]), self.config.seed
-        size = batch_size(self.denoiser.shape)
+        size = batch_size(self.denoiser.shape, self.denoiser.device)
         for first in range(0, len(self.where), size):
             where = self.where[first : first + size]
             numbers = self.indices[where]
@@ -185,7 +186,7 @@ class SampleStream:
     def states(self) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         """(which of the samples, x_0 (m, *shape), kept states (R, m, *shape)), model space, by blocks."""
         slots = Slots(self.denoise, self.denoiser.shape, self.on_x0, self.denoiser.device)
-        steps = steps_of(self.indices[self.where].tolist(), self.plan, self.denoiser.shape)
+        steps = steps_of(self.indices[self.where].tolist(), self.plan, slots.size)
         for finished in slots.run(self._jobs(), self.progress, steps):
             finished.sort(key=lambda pair: pair[0].tag)
             kept = np.array([[job.kept[row] for job, _ in finished] for row in self.rows], np.float32)

@@ -85,7 +85,7 @@ class Slots:
         device: torch.device | str = "cpu",
     ) -> None:
         self.denoise, self.shape, self.on_x0, self.device = denoise, tuple(shape), tuple(on_x0), device
-        self.size = batch_size(self.shape)
+        self.size = batch_size(self.shape, device)
         self.jobs: list[Job | None] = [None] * self.size
         self.x = torch.zeros(self.size, *self.shape, device=device)
         self.history: list[Tensor] = []  # what was remembered, the newest first
@@ -93,6 +93,9 @@ class Slots:
         self.finite = torch.ones(self.size, dtype=torch.bool, device=device)
         self.sound = torch.zeros(self.size, dtype=torch.int64, device=device)
         self.cond: dict[str, Tensor] = {}
+        # seed and index of each job, where a device makes its own noise
+        self.apart = not rng.by_numpy(torch.device(device))
+        self.seeds, self.indices = torch.zeros(2, self.size, dtype=torch.int64, device=device)
 
     @property
     def live(self) -> list[Job]:
@@ -114,6 +117,7 @@ class Slots:
                 raise ValueError(f"place {self.place(job)} is taken: sample {job.index} must wait")
             self.jobs[self.place(job)] = job
             self.finite[self.place(job)], self.sound[self.place(job)] = True, job.row
+            self.seeds[self.place(job)], self.indices[self.place(job)] = job.seed, job.index
             for name, value in job.cond.items():
                 self.cond.setdefault(name, torch.zeros(self.size, *value.shape, device=self.device))
             for name, told in self.cond.items():
@@ -139,9 +143,11 @@ class Slots:
             self.sound += self.finite
             x0_hat = through(self.on_x0, predicted)
             row = row_of(live[0].plan, live[0].row) if together else self._columns()
-            _, x, h = advance(self.x, x0_hat, self.history, row, self._z(live))
+            _, x, h = advance(self.x, x0_hat, self.history, row, self._z(live, together))
             mixed = [self.place(job) for job in live if ends_in_a_mixture(job.plan, job.row)]
-            if mixed:
+            if mixed and together:
+                x = through(self.on_x0, x)
+            elif mixed:
                 x[mixed] = through(self.on_x0, x)[mixed]
         self.x = x
         longest = max(job.plan.B.shape[1] for job in live)
@@ -187,11 +193,16 @@ class Slots:
         steps = [0 if start else job.row + 1 for job in jobs]
         return rng.normal_tensor(seeds, "sample", indices, steps, shape=self.shape, device=self.device)
 
-    def _z(self, live: Sequence[Job]) -> Tensor | None:
-        """The noise of this step, zeros where none is added; None if none is anywhere."""
+    def _z(self, live: Sequence[Job], together: bool) -> Tensor | None:
+        """The noise of this step, where none is added any numbers; None if none is anywhere."""
         noisy = [job for job in live if job.plan.C[job.row]]
         if not noisy:
             return None
+        if together and self.apart:
+            step, shape = live[0].row + 1, self.shape
+            return rng.normal_tensor(
+                self.seeds, "sample", self.indices, step, shape=shape, device=self.device
+            )
         z = torch.zeros_like(self.x)
         z[[self.place(job) for job in noisy]] = self._noise(noisy)
         return z
@@ -216,9 +227,8 @@ class Slots:
         return [(job, x[i]) for i, job in enumerate(done)]
 
 
-def steps_of(indices: Iterable[int], plan: Plan, shape: Sequence[int]) -> int:
-    """How many steps `run` takes for jobs of one plan with these indices, on samples of a shape."""
-    size = batch_size(shape)
+def steps_of(indices: Iterable[int], plan: Plan, size: int) -> int:
+    """How many steps `run` takes for jobs of one plan with these indices, in batches of this size."""
     batches, taken = 0, set(range(size))
     for index in indices:
         if index % size in taken:

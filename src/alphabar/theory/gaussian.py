@@ -2,7 +2,7 @@
 
 Every function works on NumPy arrays and on torch tensors alike, in the dtype of `x`, which must be
 floating-point: model space, not raw bytes. A time is one number, or one a sample (shape (B,)), or
-`schedule.at(t)`, which several functions can share.
+`schedule.at(t)`, which several functions can share, or tensors of times on a device (`At.on_device`).
 """
 
 from __future__ import annotations
@@ -13,29 +13,27 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import unknown
-from .at import At
+from .at import At, is_tensor, namespace
 from .schedule import Schedule
 
 VARIANCES = ("posterior", "beta")
 
 
-def transition(schedule: Schedule, t: ArrayLike | At, s: ArrayLike | At = 0) -> tuple[np.ndarray, np.ndarray]:
+def transition(schedule: Schedule, t: ArrayLike | At, s: ArrayLike | At = 0) -> tuple[Any, Any]:
     """(alpha_ts, beta_ts) of q(x_t | x_s) = N(sqrt(alpha_ts) x_s, beta_ts), for 0 <= s < t <= T.
 
     alpha_ts = alpha_bar_t / alpha_bar_s, beta_ts = 1 - alpha_ts. At s = t - 1 this is the notes'
     one step (eq. 2 of arXiv 2006.11239), at s = 0 their closed form (eq. 4).
     """
     t, s = schedule.at(t), schedule.at(s)
-    if not np.all(s.t < t.t):
+    if not is_tensor(t.t) and not np.all(s.t < t.t):
         hint = "t = 0 is without noise" if np.any(t.t == 0) else "did you swap them?"
         raise ValueError(f"s must be less noisy than t, got s = {s.t}, t = {t.t}; {hint}")
     alpha_ts = t.alpha_bar / s.alpha_bar
     return alpha_ts, 1 - alpha_ts
 
 
-def posterior(
-    schedule: Schedule, t: ArrayLike | At, s: ArrayLike | At
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def posterior(schedule: Schedule, t: ArrayLike | At, s: ArrayLike | At) -> tuple[Any, Any, Any]:
     """(A, B, C) of q(x_s | x_t, x_0) = N(A x_t + B x_0, C^2), for 0 <= s < t <= T.
 
     A   = sqrt(alpha_ts) (1 - alpha_bar_s) / (1 - alpha_bar_t)
@@ -45,10 +43,10 @@ def posterior(
     At s = t - 1 these are eqs. 6 and 7 of arXiv 2006.11239; at s = 0 they are (0, 1, 0).
     """
     t, s = schedule.at(t), schedule.at(s)
-    alpha_ts, beta_ts = transition(schedule, t, s)
-    A = np.sqrt(alpha_ts) * (1 - s.alpha_bar) / (1 - t.alpha_bar)
-    B = np.sqrt(s.alpha_bar) * beta_ts / (1 - t.alpha_bar)
-    C = np.sqrt(beta_ts * (1 - s.alpha_bar) / (1 - t.alpha_bar))
+    (alpha_ts, beta_ts), xp = transition(schedule, t, s), namespace(t.t)
+    A = xp.sqrt(alpha_ts) * (1 - s.alpha_bar) / (1 - t.alpha_bar)
+    B = xp.sqrt(s.alpha_bar) * beta_ts / (1 - t.alpha_bar)
+    C = xp.sqrt(beta_ts * (1 - s.alpha_bar) / (1 - t.alpha_bar))
     return A, B, C
 
 
@@ -76,8 +74,8 @@ def q_sample(schedule: Schedule, x_s: Any, t: ArrayLike | At, eps: Any, s: Array
     >>> q_sample(Schedule.linear(), x_0, t=1, eps=np.zeros((2, 3)))[0, 0].round(6)
     np.float64(0.99995)
     """
-    alpha_ts, beta_ts = transition(schedule, t, s)
-    return column(np.sqrt(alpha_ts), x_s) * x_s + column(np.sqrt(beta_ts), eps) * eps
+    (alpha_ts, beta_ts), xp = transition(schedule, t, s), namespace(schedule.at(t).t)
+    return column(xp.sqrt(alpha_ts), x_s) * x_s + column(xp.sqrt(beta_ts), eps) * eps
 
 
 def q_posterior(
@@ -117,12 +115,15 @@ def eps_from_x0(schedule: Schedule, x_t: Any, x_0: Any, t: ArrayLike | At) -> An
     return (x_t - column(np.sqrt(bar), x_0) * x_0) / column(np.sqrt(1 - bar), x_t)
 
 
-def column(values: ArrayLike, x: Any) -> Any:
+def column(values: Any, x: Any) -> Any:
     """`values`, one number or one a sample, in a form that multiplies x of shape (B, …).
 
-    x must hold floating-point numbers: whole ones are raw data, which no formula here is about.
+    A tensor of values must be where x is. x must hold floating-point numbers: whole ones are raw data, which
+    no formula here is about.
     """
-    torch_like = hasattr(x, "new_tensor")
+    if is_tensor(values):
+        return values.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    torch_like = is_tensor(x)
     if not (x.is_floating_point() if torch_like else np.asarray(x).dtype.kind == "f"):
         got = getattr(x, "dtype", type(x).__name__)
         raise ValueError(f"x must hold floating-point numbers (model space), got {got}")

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import unknown
-from .at import At
+from .at import At, namespace
 from .gaussian import posterior, step_variance, transition
 from .parametrization import EDM_SIGMA_DATA, coefficients
 from .schedule import Schedule
@@ -26,49 +27,49 @@ MIN_SNR_GAMMA = 5.0
 CLIPPED_AT = 0.2
 
 
-def _simple(schedule: Schedule, at: At) -> np.ndarray:
+def _simple(schedule: Schedule, at: At) -> Any:
     """‖eps - eps_hat‖^2, as in DDPM."""
     return at.snr
 
 
-def _kl(schedule: Schedule, at: At) -> np.ndarray:
+def _kl(schedule: Schedule, at: At) -> Any:
     """The KL term of the variational bound."""
-    before = schedule.at(at.t - 1)
+    before = at.before(schedule)
     B, beta = posterior(schedule, at, before)[1], transition(schedule, at, before)[1]
     return B**2 / (2 * beta)
 
 
-def _mu(schedule: Schedule, at: At) -> np.ndarray:
+def _mu(schedule: Schedule, at: At) -> Any:
     """The error of the posterior's mean, ‖mu - mu_hat‖^2."""
-    return posterior(schedule, at, at.t - 1)[1] ** 2
+    return posterior(schedule, at, at.before(schedule))[1] ** 2
 
 
-def _x0(schedule: Schedule, at: At) -> np.ndarray:
+def _x0(schedule: Schedule, at: At) -> Any:
     """The error of the clean sample, ‖x_0 - x0_hat‖^2."""
-    return np.ones_like(at.t)
+    return namespace(at.t).ones_like(at.t)
 
 
-def _v(schedule: Schedule, at: At) -> np.ndarray:
+def _v(schedule: Schedule, at: At) -> Any:
     """The error of the velocity, ‖v - v_hat‖^2."""
     return at.snr + 1
 
 
-def _edm(schedule: Schedule, at: At) -> np.ndarray:
+def _edm(schedule: Schedule, at: At) -> Any:
     """EDM's, which weighs its network's output evenly."""
     return at.snr + EDM_SIGMA_DATA**-2
 
 
-def _min_snr(schedule: Schedule, at: At) -> np.ndarray:
+def _min_snr(schedule: Schedule, at: At) -> Any:
     """`x0` weighted by the signal-to-noise ratio, at most 5."""
-    return np.minimum(at.snr, MIN_SNR_GAMMA)
+    return namespace(at.t).clip(at.snr, None, MIN_SNR_GAMMA)
 
 
-def _clipped(schedule: Schedule, at: At) -> np.ndarray:
+def _clipped(schedule: Schedule, at: At) -> Any:
     """`v` as if 1 - alpha_bar were at least 0.2."""
-    return np.minimum(at.snr + 1, 1 / CLIPPED_AT)
+    return namespace(at.t).clip(at.snr + 1, None, 1 / CLIPPED_AT)
 
 
-LOSSES: dict[str, Callable[[Schedule, At], np.ndarray]] = {
+LOSSES: dict[str, Callable[[Schedule, At], Any]] = {
     "simple": _simple,
     "kl": _kl,
     "mu": _mu,
@@ -92,9 +93,7 @@ LOSSES: dict[str, Callable[[Schedule, At], np.ndarray]] = {
 """
 
 
-def loss_weight(
-    loss: str, schedule: Schedule, t: ArrayLike | At, prediction: str | None = None
-) -> np.ndarray:
+def loss_weight(loss: str, schedule: Schedule, t: ArrayLike | At, prediction: str | None = None) -> Any:
     """w(t) of a loss for squared errors of x_0, or of the network's output if `prediction` is given."""
     if loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)

@@ -6,13 +6,13 @@ x0_hat = c_skip x_t + c_out net(c_in x_t, c_noise)
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import unknown
-from .at import At
+from .at import At, namespace
 from .schedule import Schedule
 
 EDM_SIGMA_DATA = 0.5
@@ -22,47 +22,47 @@ LEAST_SIGMA = float(np.sqrt(np.finfo(np.float64).eps))  # the least that 1 - alp
 class Coefficients(NamedTuple):
     """Those of x0_hat = c_skip x_t + c_out net(c_in x_t, c_noise), each of t's shape."""
 
-    c_in: np.ndarray
-    c_skip: np.ndarray
-    c_out: np.ndarray
-    c_noise: np.ndarray
+    c_in: Any
+    c_skip: Any
+    c_out: Any
+    c_noise: Any
 
 
 def _eps(at: At) -> Coefficients:
     """The noise, as in DDPM."""
-    bar = at.alpha_bar
-    return Coefficients(np.ones_like(bar), 1 / np.sqrt(bar), -np.sqrt(1 - bar) / np.sqrt(bar), at.t - 1)
+    bar, xp = at.alpha_bar, namespace(at.alpha_bar)
+    return Coefficients(xp.ones_like(bar), 1 / xp.sqrt(bar), -xp.sqrt(1 - bar) / xp.sqrt(bar), at.t - 1)
 
 
 def _x0(at: At) -> Coefficients:
     """The clean sample."""
-    bar = at.alpha_bar
-    return Coefficients(np.ones_like(bar), np.zeros_like(bar), np.ones_like(bar), at.t - 1)
+    bar, xp = at.alpha_bar, namespace(at.alpha_bar)
+    return Coefficients(xp.ones_like(bar), xp.zeros_like(bar), xp.ones_like(bar), at.t - 1)
 
 
 def _v(at: At) -> Coefficients:
     """The velocity sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0."""
-    bar = at.alpha_bar
-    return Coefficients(np.ones_like(bar), np.sqrt(bar), -np.sqrt(1 - bar), at.t - 1)
+    bar, xp = at.alpha_bar, namespace(at.alpha_bar)
+    return Coefficients(xp.ones_like(bar), xp.sqrt(bar), -xp.sqrt(1 - bar), at.t - 1)
 
 
 def _edm(at: At) -> Coefficients:
     """EDM's preconditioned target."""
     # EDM's own process is x_t / sqrt(bar) = x_0 + sigma eps.
-    bar, sd = at.alpha_bar, EDM_SIGMA_DATA
-    sigma = np.sqrt((1 - bar) / bar)
+    bar, sd, xp = at.alpha_bar, EDM_SIGMA_DATA, namespace(at.alpha_bar)
+    sigma = xp.sqrt((1 - bar) / bar)
     total = sigma**2 + sd**2
-    scale = 1 / np.sqrt(bar)
-    c_noise = np.log(np.maximum(sigma, LEAST_SIGMA)) / 4
-    return Coefficients(scale / np.sqrt(total), scale * sd**2 / total, sigma * sd / np.sqrt(total), c_noise)
+    scale = 1 / xp.sqrt(bar)
+    c_noise = xp.log(xp.clip(sigma, LEAST_SIGMA, None)) / 4
+    return Coefficients(scale / xp.sqrt(total), scale * sd**2 / total, sigma * sd / xp.sqrt(total), c_noise)
 
 
 def _flow(at: At) -> Coefficients:
     """The velocity eps - x_0 of flow matching's straight path."""
     # The straight path is x_t / scale = (1 - tau) x_0 + tau eps.
-    bar = at.alpha_bar
-    scale = np.sqrt(bar) + np.sqrt(1 - bar)
-    tau = np.sqrt(1 - bar) / scale
+    bar, xp = at.alpha_bar, namespace(at.alpha_bar)
+    scale = xp.sqrt(bar) + xp.sqrt(1 - bar)
+    tau = xp.sqrt(1 - bar) / scale
     return Coefficients(1 / scale, 1 / scale, -tau, 1000 * tau)
 
 
@@ -97,13 +97,11 @@ def coefficients(prediction: str, schedule: Schedule, t: ArrayLike | At) -> Coef
     return PREDICTIONS[prediction](schedule.at(t))
 
 
-def target_coefficients(
-    prediction: str, schedule: Schedule, t: ArrayLike | At
-) -> tuple[np.ndarray, np.ndarray]:
+def target_coefficients(prediction: str, schedule: Schedule, t: ArrayLike | At) -> tuple[Any, Any]:
     """(p, q) such that the network's target is p x_0 + q eps.
 
     Solves x_0 = c_skip x_t + c_out target for x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps.
     """
     at = schedule.at(t)
-    bar, row = at.alpha_bar, coefficients(prediction, schedule, at)
-    return (1 - row.c_skip * np.sqrt(bar)) / row.c_out, -row.c_skip * np.sqrt(1 - bar) / row.c_out
+    bar, row, xp = at.alpha_bar, coefficients(prediction, schedule, at), namespace(at.alpha_bar)
+    return (1 - row.c_skip * xp.sqrt(bar)) / row.c_out, -row.c_skip * xp.sqrt(1 - bar) / row.c_out

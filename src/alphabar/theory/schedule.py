@@ -119,7 +119,7 @@ class Schedule:
         if isinstance(t, At):
             return t
         alpha_bar = self.alpha_bar_at(t)
-        return At(np.asarray(t, dtype=np.float64), alpha_bar)
+        return At(np.asarray(t, dtype=np.float64)[()], alpha_bar[()])
 
     def lam_at(self, t: ArrayLike) -> np.ndarray:
         """lambda at any real t in [0, T], same shape as `t`; +inf at 0."""

@@ -10,7 +10,7 @@ _HOMES = {
     "OBJECTIVES": "objectives",
     "PRESETS": "presets",
     "TIMES": "objectives",
-    "Diverged": "trainer",
+    "Diverged": "pending",
     "TrainConfig": "config",
     "Trainer": "trainer",
     "resolve": "presets",
@@ -28,5 +28,6 @@ def __getattr__(name: str) -> Any:
 if TYPE_CHECKING:
     from .config import TrainConfig
     from .objectives import OBJECTIVES, TIMES
+    from .pending import Diverged
     from .presets import PRESETS, resolve
-    from .trainer import Diverged, Trainer
+    from .trainer import Trainer

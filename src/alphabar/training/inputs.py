@@ -1,37 +1,49 @@
-"""What an update works on besides its samples: times, and which conditions are hidden."""
+"""What an update works on besides its samples: times, and which conditions are hidden.
+
+Each is worked out by NumPy, or by torch where the network is.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from .. import rng
+from ..theory.at import namespace
 from ..theory.schedule import Schedule
 from .config import TrainConfig
 from .objectives import TIMES
 
 
 class Inputs(NamedTuple):
-    """What update k works on, on the CPU; noise is made on the device where that is another."""
+    """What update k works on, arrays or tensors; eps is None where a device makes it itself."""
 
-    x_0: np.ndarray
-    cond: dict[str, np.ndarray]
-    t: np.ndarray
-    eps: np.ndarray | None
-    known: np.ndarray | None = None
+    x_0: Any
+    cond: dict[str, Any]
+    t: Any
+    eps: Any
+    known: Any = None
 
 
-def draw_times(config: TrainConfig, schedule: Schedule, k: int) -> np.ndarray:
-    """The times of batch k; if stratified, one in each of B parts of equal probability."""
+def draw_times(config: TrainConfig, schedule: Schedule, k: int, places: Tensor | None = None) -> Any:
+    """The times of batch k; if stratified, one in each of B parts of equal probability.
+
+    Args:
+        places: 0 … B - 1 on a device, where the times are then.
+    """
     n = config.batch_size
-    u = rng.uniform(config.seed, "time", np.arange(n), k)
+    u = _uniform(config, "time", k, (), places)
     if config.stratified:
-        u = (np.arange(n) + u) / n
+        u = ((np.arange(n) if places is None else places) + u) / n
     return TIMES[config.times](u, schedule)
 
 
-def hide(cond: dict[str, np.ndarray], config: TrainConfig, k: int) -> dict[str, np.ndarray]:
+def hide(
+    cond: Mapping[str, Any], config: TrainConfig, k: int, places: Tensor | None = None
+) -> Mapping[str, Any]:
     """Each condition told to none of a share p of the samples, `condition_dropout`; of several, any subset.
 
     So the network learns the unconditional model as well (sec. 3.2 of arXiv 2207.12598), and that of each
@@ -40,16 +52,21 @@ def hide(cond: dict[str, np.ndarray], config: TrainConfig, k: int) -> dict[str, 
     p_i / q. With all p equal, below 1/2, each number of hidden conditions is as likely as any other; hidden
     each by itself, six conditions would hardly ever be hidden all at once.
     """
-    shares = np.array([config.dropout_of(name) for name in sorted(cond)])
-    if not shares.any():
+    shares = {name: config.dropout_of(name) for name in sorted(cond)}
+    if not any(shares.values()):
         return cond
-    u = rng.uniform(config.seed, "condition_dropout", np.arange(config.batch_size), k, shape=(len(cond) + 2,))
-    q = min(1.0, 2 * float(shares.max()))
-    with np.errstate(divide="ignore"):
-        power = q / shares - 1
-    is_hidden = (u[:, :1] < q) & (u[:, 2:] < u[:, 1:2] ** power)
-    hidden = {}
-    for i, name in enumerate(sorted(cond)):
-        kept = (~is_hidden[:, i]).astype(np.float32)
+    u = _uniform(config, "condition_dropout", k, (len(cond) + 2,), places)
+    q, xp, hidden = min(1.0, 2 * max(shares.values())), namespace(u), {}
+    for i, (name, share) in enumerate(shares.items()):
+        power = q / share - 1 if share else np.inf
+        is_hidden = (u[:, 0] < q) & (u[:, 2 + i] < u[:, 1] ** power)
+        kept = xp.asarray(~is_hidden, dtype=xp.float32)
         hidden[name] = cond[name] * kept.reshape(-1, *[1] * (cond[name].ndim - 1))
     return hidden
+
+
+def _uniform(config: TrainConfig, purpose: str, k: int, shape: tuple[int, ...], places: Tensor | None) -> Any:
+    """Uniform numbers for each place of batch k, (B, *shape)."""
+    if places is None:
+        return rng.uniform(config.seed, purpose, np.arange(config.batch_size), k, shape=shape)
+    return rng.uniform_tensor(config.seed, purpose, places, k, shape=shape, device=places.device)

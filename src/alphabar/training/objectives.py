@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from ..model.conditions import Cond
 from ..model.denoiser import Denoiser
+from ..theory.at import At, namespace
 from ..theory.gaussian import column, q_sample
 from ..theory.losses import loss_weight
 from ..theory.parametrization import target_coefficients
@@ -17,12 +18,12 @@ from ..theory.schedule import Schedule
 
 
 class Draws(NamedTuple):
-    """What is drawn for a batch: times t (B,), float64, and noise eps of x_0's shape.
+    """What is drawn for a batch: times t (B,), float64 or `At`, and noise eps of x_0's shape.
 
     Beside it, what is `known` of each sample if that differs: 1 and 0 of x_0's shape.
     """
 
-    t: np.ndarray
+    t: np.ndarray | At
     eps: Tensor
     known: Tensor | None = None
 
@@ -50,10 +51,11 @@ OBJECTIVES: dict[str, Objective] = {"denoise": denoise}
 """By name: (denoiser, loss, x_0, cond, draws) → losses of each sample, by name; their sum is minimized."""
 
 
-def uniform(u: np.ndarray, schedule: Schedule) -> np.ndarray:
+def uniform(u: Any, schedule: Schedule) -> Any:
     """Whole times, uniform on 1..T: floor(u T) + 1."""
-    return np.minimum(np.floor(u * schedule.T), schedule.T - 1) + 1
+    xp = namespace(u)
+    return xp.clip(xp.floor(u * schedule.T), None, schedule.T - 1) + 1
 
 
-TIMES: dict[str, Callable[[np.ndarray, Schedule], np.ndarray]] = {"uniform": uniform}
-"""Densities of t by name: (u, uniform in [0, 1), and the schedule) → times."""
+TIMES: dict[str, Callable[[Any, Schedule], Any]] = {"uniform": uniform}
+"""Densities of t by name: (u, uniform in [0, 1), and the schedule) → times; of arrays or of tensors."""

@@ -40,13 +40,15 @@ class Muon(torch.optim.Optimizer):
 
     with O as in `orthogonalized`; the factor gives a step the size of AdamW's, so that one rate serves
     both (arXiv 2502.16982). As torch.optim.Muon, which takes matrices alone and works in bfloat16
-    also where that is slow.
+    also where that is slow. As with its fused optimizers, a step changes nothing where `found_inf`, a tensor
+    on the device, is 1.
     """
 
     def __init__(
         self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.found_inf: Tensor | None = None
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -60,12 +62,17 @@ class Muon(torch.optim.Optimizer):
                 state = self.state[weight]
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)
-                state["momentum"].lerp_(weight.grad, 1 - momentum)
+                average, gradient, decay = state["momentum"], weight.grad, lr * group["weight_decay"]
+                if self.found_inf is not None:
+                    gradient = torch.where(self.found_inf > 0, average, gradient)
+                average.lerp_(gradient, 1 - momentum)
                 dtype = torch.bfloat16 if has_bfloat16(weight.device) else torch.float32
-                update = weight.grad.lerp(state["momentum"], momentum).flatten(1)
+                update = gradient.lerp(average, momentum).flatten(1)
                 size = 0.2 * math.sqrt(max(update.shape))
                 update = orthogonalized(update.to(dtype)).to(weight.dtype).view(weight.shape)
-                weight.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr * size)
+                if self.found_inf is not None:
+                    update, decay = update * (1 - self.found_inf), decay * (1 - self.found_inf)
+                weight.mul_(1 - decay).add_(update, alpha=-lr * size)
 
 
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 
 from .. import rng
 from ..data.dataset import Dataset
-from ..model.affine import known_of
 from ..model.denoiser import Denoiser, call_network
 from ..model.devices import compiled, layout_of
 from ..model.generators import has_no_fixed_order, repeatable, seeded
@@ -22,16 +22,14 @@ from ..model.memory import check_memory
 from ..nn import build_network, keyed_dropout
 from ..theory.schedule import Schedule
 from .config import TrainConfig
+from .feed import Feed
 from .fitted import conditions_told, fitted_to
-from .inputs import Inputs, draw_times, hide
+from .inputs import Inputs
 from .objectives import OBJECTIVES, Draws
 from .optimizer import make_optimizers
+from .pending import Diverged, Pending
 
 FINEST = 4096  # steps of the average in a half-life, at most
-
-
-class Diverged(ArithmeticError):
-    """A loss or gradient that is not finite."""
 
 
 class Trainer:
@@ -77,11 +75,14 @@ class Trainer:
             self.model.call = compiled(call_network, config.compile, self.device)
         self.parameters = dict(self.model.net.named_parameters())
         self.averages = dict(self.ema.net.named_parameters())
-        self.optimizers = make_optimizers(config, self.model.net)
+        self.optimizers: dict[str, Any] = {**make_optimizers(config, self.model.net)}
         self.rate = 0.0
         self.repeatable = True  # until a part of the network can't be, see `_gradient`
-        self._pool = ThreadPoolExecutor(1, "alphabar-inputs")
-        self._next: tuple[int, Future[Inputs]] | None = None
+        self.feed = Feed(config, data, self.model, self.device)
+        self.inputs = self.feed.inputs
+        self.begun: deque[Pending] = deque()
+        # on a device that is apart: whether all updates were finite, as none changes anything any more if not
+        self.alive = torch.ones((), device=self.device) if self.feed.apart else None
 
     @property
     def images(self) -> int:
@@ -98,51 +99,60 @@ class Trainer:
         Args:
             rate: the learning rate; unless given, the configuration's for a run of unknown length.
         """
+        self.launch(rate)
+        *_, row = self.rows()
+        return row
+
+    def launch(self, rate: float | None = None) -> None:
+        """Begin an update, whose metrics `rows` has; nothing here waits for a device that is apart.
+
+        There an update whose loss or gradient is not finite, and each one after it, changes nothing.
+        """
         config, k = self.config, self.step
-        inputs = self._inputs(k)
         self.rate = config.learning_rate(self.images, None) if rate is None else rate
         self.model.train()
         self.model.zero_grad(set_to_none=True)
+        inputs = self.feed(k)
         losses = self._gradient(inputs, k)
-        self._check_finite(losses["loss"], inputs.t, "loss")
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip))
-        self._check_finite(np.full(1, norm), inputs.t[[int(losses["loss"].argmax())]], "gradient")
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip)
+        t = torch.as_tensor(inputs.t.t)
+        begun = Pending(k + 1, self.images + len(t), losses, norm, t, self.rate, self.model.schedule.T)
+        if self.alive is None:
+            begun.row()
+        else:
+            self.alive *= begun.finite
         for optimizer in self.optimizers.values():
+            optimizer.found_inf = None if self.alive is None else 1 - self.alive
             for group in optimizer.param_groups:
                 group["lr"] = self.rate
             optimizer.step()
         self.step += 1
         self._average()
-        row = {"step": self.step, "images": self.images}
-        return row | {name: float(each.mean()) for name, each in losses.items()} | {
-            "grad_norm": norm, "lr": self.rate
-        }  # fmt: skip
+        self.begun.append(begun)
+
+    def rows(self, lag: int = 0) -> Iterator[dict[str, Any]]:
+        """The metrics of the updates that were begun, as soon as they are known, but for the last `lag`.
+
+        Without lag where nothing is apart. If one raises Diverged, all is as before that update.
+        """
+        while len(self.begun) > (0 if self.alive is None else lag):
+            first = self.begun.popleft()
+            try:
+                yield first.row()
+            except Diverged:
+                self.step = first.step - 1
+                self._sound()
+                raise
+
+    def _sound(self) -> None:
+        """No update is under way, and none was bad."""
+        self.begun.clear()
+        if self.alive is not None:
+            self.alive.fill_(1)
 
     # --- what an update works on -----------------------------------------------------------------
 
-    def inputs(self, k: int) -> Inputs:
-        """Batch k in model space, with its conditions, times and noise: a function of (seed, k) alone."""
-        config = self.config
-        batch = self.data.batch(config.seed, k, config.batch_size, config.flip, config.balanced, config.turns)
-        cond = {name: c.encode(batch.values[name]) for name, c in self.model.conditions.items()}
-        eps = None
-        if self.device.type == "cpu":
-            eps = rng.normal(config.seed, "noise", np.arange(config.batch_size), k, shape=self.model.shape)
-        return Inputs(
-            self.model.codec.encode(batch.images),
-            hide(cond, config, k),
-            draw_times(config, self.model.schedule, k),
-            eps,
-            known_of(self.model.codec, batch.images),
-        )
-
-    def _inputs(self, k: int) -> Inputs:
-        """The same, made in another thread while the update before was at work; then the next is begun."""
-        ready = self._next[1].result() if self._next is not None and self._next[0] == k else self.inputs(k)
-        self._next = k + 1, self._pool.submit(self.inputs, k + 1)
-        return ready
-
-    def _gradient(self, inputs: Inputs, k: int) -> dict[str, np.ndarray]:
+    def _gradient(self, inputs: Inputs, k: int) -> dict[str, Tensor]:
         """`_backward`, with the same bits each time, if all of the network can do so."""
         try:
             with repeatable(self.device, self.repeatable):
@@ -159,49 +169,40 @@ class Trainer:
             self.model.zero_grad(set_to_none=True)
             return self._backward(inputs, k)
 
-    def _backward(self, inputs: Inputs, k: int) -> dict[str, np.ndarray]:
+    def _backward(self, inputs: Inputs, k: int) -> dict[str, Tensor]:
         """The gradient of the mean loss; each loss of each sample, and their sum as `loss`."""
-        n, config = len(inputs.t), self.config
+        n, config = self.config.batch_size, self.config
         size = config.micro_batch or n
         found: dict[str, list[Tensor]] = {}
         for i in range(0, n, size):
             part = slice(i, min(i + size, n))
-            places = np.arange(part.start, part.stop)
+            places = self.feed.places[part] if self.feed.apart else np.arange(part.start, part.stop)
             x_0, eps, cond = self._micro_batch(inputs, k, part, places)
             number = int(rng.stream(config.seed, "network", k, i).integers(2**62))
             # backward too is within them: a network may run its layers again there, to save memory
             with seeded(number, self.device), keyed_dropout(self.model.net, config.seed, k, places):
-                known = None if inputs.known is None else torch.from_numpy(inputs.known[part]).to(x_0)
-                draws = Draws(inputs.t[part], eps, known)
+                known = None if inputs.known is None else inputs.known[part]
+                draws = Draws(inputs.t.part(part), eps, known)
                 losses = OBJECTIVES[config.objective](self.model, config.loss, x_0, cond, draws)
                 total = torch.stack(list(losses.values())).sum(0)
                 (total.sum() / n).backward()
             for name, value in ({**losses, "loss": total}).items():
                 found.setdefault(name, []).append(value.detach())
-        return {name: torch.cat(parts).cpu().numpy().astype(np.float64) for name, parts in found.items()}
+        whole = {name: torch.cat(parts) for name, parts in found.items()}
+        return whole if self.feed.apart else {name: value.cpu() for name, value in whole.items()}
 
     def _micro_batch(
-        self, inputs: Inputs, k: int, part: slice, places: np.ndarray
+        self, inputs: Inputs, k: int, part: slice, places: Any
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """(x_0, eps, cond) where the network is, in its memory layout."""
-        cond = {name: torch.from_numpy(told[part]).to(self.device) for name, told in inputs.cond.items()}
-        x_0 = torch.from_numpy(inputs.x_0[part]).to(self.device, memory_format=self.layout)
-        if inputs.eps is not None:
-            eps = torch.from_numpy(inputs.eps[part])
+        """(x_0, eps, cond) in the network's memory layout."""
+        eps = inputs.eps
+        if eps is None:
+            shape = self.model.shape
+            eps = rng.normal_tensor(self.config.seed, "noise", places, k, shape=shape, device=self.device)
         else:
-            eps = rng.normal_tensor(
-                self.config.seed, "noise", places, k, shape=self.model.shape, device=self.device
-            )
-        return x_0, eps.to(self.device, memory_format=self.layout), cond
-
-    def _check_finite(self, values: np.ndarray, t: np.ndarray, what: str) -> None:
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            raise Diverged(
-                f"the {what} is {values[bad[0]]} at update {self.step + 1}, t = {t[bad[0]]:g} of "
-                f"{self.model.schedule.T}: training has diverged. Try a lower learning rate "
-                f"(it was {self.rate:.2g}) or a longer warm-up"
-            )
+            eps = eps[part]
+        x_0, eps = (each.to(memory_format=self.layout) for each in (inputs.x_0[part], eps))
+        return x_0, eps, {name: told[part] for name, told in inputs.cond.items()}
 
     def _average(self) -> None:
         """average <- average + (1 - decay) (weights - average), once in `every` updates; buffers are copied.
@@ -213,9 +214,15 @@ class Trainer:
         halflife = min(self.config.ema_halflife, self.config.ema_ramp * self.images, 2.0**60)
         every = 1 << int(math.log2(max(1.0, halflife / (FINEST * self.config.batch_size))))
         decay = 0.5 ** (every * self.config.batch_size / halflife)
+        foreach: Any = torch  # its functions on lists have no types
+        averages, weights = [*self.averages.values()], [*self.parameters.values()]
         with torch.no_grad():
-            for name, parameter in self.parameters.items() if self.step % every == 0 else ():
-                self.averages[name].lerp_(parameter, 1 - decay)
+            if self.step % every == 0 and self.alive is None:
+                foreach._foreach_lerp_(averages, weights, 1 - decay)
+            elif self.step % every == 0:
+                way = foreach._foreach_sub(weights, averages)
+                foreach._foreach_mul_(way, (1 - decay) * self.alive)
+                foreach._foreach_add_(averages, way)
             buffers = dict(self.model.net.named_buffers())
             for name, average in self.ema.net.named_buffers() if buffers else ():
                 average.copy_(buffers[name])
@@ -247,6 +254,7 @@ class Trainer:
                 parameter = self.parameters[name]
                 optimizer.state[parameter][key] = _like(parameter, tensor)
         self.step = step
+        self._sound()
 
 
 def initial_network(config: TrainConfig, shape: tuple[int, ...], conditions: dict[str, Any]) -> nn.Module:

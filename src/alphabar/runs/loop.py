@@ -1,0 +1,80 @@
+"""The updates of a run, with what comes between them: measures, previews, saves."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from . import history
+from . import pace as clock
+from .export import export
+
+if TYPE_CHECKING:
+    from .run import Run
+
+LAG = 2
+"""So many updates a device may be ahead of what is known of them."""
+
+
+class Loop:
+    """Updates to the end of a run's budget.
+
+    Args:
+        run: which is open.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.saved_at, self.saved_step = clock.now(), run.trainer.step
+
+    def rows(self) -> Generator[dict[str, Any]]:
+        """Metrics of each update, in order; what was done is saved when this is closed."""
+        run, trainer = self.run, self.run.trainer
+        try:
+            while not run.finished:
+                trainer.launch(trainer.config.learning_rate(trainer.images, history.decisions(run.entry)))
+                run.pace.mark(trainer.images)
+                run.plan()
+                due = self._due()
+                for row in trainer.rows(0 if due else LAG):
+                    if due and not trainer.begun:
+                        row = self._aside(due, row)
+                    else:
+                        run.metrics.write(row)
+                    yield row
+        except GeneratorExit:
+            for row in trainer.rows():
+                run.metrics.write(row)
+            if trainer.step != self.saved_step:
+                run.save()
+            raise
+
+    def _due(self) -> set[str]:
+        """What comes after the last update, before another begins."""
+        run, finished = self.run, self.run.finished
+        late = clock.now() - self.saved_at >= 60 * run.asked.save_minutes
+        due = {
+            "monitor": finished or run.monitor.is_due(),
+            "preview": run.asked.previews and (finished or run.previews.is_due(run.pace.rate)),
+            "save": finished or late or run.trainer.step in run.milestones(),
+        }
+        return {name for name, is_due in due.items() if is_due}
+
+    def _aside(self, due: set[str], row: dict[str, Any]) -> dict[str, Any]:
+        """Do it, and write the row of metrics; with what was measured."""
+        run = self.run
+        if "monitor" in due:
+            with run.pace.aside("monitor"):
+                row = row | run.monitor(run.hurry)
+                if run.best.is_by(row):
+                    run.describe_model()
+                    export(run.trainer, run.folder.best, run.say)
+        run.metrics.write(row)
+        if "preview" in due:
+            with run.pace.aside("preview"):
+                run.previews.draw(run.hurry)
+        if "save" in due:
+            with run.pace.aside("save"):
+                run.save()
+            self.saved_at, self.saved_step = clock.now(), run.trainer.step
+        return row

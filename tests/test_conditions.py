@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,6 +158,18 @@ def test_texts_are_told_by_the_words_in_them():
     assert np.array_equal(again, one)
     assert "hashed bags of words" in text.described()
     assert (text.parse(" , "), text.title("x" * 99)) == (None, "x" * 59 + "…")
+
+
+def test_words_that_training_never_saw_are_warned_of(monkeypatch):
+    known = TextCondition(size=64).fitted(np.array(["A red cat", "", "blue dogs", "a red cat"]))
+    assert known.words == ("a", "blue", "cat", "dogs", "red")
+    with warnings.catch_warnings(action="error"):
+        known.check_told("caption", ["a Red CAT"])
+        replace(known, dropout=0.1).check_asked("caption", ["blue cat", None])
+    with pytest.warns(UserWarning, match="caption: no training sample had dinosaur, green in it"):
+        replace(known, dropout=0.1).check_asked("caption", ["a green Dinosaur", None, "cat"])
+    monkeypatch.setattr("alphabar.data.conditions.text.MOST_WORDS", 3)
+    assert TextCondition(size=64).fitted(np.array(["A red cat", "blue dogs"])).words == ()
 
 
 @pytest.mark.parametrize(

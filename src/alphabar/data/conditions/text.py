@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ...errors import check_whole
+from ...errors import check_whole, some
 from ...files import COUNT
 from .base import NOT_TOLD, Condition, few
 
 WORD = re.compile(r"\w+")
 SIZE = 256
 SHOWN = 60  # letters
+MOST_WORDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,20 @@ class TextCondition(Condition):
 
     Attributes:
         size: K.
+        words: of the training samples, unless they are more than `MOST_WORDS`.
     """
 
     kind: ClassVar[str] = "text"
     measure: ClassVar[str] = "1 - E (predicted - told)^2 / E (told - mean)^2 of hashed words"
-    form: ClassVar[Mapping[str, Any]] = {"size": COUNT}
+    form: ClassVar[Mapping[str, Any]] = {"size": COUNT, "words": [str]}
+    fitted_only: ClassVar[frozenset[str]] = Condition.fitted_only | {"words"}
     size: int = SIZE
+    words: tuple[str, ...] = field(default=(), repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole("the size of a text", self.size, 1, 2**16)
+        object.__setattr__(self, "words", tuple(self.words))
 
     @classmethod
     def read(cls, cells: Sequence[Any], asked: bool) -> tuple[Self, np.ndarray] | None:
@@ -70,6 +76,21 @@ class TextCondition(Condition):
                 place, sign = _hashed(word, self.size)
                 row[place] += sign / np.sqrt(len(words))
         return encoded
+
+    def fitted(self, values: np.ndarray) -> Self:
+        """With the words of the training samples."""
+        words = {word for text in set(self.texts(values)) for word in WORD.findall(text.lower())}
+        return replace(self, words=tuple(sorted(words)) if len(words) <= MOST_WORDS else ())
+
+    def check_asked(self, name: str, values: Sequence[Any] | np.ndarray) -> None:
+        """Also warn of words that training never saw."""
+        super().check_asked(name, values)
+        asked = {word for text in set(filter(None, values)) for word in WORD.findall(text.lower())}
+        if self.words and (unseen := sorted(asked.difference(self.words))):
+            warnings.warn(
+                f"{name}: no training sample had {some(unseen)} in it, which says nothing that was learned",
+                stacklevel=3,
+            )
 
     def texts(self, values: np.ndarray) -> list[str]:
         """The values as a list; ValueError for what is no text."""

@@ -43,6 +43,8 @@ def rows(patches: list[int], channels: int, blocks: int) -> dict[str, dict[str, 
         "unet, 1 block, 32 channels, x0": {**FAST, **CLEAN},
     }
     for patch in patches:
+        coarse = {**FAST["network"], "patch": patch}
+        found[f"unet, 1 block, 32 channels, patch {patch}, x0"] = {**FAST, "network": coarse, **CLEAN}
         net = {"network": {"name": "vit", "channels": channels, "blocks": blocks, "patch": patch}}
         found |= {
             f"vit, patch {patch}, v": {**net, **V},

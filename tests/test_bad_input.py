@@ -193,9 +193,9 @@ def test_a_run_with_other_settings_or_other_data_is_not_resumed(here, refused):
     message = refused(*same, "--lr", 0.5, "--set", "network.dropout=0.5", "--seed", 3)
     for differing in ("lr (", "→ 0.5)", "network.dropout (", "seed (0 → 3)", "another --out"):
         assert differing in message
-    assert "data.holdout (0.05 → 0.5)" in refused(*same, "--holdout", 0.5)
+    assert "holdout (0.05 → 0.5)" in refused(*same, "--holdout", 0.5)
     pictures(here / "pets" / "dogs", 6, seed=9)
-    assert "run with other settings: data.fingerprint (" in (message := refused(*same))
+    assert "run with other settings: the data, or what they are told (" in (message := refused(*same))
     assert "samples (" not in message
     pictures(here / "pets" / "dogs", 8, seed=9)
     assert "samples (12 → 14)" in refused(*same)

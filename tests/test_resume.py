@@ -334,7 +334,7 @@ def test_other_settings_or_data_are_refused_by_name(unbroken):
     for config, data, words in [
         (tiny_config(images=200), tiny_data(), ["network.dropout", "--fork NEW_RUN"]),
         (victim.config(lr=1.0), tiny_data(), ["lr (0.002 → 1.0)"]),
-        (victim.config(), tiny_data(classes=False), ["data.fingerprint (classes → plain)"]),
+        (victim.config(), tiny_data(classes=False), ["the data, or what they are told (classes → plain)"]),
         (victim.config(init_from=str(unbroken)), tiny_data(), ["weights to start from (none →"]),
     ]:
         with pytest.raises(ValueError, match="other settings") as caught:

@@ -56,15 +56,16 @@ def identity(config: TrainConfig, data: Dataset) -> Entry:
 def other_settings(before: Entry, now: Entry) -> list[str]:
     """How two identities differ, in words."""
     found = differences(before["config"], now["config"])
-    for name in ("fingerprint", "holdout"):
+    for name, what in (("fingerprint", "the data, or what they are told"), ("holdout", "holdout")):
         if before["data"].get(name) != now["data"][name]:
-            found.append(f"data.{name} ({before['data'].get(name)!s:.12} → {now['data'][name]!s:.12})")
+            found.append(f"{what} ({before['data'].get(name)!s:.12} → {now['data'][name]!s:.12})")
     return found
 
 
 def check_same(path: Path, before: Entry, config: TrainConfig, data: Dataset, start: Entry | None) -> None:
     """ValueError that names what differs, unless the run in a folder is the one that is asked for."""
     found = other_settings(before["identity"], identity(config, data))
+    found += differences(before["data"]["prepared"], data.prepared)
     if (there := before["data"]["samples"]) != len(data.images):
         found.append(f"samples ({there:,} → {len(data.images):,})")
     begun = before["identity"].get("start")

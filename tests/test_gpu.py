@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -16,7 +17,10 @@ from alphabar.evaluation.bound import variational_bound
 from alphabar.evaluation.likelihood import ode_likelihood
 from alphabar.evaluation.noise_levels import error_by_noise_level
 from alphabar.samplers import SAMPLERS
+from alphabar.sampling.choices import choose
+from alphabar.sampling.config import SampleConfig
 from alphabar.sampling.inverse import measure
+from alphabar.sampling.slots import Job, Slots
 from alphabar.training.trainer import Trainer
 from program import TINY, pictures
 from tiny import tiny_config, tiny_data, tiny_denoiser
@@ -93,6 +97,49 @@ def test_two_runs_and_one_resumed_are_equal_to_the_bit(way, micro):
     assert same(bits(first), bits(third))
 
 
+@pytest.fixture
+def unwaiting():
+    """Within it, whatever waits for the GPU raises."""
+
+    @contextlib.contextmanager
+    def within():
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    return within
+
+
+@pytest.mark.parametrize("way", WAYS, ids=NAMES)
+@pytest.mark.parametrize("free", [None, 10_000], ids=["kept", "brought"])
+def test_an_update_does_not_wait(way, free, unwaiting, monkeypatch):
+    monkeypatch.setattr("alphabar.training.resident.free_memory", lambda device: free)
+    one, many = (Trainer(tiny_config(**way, flip=True), tiny_data(), "cuda") for _ in range(2))
+    assert (many.feed.resident is None) == (free is not None)
+    many.launch()
+    with unwaiting():
+        for _ in range(3):
+            many.launch()
+    assert list(many.rows()) == [one.update() for _ in range(4)]
+    assert same(bits(one), bits(many))
+
+
+def test_a_step_of_sampling_does_not_wait(unwaiting):
+    model = tiny_denoiser().to("cuda")
+    chosen = choose(model, SampleConfig(evaluations=8))
+    cond = model.told({"class": [0] * 256}, 256)
+    slots = Slots(model, model.shape, chosen.on_x0, "cuda")
+    slots.put(*(Job(chosen.plan, i, 0, {"class": cond["class"][i]}) for i in range(256)))
+    slots.step()
+    with unwaiting():
+        for _ in range(6):
+            slots.step()
+    assert len(slots.step()) == 256
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, as it is imported
 def test_a_compiled_network_trains_to_about_the_same(float32):
     pytest.importorskip("triton")
@@ -105,8 +152,8 @@ def test_a_compiled_network_trains_to_about_the_same(float32):
 def test_a_sample_does_not_depend_on_its_neighbors(precision):
     model = tiny_denoiser().to("cuda")
     settings = {"sampler": "ddpm", "evaluations": 5, "precision": precision, "seed": 3}
-    many = sample(model, 37, **settings).images
-    for i in (0, 5, 36):
+    many = sample(model, 300, **settings).images  # more than one batch
+    for i in (0, 5, 299):
         assert np.array_equal(sample(model, indices=[i], **settings).images[0], many[i])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 SPEEDRUN = Path(__file__).resolve().parents[1] / "benchmarks" / "speedrun"
 if not SPEEDRUN.exists():  # as in an installation from the source distribution, which has no benchmarks
@@ -214,6 +216,61 @@ def test_odd_rows_are_refused(speedrun, tmp_path, name, column, said):
     assert len(table.encoded(rows, tmp_path).samples) == 3
     with pytest.raises(data.BadInputError, match=said):
         table.encoded({**rows, name: column}, tmp_path)
+
+
+# --- driver ------------------------------------------------------------------------------------
+
+ENTRY = """
+import json, os, sys, time
+import numpy as np
+asked = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+about = {"evaluations": 5, "images": 64, "versions": ["x 1"]}
+about["seconds"] = time.time() - float(os.environ["SPEEDRUN_STARTED"])
+n = int(asked["-n"]) - (asked["--seed"] == "1")
+np.savez(asked["--out"], about=json.dumps(about), samples=np.full((n, 28, 28), 7, np.uint8))
+sys.exit(asked["--seed"] == "2")
+"""
+
+
+class StillJudge:
+    """A judge that trains nothing."""
+
+    sha256 = "0" * 64
+
+    def floor(self, n):
+        return {"mean": 0.5, "std": 0.1}
+
+    def score(self, part):
+        return {"n": len(part.samples), "distance": 3.0, "agreement": None, "sure": 0.9}
+
+
+def test_the_driver_runs_an_entry_by_itself_and_keeps_a_line_and_a_picture(speedrun, tmp_path, monkeypatch):
+    run = speedrun["run"]
+    (tmp_path / "entries").mkdir()
+    (tmp_path / "entries" / "mine.py").write_text(ENTRY)
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    args = argparse.Namespace(
+        dataset="mnist", data=Path("somewhere/mnist.npz"), minutes=1.0, n=12, keep=tmp_path / "kept"
+    )
+
+    def attempt(seed):
+        return run.attempt(args, "mine", seed, StillJudge(), Path("given.npz"))
+
+    row = attempt(0)
+    assert row["command"] == (
+        "python benchmarks/speedrun/run.py --dataset mnist --data mnist.npz --minutes 1 --entries mine "
+        "--seeds 0 -n 12"
+    )
+    assert 0 < row["seconds"] <= row["elapsed_s"]
+    assert (row["distance"], row["floor"], row["images"], row["versions"]) == (3.0, 0.5, 64, ["x 1"])
+    assert json.loads(json.dumps(row)) == row
+    picture = np.asarray(Image.open(tmp_path / "kept" / "mnist_mine_1min_0.png"))
+    assert picture.shape == (280, 280)
+    assert (picture == 7).sum() == 12 * 28 * 28
+    with pytest.raises(speedrun["data"].BadInputError, match="got 11 samples; accepted are 12"):
+        attempt(1)
+    with pytest.raises(speedrun["data"].BadInputError, match="ended with 1; see what it said"):
+        attempt(2)
 
 
 # --- tables ------------------------------------------------------------------------------------

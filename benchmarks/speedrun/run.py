@@ -85,7 +85,7 @@ def attempt(args: argparse.Namespace, entry: str, seed: int, judge: Judge, given
         )
         elapsed_s = time.time() - start
         if done.returncode:
-            raise BadInputError(f"{entry}, seed {seed}: ended with {done.returncode}; see what it said above")
+            raise BadInputError(f"ended with {done.returncode}; see what it said above")
         part, about = check(args.dataset, out, args.n, args.minutes)
         keep_grid(part.samples, args.keep / f"{args.dataset}_{entry}_{args.minutes:g}min_{seed}.png")
     floor = judge.floor(args.n)
@@ -165,7 +165,7 @@ def main() -> int:
                 try:
                     row = attempt(args, entry, seed, judge, given)
                 except BadInputError as error:
-                    print(f"run: {error}", file=sys.stderr, flush=True)
+                    print(f"run: {entry}, seed {seed}: {error}", file=sys.stderr, flush=True)
                     failed = 1
                     continue
                 line = json.dumps(row, ensure_ascii=False)

@@ -47,7 +47,9 @@ def main() -> None:
         found = np.quantile(column, norm.cdf(drawn[name]), method="inverted_cdf")
         columns[name] = codes[name][found] if name in codes else found
     packages = ("copulas", "pandas")
-    write(args.out, columns, evaluations=0, images=len(column), seconds=seconds, packages=packages)
+    write(
+        args.out, columns, evaluations=0, images=len(rows[dataset.target]), seconds=seconds, packages=packages
+    )
 
 
 if __name__ == "__main__":

@@ -200,6 +200,17 @@ def test_an_answer_without_facts_or_that_is_none_is_refused(speedrun, tmp_path):
         check("mnist", tmp_path / "t.npz", 10, 1)
 
 
+def test_a_folder_as_alphabar_writes_it_is_read(speedrun, tmp_path):
+    judge, cifar10 = speedrun["judge"], speedrun["data"].DATASETS["cifar10"]
+    np.save(tmp_path / "samples.npy", np.zeros((2, 3, 32, 32), np.uint8))
+    (tmp_path / "samples.json").write_text(json.dumps({"told": {"class": ["cat", "truck"]}}))
+    arrays = judge.arrays_at(tmp_path, cifar10)
+    assert cifar10.encoded(arrays, tmp_path).classes.tolist() == [3, 9]
+    (tmp_path / "samples.json").write_text(json.dumps({"told": {"class": ["cat", "cow"]}}))
+    with pytest.raises(speedrun["data"].BadInputError, match="accepted is a folder that alphabar sample"):
+        judge.arrays_at(tmp_path, cifar10)
+
+
 @pytest.mark.parametrize(
     ("name", "column", "said"),
     [

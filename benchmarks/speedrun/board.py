@@ -41,7 +41,8 @@ def grouped(rows: Iterable[Row], key: Any) -> dict[Any, list[Row]]:
 def where(row: Row) -> str:
     """The machine in words."""
     about = row["machine"]
-    return about["device"] if about["device"] != "CPU" else f"{about['cpu']}, {about['threads']} threads"
+    threads = f"{about['threads']} thread{'s' * (about['threads'] != 1)}"
+    return about["device"] if about["device"] != "CPU" else f"{about['cpu']}, {threads}"
 
 
 def table(rows: Sequence[Row]) -> str:

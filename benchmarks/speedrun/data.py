@@ -9,6 +9,7 @@ import csv
 import gzip
 import os
 import sys
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -112,6 +113,10 @@ class Pictures:
                 np.savez(file, x_train=arrays["x_train"], y_train=arrays["y_train"])
             os.replace(out.with_suffix(".part"), out)
         return out
+
+    def numbers(self, told: Iterable[str | int]) -> np.ndarray:
+        """Classes by number, where a program has them by name."""
+        return np.array([self.classes.index(c) if isinstance(c, str) else c for c in told], dtype=np.int64)
 
     def encoded(self, arrays: dict[str, np.ndarray], path: Path) -> Part:
         c, h, w = self.shape

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from classifiers import classifier, digest, evaluate
-from data import DATASETS, BadInputError, Part, arrays_of
+from data import DATASETS, BadInputError, Part, Table, arrays_of
 
 DRAWS = 5
 CACHE = Path.home() / ".cache" / "alphabar" / "speedrun"
@@ -97,17 +97,17 @@ class Judge:
         return {"sha256": self.sha256, "accuracy": self.accuracy, "real_sure": self.real_sure}
 
 
-def arrays_at(path: Path, table: bool) -> dict[str, np.ndarray]:
+def arrays_at(path: Path, dataset: Any) -> dict[str, np.ndarray]:
     """The arrays of a samples.npz, or those of a folder as alphabar sample writes it."""
     if not path.is_dir():
         return arrays_of(path, "an .npz by the contract, or a folder that alphabar sample wrote")
     try:
-        if table:
-            return DATASETS["diamonds"].table(path / "samples.csv")
+        if isinstance(dataset, Table):
+            return dataset.table(path / "samples.csv")
         told = json.loads((path / "samples.json").read_text())["told"].get("class")
         arrays = {"samples": np.load(path / "samples.npy")}
-        return arrays if told is None else {**arrays, "classes": np.asarray(told)}
-    except (OSError, LookupError, ValueError) as error:
+        return arrays if told is None else {**arrays, "classes": dataset.numbers(told)}
+    except (OSError, LookupError, TypeError, ValueError) as error:
         raise BadInputError(f"{path}: got {error}; accepted is a folder that alphabar sample wrote") from None
 
 
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
         judge = Judge(args.dataset, args.data, args.cache)
         figures: dict[str, Any] = judge.about()
         if args.samples:
-            arrays = arrays_at(args.samples, args.dataset == "diamonds")
+            arrays = arrays_at(args.samples, judge.dataset)
             part = judge.dataset.encoded(arrays, args.samples)
             figures |= {"floor": judge.floor(len(part.samples)), **judge.score(part)}
         else:

@@ -16,7 +16,7 @@ from typing import Any
 sys.path.pop(0)  # a file here has the name of a library
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from contract import arguments, write
-from data import DATASETS
+from data import DATASETS, Pictures
 
 
 def main() -> None:
@@ -30,12 +30,16 @@ def main() -> None:
 
         import alphabar as ab
 
-        model = ab.load(f"{folder}/run")
-        table = args.dataset == "diamonds"
-        samples = ab.sample(model, args.n, seed=args.seed, **({} if table else {"cond": {"class": "each"}}))
+        model, dataset = ab.load(f"{folder}/run"), DATASETS[args.dataset]
+        if isinstance(dataset, Pictures):
+            samples = ab.sample(model, args.n, seed=args.seed, cond={"class": "each"})
+            arrays = {"samples": samples.images, "classes": dataset.numbers(samples.told["class"])}
+        else:
+            samples = ab.sample(model, args.n, seed=args.seed)
+            arrays = columns(samples)
     write(
         args.out,
-        columns(samples) if table else pictures(samples, DATASETS[args.dataset].classes),
+        arrays,
         evaluations=samples.facts["evaluations"],
         images=model.about["images"],
         seconds=seconds,
@@ -46,14 +50,6 @@ def main() -> None:
 def alphabar(*words: Any) -> None:
     """Run a command of Alphabar, and show what it says."""
     subprocess.run([sys.executable, "-m", "alphabar", *map(str, words)], check=True, stdout=sys.stderr)
-
-
-def pictures(samples: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Pictures, and their classes by number where Alphabar has them by name."""
-    import numpy as np
-
-    told = [names.index(c) if isinstance(c, str) else c for c in samples.told["class"]]
-    return {"samples": samples.images, "classes": np.array(told, dtype=np.int64)}
 
 
 def columns(samples: Any) -> dict[str, Any]:

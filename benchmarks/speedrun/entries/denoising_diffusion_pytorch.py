@@ -1,4 +1,4 @@
-"""denoising-diffusion-pytorch: its U-Net, process, average and DDIM, with v and small batches; no classes."""
+"""denoising-diffusion-pytorch: its U-Net, process, average and DDIM with noise; v, small batches; no class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ def main() -> None:
     _, channels, side, _ = data.pictures.shape
     net = Unet(dim=DIM[args.dataset], dim_mults=(1, 2, 4), channels=channels)
     diffusion = GaussianDiffusion(
-        net, image_size=side, objective="pred_v", sampling_timesteps=MOST_EVALUATIONS
+        net,
+        image_size=side,
+        objective="pred_v",
+        sampling_timesteps=MOST_EVALUATIONS,
+        ddim_sampling_eta=1.0,
     ).to(peer.DEVICE)
     optimizer = torch.optim.Adam(diffusion.parameters(), lr=1e-3, betas=(0.9, 0.99))
     ema = EMA(diffusion, beta=0.995, update_every=10)

@@ -1,4 +1,4 @@
-"""denoising-diffusion-pytorch: its U-Net, process, average and DDIM with noise; v, small batches; no class."""
+"""denoising-diffusion-pytorch: its U-Net, process, average, DDIM with noise; v, batches of 32, no class."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Lean(NamedTuple):
 LEAN = {
     "mnist": Lean((32, 64, 128), 1e-3),
     "fashion": Lean((32, 64, 128), 1e-3),
-    "cifar10": Lean((64, 128, 128), 5e-4, flip=True),
+    "cifar10": Lean((64, 128, 128), 1e-3, flip=True),
 }
 
 

@@ -1,4 +1,4 @@
-"""smalldiffusion: its U-Net, schedules, training loop and sampler as in its examples, with small batches."""
+"""smalldiffusion: its U-Net, schedule, training loop and sampler as in its examples; v, batches of 32."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def main() -> None:
     from accelerate import Accelerator
     from smalldiffusion import Scaled, ScheduleLogLinear, Unet, samples, training_loop
     from smalldiffusion.diffusion import generate_train_sample
-    from smalldiffusion.model import CondEmbedderLabel
+    from smalldiffusion.model import CondEmbedderLabel, PredV
     from torch_ema import ExponentialMovingAverage
 
     torch.manual_seed(args.seed)
     data, width = peer.Pictures.read(args), WIDTH[args.dataset]
     _, channels, side, _ = data.pictures.shape
     schedule = ScheduleLogLinear(sigma_min=0.01, sigma_max=20 if channels == 1 else 35, N=800)
-    net = Scaled(Unet)(
+    net = Scaled(PredV(Unet))(
         side, channels, channels, ch=width, ch_mult=(1, 2, 2), attn_resolutions=(side // 4,), dropout=0.0,
         cond_embed=CondEmbedderLabel(4 * width, 10),
     ).to(peer.DEVICE)  # fmt: skip

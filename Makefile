@@ -1,10 +1,10 @@
-# make demo | quick | test | check | chaos | bench | against: each sets itself up in .venv, from pinned versions.
+# make demo | quick | test | check | chaos | bench | speedrun | against: each sets itself up in .venv, from pinned versions.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo quick test check chaos bench against clean
+.PHONY: demo quick test check chaos bench speedrun against clean
 
 demo: .venv/demo
 	@test -e $(DEMO)/varied/strip.png && echo "$(DEMO) is there already: look at $(DEMO)/samples/grid.png, or make clean" || { \
@@ -37,15 +37,22 @@ check: .venv/dev
 
 bench: .venv/bench/ready
 	.venv/bench/bin/python benchmarks/speed.py
-	@if [ -n "$(MNIST)" ]; then .venv/bench/bin/python benchmarks/learning.py --mnist "$(MNIST)"; \
-	else echo "the time to a score on MNIST as well (an hour): make bench MNIST=mnist.npz"; fi
+	@echo "the quality after some minutes of training, beside other programs: make speedrun"
+
+# ENTRIES="alphabar diffusers_lean" and SEEDS="0 1 2" as well, if they are given.
+speedrun: $(if $(and $(DATASET),$(DATA),$(MINUTES)),.venv/bench/ready)
+	@$(if $(and $(DATASET),$(DATA),$(MINUTES)), \
+	.venv/bench/bin/python benchmarks/speedrun/run.py --dataset $(DATASET) --data "$(DATA)" --minutes $(MINUTES) \
+	$(if $(ENTRIES),--entries $(ENTRIES)) $(if $(SEEDS),--seeds $(SEEDS)) --table, \
+	echo "say what to run: make speedrun DATASET=mnist DATA=mnist.npz MINUTES=5"; \
+	echo "DATASET is mnist, fashion, cifar10 or diamonds; benchmarks/speedrun/README.md says what DATA must be"; exit 2)
 
 against: .venv/bench/ready
 	.venv/bench/bin/python -m pytest tests/test_against_*.py
 
 .venv/bench/ready: constraints.txt pyproject.toml benchmarks/requirements.txt benchmarks/peers.txt
 	$(PYTHON) -m venv .venv/bench
-	.venv/bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e . -r benchmarks/requirements.txt
+	.venv/bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[tables]" -r benchmarks/requirements.txt
 	.venv/bench/bin/pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/peers.txt
 	.venv/bench/bin/pip install --quiet --disable-pip-version-check -c constraints.txt psutil pyyaml scipy tqdm
 	touch $@

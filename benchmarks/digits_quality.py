@@ -5,7 +5,7 @@
     python benchmarks/digits_quality.py --table quality.jsonl --picture quality.png
 
 Draws -n samples of each of --seeds (the same noise and classes for every solver) and scores them with
-digits_score.py; a line of OUT for each, and what is there already is not done again. A model with
+speedrun/judge.py; a line of OUT for each, and what is there already is not done again. A model with
 fitted plans (alphabar fit-sampler) is scored with those too. The table shows means over seeds.
 """
 
@@ -17,14 +17,15 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import digits_score
 import numpy as np
 
 import alphabar as ab
+
+sys.path.append(str(Path(__file__).resolve().parent / "speedrun"))
+from judge import CACHE, Judge
 
 EVALUATIONS = [1, 2, 3, 4, 5, 6, 8, 10, 20, 50]
 SOLVERS: dict[str, dict[str, Any]] = {
@@ -72,41 +73,21 @@ def jobs(model: ab.Denoiser, what: str, counts: list[int]) -> list[tuple[str, in
     return fitted + [(name, n, {**made, "evaluations": n}) for n in counts for name, made in solvers.items()]
 
 
-class Score:
-    """digits_score's figures for many sets of n samples: what is real is measured once."""
-
-    def __init__(self, mnist: dict[str, Any], n: int, cache: Path) -> None:
-        self.net = digits_score.classifier(mnist, cache)
-        real, _ = digits_score.evaluate(self.net, mnist["x_test"])
-        self.unit = np.sqrt(real.var(0).mean())
-        self.real = real / self.unit
-        rng = np.random.default_rng(0)
-        draws = [mnist["x_train"][rng.choice(60_000, n, replace=False)] for _ in range(digits_score.DRAWS)]
-        self.floors = [self.distance(digits_score.evaluate(self.net, draw)[0]) for draw in draws]
-
-    def distance(self, features: np.ndarray) -> float:
-        return digits_score.frechet_distance(features / self.unit, self.real)
-
-    def __call__(self, model: ab.Denoiser, n: int, seed: int, given: dict[str, Any]) -> dict[str, Any]:
-        start = time.perf_counter()
-        samples = ab.sample(model, n, seed=seed, **given)
-        elapsed = time.perf_counter() - start
-        return self.of(samples.images, samples.told["class"]) | {
-            "network_evaluations": samples.facts["evaluations"],
-            "elapsed_s": elapsed,
-        }
-
-    def of(self, images: np.ndarray, labels: Sequence[int] | None) -> dict[str, float]:
-        """The figures of n pictures, and of the classes that were asked for, if they were."""
-        features, p = digits_score.evaluate(self.net, images.reshape(-1, 28, 28))
-        return {
-            "frechet": self.distance(features),
-            "floor": float(np.mean(self.floors)),
-            "agreement": float("nan")
-            if labels is None
-            else float((p.argmax(1) == np.asarray(labels)).mean()),
-            "sure": float((p.max(1) > 0.9).mean()),
-        }
+def score(judge: Judge, model: ab.Denoiser, n: int, seed: int, given: dict[str, Any]) -> dict[str, Any]:
+    """The judge's figures of n samples, and what drawing them took."""
+    start = time.perf_counter()
+    samples = ab.sample(model, n, seed=seed, **given)
+    elapsed = time.perf_counter() - start
+    arrays = {"samples": samples.images, "classes": np.asarray(samples.told["class"])}
+    found = judge.score(judge.dataset.encoded(arrays, Path("samples")))
+    return {
+        "frechet": found["distance"],
+        "floor": judge.floor(n)["mean"],
+        "agreement": found["agreement"],
+        "sure": found["sure"],
+        "network_evaluations": samples.facts["evaluations"],
+        "elapsed_s": elapsed,
+    }
 
 
 def means(rows: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
@@ -162,7 +143,7 @@ def main() -> int:
     parser.add_argument("--evaluations", type=int, nargs="+", default=EVALUATIONS)
     parser.add_argument("--only", help="solvers of this name, such as fitted")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "alphabar")
+    parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--table", type=Path, help="print what is in this file as a table")
     parser.add_argument("--picture", type=Path, help="with --table: draw it")
     args = parser.parse_args()
@@ -174,7 +155,7 @@ def main() -> int:
         return 0
     warnings.simplefilter("ignore")  # orders that few evaluations lower
     model = ab.load(args.run)
-    score = Score(digits_score.load_mnist(args.mnist), args.n, args.cache)
+    judge = Judge("mnist", args.mnist, args.cache)
     keys = ("name", "evaluations", "seed", "precision")
     done = set()
     if args.out.exists():
@@ -188,7 +169,7 @@ def main() -> int:
         row = (
             dict(zip(keys, found, strict=True))
             | {"n": args.n}
-            | score(model, args.n, seed, {**given, "precision": args.precision})
+            | score(judge, model, args.n, seed, {**given, "precision": args.precision})
         )
         with open(args.out, "a") as file:
             file.write(json.dumps(row) + "\n")

@@ -36,11 +36,12 @@ def speeds(monkeypatch):
     return timed
 
 
-def afforded(tmp_path, given, times=iter(range(1000))):
+def afforded(tmp_path, given, times=iter(range(1000)), begun=None):
     given = {"minutes": 1.0, **given}
     settings = {name: value for name, value in given.items() if name != "preset"}
     config = resolve(DATA.space, DATA.conditions, len(DATA), given.get("preset"), settings)
-    return afford.afford(RunFolder(tmp_path / "run"), config, DATA, "cpu", given, clock=lambda: next(times))
+    clock = times.__next__
+    return afford.afford(RunFolder(tmp_path / "run"), config, DATA, "cpu", given, clock=clock, begun=begun)
 
 
 @pytest.mark.parametrize(("minutes", "channels", "blocks", "batch"), [
@@ -61,6 +62,13 @@ def test_the_slowest_network_that_sees_enough_and_a_batch_for_its_images(
     assert config.prediction == ("x0" if images < afford.FEW_IMAGES else "v")
     assert speeds[-1] == (channels, blocks)
     assert measured["took_s"] > 0
+
+
+@pytest.mark.parametrize(("begun", "spent"), [(880.0, 20.0), (100.0, 30.0)])
+def test_reading_the_data_counts_up_to_half_of_the_minutes(tmp_path, speeds, begun, spent):
+    for given in ({}, {"network": NETWORK, "batch_size": 8}):
+        measured = afforded(tmp_path, given, iter(range(900, 1000)), begun=begun)[1]
+        assert spent < measured["took_s"] < spent + 7  # the clock goes on by one at each look
 
 
 @pytest.mark.parametrize(("shape", "patches"), [

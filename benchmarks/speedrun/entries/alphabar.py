@@ -1,8 +1,4 @@
-"""Alphabar, as a newcomer runs it: `alphabar train DATA --minutes M`, and its default sampler.
-
-Its --minutes do not count imports and reading. So `alphabar data` reads first, and M is what is
-left of the budget then.
-"""
+"""Alphabar, as a newcomer runs it: `alphabar train DATA --minutes M`, and its default sampler."""
 
 from __future__ import annotations
 
@@ -23,9 +19,8 @@ def main() -> None:
     args, clock = arguments(__doc__, tuple(DATASETS))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ALPHABAR_CACHE"] = f"{folder}/cache"  # reading counts, whoever has read it before
-        alphabar("data", args.data)
-        left = f"{max(args.minutes - clock.seconds() / 60, 0.01):.3f}"
-        alphabar("train", args.data, "--minutes", left, "--seed", args.seed, "--out", f"{folder}/run")
+        words = ["train", args.data, "--minutes", args.minutes, "--seed", args.seed, "--out", f"{folder}/run"]
+        alphabar(*words)
         seconds = clock.seconds()
 
         import alphabar as ab

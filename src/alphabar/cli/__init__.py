@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 __all__ = ["main"]
+
+BEGAN = time.monotonic()
+"""When the program began."""
 
 
 def main() -> None:

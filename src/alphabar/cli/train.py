@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import options
+from . import BEGAN, options
 from .expected import expected_in_minutes, expected_of, noun_of, tell_end
 from .flags import Flag, described, flags_of, glossed, takes
 from .progress import Progress, Stop, Stopped, execution, stop_signals
@@ -175,7 +175,7 @@ def _opened(
     if fork is None:
         if config.minutes is not None and not before.exists() and not dry:
             say("measuring how fast the network trains here …")
-        config, measured, images = afford(before, config, dataset, device, settings)
+        config, measured, images = afford(before, config, dataset, device, settings, begun=BEGAN)
     target = folder if fork is None else expanded(fork)
     command = ["alphabar", *sys.argv[1:]]
     forked = folder if fork is not None else None

@@ -62,9 +62,11 @@ def train(
         from ..nn import UNKNOWN, network_config
         from .afford import afford
         from .folder import RunFolder
+        from .pace import seconds
         from .run import Run
         from .start import resumed_config
 
+        start = seconds()
         dataset = data if isinstance(data, Dataset) else prepare(data)
         asked = settings if net is None else {"network": network_config(net)} | settings
         if UNKNOWN in asked.get("network", {}):
@@ -74,7 +76,7 @@ def train(
             )
         config = resumed_config(RunFolder(out), dataset, preset, asked)
         given = {**asked, "preset": preset}
-        afforded = afford(RunFolder(out), config, dataset, pick_device(device), given, net)
+        afforded = afford(RunFolder(out), config, dataset, pick_device(device), given, net, begun=start)
         source = str(data) if isinstance(data, str | os.PathLike) else ""
         run = Run(out, dataset, afforded.config, source=source, device=device, net=net)
         run.entry["measured"] |= afforded.measured

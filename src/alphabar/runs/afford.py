@@ -28,6 +28,9 @@ FEW_IMAGES = 60_000
 IMAGES = 10_000
 """A slower network is worth its time where it sees at least so many images."""
 
+READING_SHARE = 0.5
+"""Of the minutes, what reading the data may take; what it takes beyond is on top of them."""
+
 TRAINING_SHARE = 0.86
 """Of the minutes, what is left for updates beside saves, measurements and previews."""
 
@@ -60,6 +63,7 @@ def afford(
     given: Mapping[str, Any],
     net: nn.Module | None = None,
     clock: Clock = seconds,
+    begun: float | None = None,
 ) -> Afforded:
     """Settings that suit the minutes, as far as nobody has asked for others.
 
@@ -72,15 +76,22 @@ def afford(
         given: the settings that were asked for, and `preset`.
         net: the network itself, if it is given.
         clock: gives the time in seconds.
+        begun: when the minutes began by this clock, if before this call; reading the data counts, up to
+            `READING_SHARE` of them.
     """
+    start = clock()
+    if begun is not None and config.minutes is not None:
+        start = max(begun, start - READING_SHARE * 60 * config.minutes)
     asked = {name for name, value in given.items() if value is not None}
     asked |= PRESETS.get(given.get("preset") or "", {}).keys()
     tried = ways(data.space, config.network)
     tried = tried[:1] if asked & {"network", "init_from"} else tried
-    if config.minutes is None or folder.exists() or (len(tried) == 1 and "batch_size" in asked):
+    if config.minutes is None or folder.exists():
         return Afforded(config, {}, None)
+    if len(tried) == 1 and "batch_size" in asked:
+        return Afforded(config, {} if begun is None else {"took_s": clock() - start}, None)
     folder.check_free()
-    start, limit_s = clock(), MEASURED_SHARE * 60 * config.minutes / len(tried)
+    limit_s = MEASURED_SHARE * 60 * config.minutes / len(tried)
     images, measured, chosen, update = 0, {}, config, {}
     for way in tried:
         update = {name: value for name, value in way.items() if name not in asked}

@@ -84,8 +84,8 @@ class TrainConfig(Settings):
         bounds={"gt": 0, "le": 1e9, "allow_inf_nan": False},
     )  # fmt: skip
     minutes: float | None = _field(
-        None, "instead of --images: stop so many minutes after the start, resumed parts included; reading the "
-        "data counts, up to half of them",
+        None, "instead of --images: stop so many minutes after the start, resumed parts included; reading "
+        "the data counts, up to half of them",
         "Budget", role="budget", common=True,
         bounds={"gt": 0, "le": 1e7, "allow_inf_nan": False},
     )  # fmt: skip

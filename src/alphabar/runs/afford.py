@@ -22,7 +22,7 @@ QUICK = {"num_res_blocks": 1, "attention_levels": []}
 FAST = {**QUICK, "channels": 32}
 FAST_RATE = 4e-3
 
-FEW_IMAGES = 60_000
+FEW_IMAGES = 100_000
 """Of fewer, a U-Net learns better what is clean than v, which an unready network passes noise on with."""
 
 IMAGES = 10_000

@@ -1,10 +1,10 @@
-# make demo | quick | test | check | chaos | bench | speedrun | against: each sets itself up in .venv, from pinned versions.
+# make demo | quick | test | check | chaos | bench | speedrun | gpu | against: each sets itself up in .venv, from pinned versions.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: demo quick test check chaos bench speedrun against clean
+.PHONY: demo quick test check chaos bench speedrun gpu against clean
 
 demo: .venv/demo
 	@test -e $(DEMO)/varied/strip.png && echo "$(DEMO) is there already: look at $(DEMO)/samples/grid.png, or make clean" || { \
@@ -46,6 +46,13 @@ speedrun: $(if $(and $(DATASET),$(DATA),$(MINUTES)),.venv/bench/ready)
 	$(if $(ENTRIES),--entries $(ENTRIES)) $(if $(SEEDS),--seeds $(SEEDS)) --table, \
 	echo "say what to run: make speedrun DATASET=mnist DATA=mnist.npz MINUTES=5"; \
 	echo "DATASET is mnist, fashion, cifar10 or diamonds; benchmarks/speedrun/README.md says what DATA must be"; exit 2)
+
+# On a machine with a GPU: what must hold there, how fast it is, and the ten minutes of the speedrun if CIFAR says where.
+gpu: .venv/bench/ready
+	.venv/bench/bin/python -m pytest tests/test_gpu.py tests/test_apart.py
+	.venv/bench/bin/python benchmarks/speed.py
+	$(if $(CIFAR),.venv/bench/bin/python benchmarks/speedrun/run.py --dataset cifar10 --data "$(CIFAR)" --minutes 10 \
+	--entries alphabar diffusers_lean --table,@echo "ten minutes of CIFAR-10 as well: make gpu CIFAR=FOLDER")
 
 against: .venv/bench/ready
 	.venv/bench/bin/python -m pytest tests/test_against_*.py

@@ -11,10 +11,11 @@ import torch
 from alphabar.philox import _cos_sin, _minus_two_log, box_muller, philox
 from alphabar.rng import (
     BLOCKS_AT_ONCE,
+    NORMAL,
     PURPOSES,
     _blocks,
     _bytes_in_torch,
-    _normal_in_torch,
+    _made,
     normal,
     normal_tensor,
     random_bytes,
@@ -96,19 +97,19 @@ def test_torch_makes_the_same_numbers_to_the_bit():
     arguments = (2**45 + 1, "sample", [3, 2**40, 5], 17)
     expected = normal(*arguments, shape=(3, 50, 70))
     for made in (
-        _normal_in_torch(*arguments, shape=(3, 50, 70), device=CPU),
+        _made(NORMAL, *arguments, shape=(3, 50, 70), device=CPU),
         normal_tensor(*arguments, shape=(3, 50, 70)),
     ):
         assert made.dtype == torch.float32
         assert np.array_equal(made.numpy(), expected)
-    assert _normal_in_torch(0, "sample", 3, 0, (), CPU).shape == ()
+    assert _made(NORMAL, 0, "sample", 3, 0, (), CPU).shape == ()
 
 
 def test_seeds_and_steps_may_differ_from_sample_to_sample():
     seeds, indices, steps = [1, 2**60, 1], [5, 5, 6], [0, 9, 2**32 - 1]
     for made in (
         normal(seeds, "sample", indices, steps, shape=(9,)),
-        _normal_in_torch(seeds, "sample", indices, steps, (9,), CPU).numpy(),
+        _made(NORMAL, seeds, "sample", indices, steps, (9,), CPU).numpy(),
     ):
         for row, seed, index, step in zip(made, seeds, indices, steps, strict=True):
             assert np.array_equal(row, normal(seed, "sample", index, step, shape=(9,)))

@@ -18,10 +18,9 @@ from torch import Tensor, nn
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from peers import DEVICE, autocast, stand_in
 
-__all__ = ["DEVICE", "Pictures", "autocast", "classes_of", "draw", "faster", "stand_in", "train"]
+__all__ = ["DEVICE", "Pictures", "draw", "faster", "stand_in", "train"]
 
 BATCH = 32
-PICTURES = ("mnist", "fashion", "cifar10")
 
 
 class Pictures(NamedTuple):

@@ -12,8 +12,8 @@ a micro-batch, another process and a GPU have the same numbers, equal to the bit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,17 @@ Indices = Whole | Tensor
 """The same; or an int64 tensor (n,) where the numbers are made, unchecked, as a look would wait for it."""
 
 
+class Law(NamedTuple):
+    """How a block's four words become numbers: by `fill`, so many of them, of this type."""
+
+    fill: Callable[[tuple[Any, Any, Any, Any], Any], None]
+    numbers: int
+    dtype: str
+
+
+NORMAL, UNIFORM = Law(box_muller, 4, "float32"), Law(doubles, 2, "float64")
+
+
 def normal(
     seed: Whole, purpose: str, indices: Whole, step: Whole = 0, *, shape: Sequence[int] = ()
 ) -> np.ndarray:
@@ -67,22 +78,14 @@ def normal(
     >>> bool((whole[3] == normal(0, "noise", 3, 7, shape=(2, 3))).all())
     True
     """
-    count = math.prod(shape)
-    rows = np.empty((np.size(indices), -(-count // 4), 4), np.float32)
-    for here, words in _blocks(seed, purpose, indices, step, rows.shape[1]):
-        box_muller(words, rows[here])
-    return _shaped(rows, count, indices, shape)
+    return _made(NORMAL, seed, purpose, indices, step, shape)
 
 
 def uniform(
     seed: Whole, purpose: str, indices: Whole, step: Whole = 0, *, shape: Sequence[int] = ()
 ) -> np.ndarray:
     """Uniform numbers of 53 bits within [0, 1), float64, two a block; arguments as for `normal`."""
-    count = math.prod(shape)
-    rows = np.empty((np.size(indices), -(-count // 2), 2))
-    for here, words in _blocks(seed, purpose, indices, step, rows.shape[1]):
-        doubles(words, rows[here])
-    return _shaped(rows, count, indices, shape)
+    return _made(UNIFORM, seed, purpose, indices, step, shape)
 
 
 def normal_tensor(
@@ -95,21 +98,7 @@ def normal_tensor(
     device: str | torch.device = "cpu",
 ) -> Tensor:
     """The numbers of `normal`, equal to the bit, made on the device (on the CPU where it has no float64)."""
-    device = torch.device(device)
-    if by_numpy(device):
-        seed, indices = _on_host(seed), _on_host(indices)
-        return torch.from_numpy(normal(seed, purpose, indices, step, shape=shape)).to(device)
-    return _normal_in_torch(seed, purpose, indices, step, shape, device)
-
-
-def _normal_in_torch(
-    seed: Indices, purpose: str, indices: Indices, step: Whole, shape: Sequence[int], device: torch.device
-) -> Tensor:
-    count = math.prod(shape)
-    rows = torch.empty((_count(indices), -(-count // 4), 4), device=device)
-    for here, words in _blocks(seed, purpose, indices, step, rows.shape[1], device):
-        box_muller(words, rows[here])
-    return _shaped(rows, count, indices, shape)
+    return _tensor(NORMAL, seed, purpose, indices, step, shape, device)
 
 
 def uniform_tensor(
@@ -122,20 +111,7 @@ def uniform_tensor(
     device: str | torch.device = "cpu",
 ) -> Tensor:
     """The numbers of `uniform`, equal to the bit, made on the device (on the CPU where it has no float64)."""
-    device = torch.device(device)
-    if by_numpy(device):
-        return torch.from_numpy(uniform(seed, purpose, _on_host(indices), step, shape=shape)).to(device)
-    return _uniform_in_torch(seed, purpose, indices, step, shape, device)
-
-
-def _uniform_in_torch(
-    seed: Whole, purpose: str, indices: Indices, step: Whole, shape: Sequence[int], device: torch.device
-) -> Tensor:
-    count = math.prod(shape)
-    rows = torch.empty((_count(indices), -(-count // 2), 2), dtype=torch.float64, device=device)
-    for here, words in _blocks(seed, purpose, indices, step, rows.shape[1], device):
-        doubles(words, rows[here])
-    return _shaped(rows, count, indices, shape)
+    return _tensor(UNIFORM, seed, purpose, indices, step, shape, device)
 
 
 def by_numpy(device: torch.device) -> bool:
@@ -186,6 +162,44 @@ def check_seed(seed: int) -> None:
     """Raise ValueError unless seed is a whole number within 0..2^63 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
         raise ValueError(f"seed must be a whole number within 0..2^63 - 1, got {seed!r}")
+
+
+def _tensor(
+    law: Law,
+    seed: Indices,
+    purpose: str,
+    indices: Indices,
+    step: Whole,
+    shape: Sequence[int],
+    device: str | torch.device,
+) -> Tensor:
+    device = torch.device(device)
+    if by_numpy(device):
+        made = _made(law, _on_host(seed), purpose, _on_host(indices), step, shape)
+        return torch.from_numpy(made).to(device)
+    return _made(law, seed, purpose, indices, step, shape, device)
+
+
+def _made(
+    law: Law,
+    seed: Indices,
+    purpose: str,
+    indices: Indices,
+    step: Whole,
+    shape: Sequence[int],
+    device: torch.device | None = None,
+) -> Any:
+    """Numbers of a law by NumPy, or by torch on a device."""
+    count = math.prod(shape)
+    size = (_count(indices), -(-count // law.numbers), law.numbers)
+    rows: Any = (
+        np.empty(size, law.dtype)
+        if device is None
+        else torch.empty(size, dtype=getattr(torch, law.dtype), device=device)
+    )
+    for here, words in _blocks(seed, purpose, indices, step, size[1], device):
+        law.fill(words, rows[here])
+    return _shaped(rows, count, indices, shape)
 
 
 def _blocks(

@@ -65,7 +65,8 @@ def other_settings(before: Entry, now: Entry) -> list[str]:
 def check_same(path: Path, before: Entry, config: TrainConfig, data: Dataset, start: Entry | None) -> None:
     """ValueError that names what differs, unless the run in a folder is the one that is asked for."""
     found = other_settings(before["identity"], identity(config, data))
-    found += differences(before["data"]["prepared"], data.prepared)
+    own = {"holdout": None}  # which is among the settings already
+    found += differences(before["data"]["prepared"] | own, data.prepared | own)
     if (there := before["data"]["samples"]) != len(data.images):
         found.append(f"samples ({there:,} → {len(data.images):,})")
     begun = before["identity"].get("start")

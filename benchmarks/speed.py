@@ -43,7 +43,7 @@ from alphabar.training.trainer import Trainer
 
 HERE = Path(__file__).parent
 GPU = DEVICE.type == "cuda"
-UNET = {"name": "unet", "patch": 1, "scale_shift": False}
+UNET = {"name": "unet", "patch": 1, "scale_shift": False, "skips": "concat"}
 NETWORKS: dict[str, tuple[tuple[int, int, int], int, dict[str, Any]]] = {
     "cifar10": ((3, 32, 32), 128 if GPU else 16, {"preset": "cifar10"}),
     "6M": (

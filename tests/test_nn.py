@@ -9,11 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from alphabar.data import Space
 from alphabar.nn import MLP, UNet
 from alphabar.nn.embedding import TimeEmbedding
-from alphabar.nn.layers import Attention, Downsample, ResBlock, Upsample, fold, unfold
+from alphabar.nn.layers import Attention, Downsample, Repeat, ResBlock, Upsample, fold, unfold
+from alphabar.nn.unet_settings import SKIPS
 from tiny import NETWORK, default_network, tiny_denoiser
 
 SETTINGS = {name: value for name, value in NETWORK.items() if name != "name"}
@@ -52,8 +54,9 @@ SHAPES = [
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("patch", [1, 2])
-def test_any_channel_count_and_any_one_two_or_three_sides(shape, patch):
-    net = random_net(shape, channel_mult=(1, 2, 2), patch=patch)
+@pytest.mark.parametrize("skips", SKIPS)
+def test_any_channel_count_and_any_one_two_or_three_sides(shape, patch, skips):
+    net = random_net(shape, channel_mult=(1, 2, 2), patch=patch, skips=skips)
     c_noise = torch.tensor([0.0, 50.0])
     x = torch.randn(2, *shape)
     out = net(x, c_noise)
@@ -148,12 +151,14 @@ def test_folding_is_pixel_unshuffle_for_any_number_of_sides():
         assert fold(given, ones) is unfold(given, ones) is given
 
 
-def test_a_fresh_network_gives_zero_and_every_parameter_learns():
+@pytest.mark.parametrize("skips", SKIPS)
+def test_a_fresh_network_gives_zero_and_every_parameter_learns(skips):
     conditions = {"class": (3,), "mask": (2, 8, 8)}
     x, t = torch.randn(4, 1, 8, 8), torch.tensor([0.0, 3.0, 50.0, 99.0])
     cond = {"class": ONE_HOT[[0, 1, 2, 1]], "mask": torch.randn(4, 2, 8, 8)}
-    assert (UNet((1, 8, 8), conditions=conditions, **SETTINGS)(x, t, cond) == 0).all()
-    net = random_net(conditions=conditions, scale_shift=True)
+    settings = SETTINGS | {"skips": skips, "channel_mult": (1, 2)}
+    assert (UNet((1, 8, 8), conditions=conditions, **settings)(x, t, cond) == 0).all()
+    net = random_net(conditions=conditions, scale_shift=True, skips=skips, channel_mult=(1, 2))
     net(x, t, cond).square().sum().backward()
     for name, parameter in net.named_parameters():
         if not name.endswith(("key.bias",)):  # softmax doesn't see a shift of all keys
@@ -316,9 +321,35 @@ def test_downsampling_pads_at_the_far_edges():
     assert layer(x).flatten().tolist() == [0, 2, 8, 10]
 
 
-def test_upsampling_repeats_each_place():
+def test_skips_are_added_where_channels_are_as_many():
+    """Fresh blocks change nothing, so that what comes out can be said: all of a level is the same."""
+    net = UNet((1, 8, 8), **SETTINGS | {"skips": "add", "channel_mult": (1, 2, 2)}).eval()
+    seen, up = [], [stage.resample for stage in net.up]
+    for module in (*(stage.blocks[0] for stage in net.down), net.norm_out):
+        module.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
+    net(torch.randn(2, 1, 8, 8), torch.ones(2))
+    (conv_in, top), (_, middle), (down, low), (out, _) = seen
+    assert torch.equal(conv_in, top)
+    h = 2 * low + down  # the middle's, the level's block, and what came down: 16 channels all
+    h = up[0](h) + middle  # 8 channels came down to it
+    torch.testing.assert_close(up[1](h) + 2 * top, out)
+    assert [(layer.conv.in_channels, layer.conv.out_channels) for layer in up[:2]] == [(16, 16), (16, 8)]
+
+
+def test_added_skips_compute_a_third_less():
+    counts = []
+    for skips in SKIPS:
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            net = UNet((3, 32, 32), 64, (1, 2), 1, (), scale_shift=True, patch=2, skips=skips)
+            net(torch.zeros(1, 3, 32, 32), torch.zeros(1))
+        counts.append(counter.get_total_flops())
+    assert 0.55 < counts[1] / counts[0] < 0.7
+
+
+@pytest.mark.parametrize("made", [Upsample, Repeat])
+def test_upsampling_repeats_each_place(made):
     for dims in (1, 2, 3):
-        layer = Upsample((2,) * dims, 1)
+        layer = made((2,) * dims, 1, *[1] * (made is Repeat))
         nn.init.dirac_(layer.conv.weight)
         nn.init.zeros_(layer.conv.bias)
         x = torch.randn(1, 1, *range(2, 2 + dims))
@@ -342,6 +373,7 @@ def test_upsampling_repeats_each_place():
         ({"attention_levels": (0.5,)}, r"attention_levels must be a list of whole numbers .* got \(0.5,\)"),
         ({"num_res_blocks": 1.0}, "num_res_blocks must be a whole number"),
         ({"scale_shift": 1}, "scale_shift must be true or false"),
+        ({"skips": "sum"}, "unknown skips of the network 'sum'; known: concat, add"),
         ({"dropout": 1.0}, "dropout must lie within 0 and 1"),
         ({"patch": 0}, "patch must be a whole number of at least 1"),
         ({"shape": (5,)}, r"one to three sides, got \(5,\)"),

@@ -128,6 +128,18 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=self.by, mode="nearest"))
 
 
+class Repeat(nn.Module):
+    """Multiply the sides by 2, or 1: a matrix for each place, then repeat it. A convolution can follow."""
+
+    def __init__(self, by: Sequence[int], c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.by = tuple(float(stride) for stride in by)
+        self.conv = CONVOLUTIONS[len(by)](c_in, c_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(self.conv(x), scale_factor=self.by, mode="nearest")
+
+
 def fold(x: Tensor, by: Sequence[int]) -> Tensor:
     """(B, C, *sides) → (B, C prod(by), *(sides / by)): `F.pixel_unshuffle` for any number of sides."""
     if max(by) == 1:

@@ -15,6 +15,7 @@ from .layers import (
     CONVOLUTIONS,
     Attention,
     Downsample,
+    Repeat,
     ResBlock,
     Upsample,
     divided,
@@ -25,6 +26,7 @@ from .layers import (
     strides,
     unfold,
 )
+from .unet_settings import checked, checked_shape
 
 CHANNELS = 64
 """Of the top level, unless asked for."""
@@ -49,6 +51,9 @@ class UNet(Embedded):
         groups: of every group norm.
         scale_shift: the embedding scales and shifts the second norm (ADM) rather than being added
             before it (DDPM).
+        skips: how the way up takes in what the way down kept: `concat` (DDPM, ADM), or `add`, which
+            computes a third less (arXiv 2301.11093). There a matrix makes the channels those of the level
+            above before the sides are doubled, and what has other channels is not added.
         patch: blocks of `patch` places a side, of shorter sides fewer, are folded into channels first: a
             cheap way to make the top level small. 1 for none.
         conditions: name → shape of what the network can be told. (K,) is a vector: a matrix without bias
@@ -90,8 +95,9 @@ class UNet(Embedded):
             levels = max(2, round(math.log2(side / patch / 7)) + 1)
             mults = [1, *[2] * (levels - 1)]
         groups = {} if channels % GROUPS == 0 else {"groups": math.gcd(channels, GROUPS)}
-        found = {"channels": channels, "channel_mult": mults, "num_res_blocks": 2, "scale_shift": True}
-        return {**found, "attention_levels": [len(mults) - 1], "patch": patch, **groups, **given}
+        found = {"channels": channels, "channel_mult": mults, "num_res_blocks": 2, "patch": patch, **groups}
+        found |= {"attention_levels": [len(mults) - 1], "scale_shift": True, "skips": "add"}
+        return {**found, **given}
 
     def __init__(
         self,
@@ -105,11 +111,12 @@ class UNet(Embedded):
         dropout: float = 0.0,
         groups: int = GROUPS,
         scale_shift: bool = False,
+        skips: str = "concat",
         patch: int = 1,
         conditions: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
-        self.config = _checked(
+        self.config = checked(
             {
                 "name": "unet",
                 "channels": channels,
@@ -121,10 +128,11 @@ class UNet(Embedded):
                 "dropout": dropout,
                 "groups": groups,
                 "scale_shift": scale_shift,
+                "skips": skips,
                 "patch": patch,
             }
         )
-        self.shape = _checked_shape(shape)
+        self.shape = checked_shape(shape)
         self.dims, self.patches = len(shape) - 1, patches(self.shape[1:], patch)
         self.strides = self._halvings(divided(self.shape[1:], self.patches), len(channel_mult) - 1)
         self.multiples = tuple(math.prod(by) for by in zip(self.patches, *self.strides, strict=True))
@@ -150,7 +158,7 @@ class UNet(Embedded):
         """Build the way down, the middle and the way up; return the channels at its end."""
         config, dims = self.config, self.dims
         channels, mults, blocks = config["channels"], config["channel_mult"], config["num_res_blocks"]
-        last = len(mults) - 1
+        last, added = len(mults) - 1, config["skips"] == "add"
 
         def block(c_in: int, c_out: int) -> ResBlock:
             rest = config["dropout"], config["groups"], config["scale_shift"]
@@ -159,8 +167,11 @@ class UNet(Embedded):
         def attention(c: int, wanted: bool) -> nn.Module:
             return Attention(c, config["groups"], config["head_channels"]) if wanted else nn.Identity()
 
+        def kept(c: int) -> int:
+            return 0 if added else c
+
         c = channels
-        skips = [c]
+        joined = [kept(c)]
         self.down = nn.ModuleList()
         for level, mult in enumerate(mults):
             stage = Stage()
@@ -168,10 +179,10 @@ class UNet(Embedded):
                 stage.blocks.append(block(c, channels * mult))
                 c = channels * mult
                 stage.attentions.append(attention(c, level in config["attention_levels"]))
-                skips.append(c)
+                joined.append(kept(c))
             if level < last:
                 stage.resample = Downsample(self.strides[level], c)
-                skips.append(c)
+                joined.append(kept(c))
             self.down.append(stage)
 
         self.middle = Stage()
@@ -182,10 +193,13 @@ class UNet(Embedded):
         for level, mult in reversed(list(enumerate(mults))):
             stage = Stage()
             for _ in range(blocks + 1):
-                stage.blocks.append(block(c + skips.pop(), channels * mult))
+                stage.blocks.append(block(c + joined.pop(), channels * mult))
                 c = channels * mult
                 stage.attentions.append(attention(c, level in config["attention_levels"]))
-            if level:
+            if level and added:
+                c = channels * mults[level - 1]
+                stage.resample = Repeat(self.strides[level - 1], channels * mult, c)
+            elif level:
                 stage.resample = Upsample(self.strides[level - 1], c)
             self.up.append(stage)
         return c
@@ -206,6 +220,7 @@ class UNet(Embedded):
         x, cond = self.joined(x, cond or {})
         emb = self.embedded(c_noise, cond)
         h = self.conv_in(fold(pad_to_multiple(x, self.multiples), self.patches))
+        added = self.config["skips"] == "add"
         skips = [h]
         for stage in cast(list[Stage], self.down):
             for block, attention in zip(stage.blocks, stage.attentions, strict=True):
@@ -220,7 +235,12 @@ class UNet(Embedded):
 
         for stage in cast(list[Stage], self.up):
             for block, attention in zip(stage.blocks, stage.attentions, strict=True):
-                h = attention(block(torch.cat([h, skips.pop()], 1), emb))
+                skip = skips.pop()
+                if not added:
+                    h = torch.cat([h, skip], 1)
+                elif skip.shape == h.shape:
+                    h = h + skip
+                h = attention(block(h, emb))
             if stage.resample is not None:
                 h = stage.resample(h)
 
@@ -236,50 +256,3 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList()
         self.attentions = nn.ModuleList()
         self.resample: nn.Module | None = None
-
-
-LEAST = {"channels": 4, "num_res_blocks": 1, "groups": 1, "patch": 1, "head_channels": 1}
-LEAST |= {"channel_mult": 1, "attention_levels": 0}
-MOST, MOST_LEVELS, MOST_BLOCKS = 2**14, 16, 64
-"""Of a network: its greatest number, its levels, its blocks a level; far more than can be trained."""
-
-
-def _checked(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with its rows as lists, after a check that its numbers can be a network's."""
-    for name, least in LEAST.items():
-        value = config[name]
-        if name == "head_channels" and value is None:
-            continue
-        what, numbers = "a whole number", [value]
-        if name in ("channel_mult", "attention_levels"):
-            what = "a list of whole numbers"
-            numbers = list(value) if isinstance(value, list | tuple) else [None]
-            config[name] = numbers
-        most = MOST_BLOCKS if name in ("num_res_blocks", "patch") else MOST
-        if not all(type(n) is int and n >= least for n in numbers):
-            raise ValueError(f"network: {name} must be {what} of at least {least}, got {value!r}")
-        if len(numbers) > MOST_LEVELS or any(int(n or 0) > most for n in numbers):
-            raise ValueError(
-                f"network: {name} must be at most {most}, at {MOST_LEVELS} levels at most, got {value!r}"
-            )
-    if not config["channel_mult"]:
-        raise ValueError("network: channel_mult needs a factor for each level, got none")
-    for name in ("middle_attention", "scale_shift"):
-        if type(config[name]) is not bool:
-            raise ValueError(f"network: {name} must be true or false, got {config[name]!r}")
-    levels, channels, groups = len(config["channel_mult"]), config["channels"], config["groups"]
-    if not set(config["attention_levels"]) <= set(range(levels)):
-        got = config["attention_levels"]
-        raise ValueError(f"network: attention_levels must be among 0..{levels - 1}, got {got}")
-    if channels % groups:
-        raise ValueError(f"network: channels must be a multiple of groups = {groups}, got {channels}")
-    return config
-
-
-def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    if len(shape) - 1 not in CONVOLUTIONS or not all(isinstance(n, int) and n >= 1 for n in shape):
-        raise ValueError(
-            "network: the U-Net is for samples of shape (C, *sides) with one to three sides, "
-            f"got {tuple(shape)}; for others name a network of your own, package.module:Class"
-        )
-    return tuple(shape)

@@ -72,6 +72,7 @@ PRESETS: dict[str, Preset] = {
             "attention_levels": [1],
             "dropout": 0.1,
             "scale_shift": False,
+            "skips": "concat",
             "patch": 1,
         },
         schedule={"name": "linear", "T": 1000},

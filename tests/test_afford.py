@@ -9,9 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from alphabar.cli.expected import tell_difference, tell_rise
 from alphabar.data import Dataset, Space
+from alphabar.model.memory import TooLarge
 from alphabar.nn import UNet
 from alphabar.runs import RunFolder, afford, train
 from alphabar.runs.run import Run
@@ -24,13 +26,15 @@ DATA = tiny_data(60)
 
 @pytest.fixture
 def speeds(monkeypatch):
-    """Networks of these numbers of channels and blocks go so fast; what was timed."""
-    timed, rates = [], {(64, 2): 30.0, (64, 1): 90.0, (32, 1): 300.0, (8, 1): 200.0}
+    """Networks do so many multiplications a second, the larger the more; what was timed."""
+    timed, speed = [], {32: 1e9, 48: 1.1e9, 64: 1.2e9, 96: 1.3e9, 128: 1.3e9}
 
     def fastest(config, data, device, net, limit_s, clock):
-        key = config.network["channels"], config.network["num_res_blocks"]
-        timed.append(key)
-        return {"precision": "float32", "channels_last": False, "images_per_s": {"a": rates[key], "b": 1.0}}
+        channels = config.network["channels"]
+        timed.append(channels)
+        work = afford._measures(data.space, config.network)[1]
+        rate = speed.get(channels, 1.3e9) / work
+        return {"precision": "float32", "channels_last": False, "images_per_s": {"a": rate, "b": 1.0}}
 
     monkeypatch.setattr(afford, "fastest_execution", fastest)
     return timed
@@ -44,24 +48,56 @@ def afforded(tmp_path, given, times=iter(range(1000)), begun=None):
     return afford.afford(RunFolder(tmp_path / "run"), config, DATA, "cpu", given, clock=clock, begun=begun)
 
 
-@pytest.mark.parametrize(("minutes", "channels", "blocks", "batch"), [
-    (0.5, 32, 1, 16),  # 6,966 images
-    (1, 32, 1, 16),  # 14,706 images; the next slower one would see 4,489
-    (4, 64, 1, 32),  # 18,421
-    (7, 64, 2, 16),  # 10,810
-    (60, 64, 2, 64),
+WAYS = afford.ways(DATA.space, resolve(DATA.space, {}, 60).network)
+
+
+@pytest.mark.parametrize(("minutes", "channels", "timed"), [
+    (0.1, 32, [32]),
+    (30, 32, [32]),
+    (180, 48, [32, 48]),
+    (560, 64, [32, 64]),
+    (2400, 96, [32, 64, 96]),  # 64 are faster than 32 let expect
 ])  # fmt: skip
-def test_the_slowest_network_that_sees_enough_and_a_batch_for_its_images(
-    tmp_path, speeds, minutes, channels, blocks, batch
+def test_the_largest_network_that_sees_enough_places_for_each_parameter(
+    tmp_path, speeds, minutes, channels, timed
 ):
     config, measured, images = afforded(tmp_path, {"minutes": float(minutes)})
-    assert (config.network["channels"], config.network["num_res_blocks"]) == (channels, blocks)
-    assert config.batch_size == batch
-    rate, left_s = {(64, 2): 30, (64, 1): 90, (32, 1): 300}[channels, blocks], 60 * minutes - len(speeds)
-    assert images == round(0.86 * left_s * rate)  # measuring took a second for each network
+    assert (config.network["channels"], speeds) == (channels, timed)
+    chosen = next(way for way in WAYS if way.network["channels"] == channels)
+    larger = WAYS[WAYS.index(chosen) - 1]
+    assert images >= chosen.wants or channels == 32
+    assert images * chosen.work / larger.work < larger.wants
+    assert images < (60 * minutes - len(timed)) * max(measured["images_per_s"].values())
     assert config.prediction == ("x0" if images < afford.FEW_IMAGES else "v")
-    assert speeds[-1] == (channels, blocks)
+    assert config.batch_size == (16 if images < 16_000 else 32 if images < 32_000 else 64)
     assert measured["took_s"] > 0
+
+
+def test_a_network_wants_20_places_for_each_parameter_and_its_work_is_counted():
+    """Of an 8 x 8 picture in patches of one place there are 64."""
+    for way in WAYS:
+        settings = resolve(DATA.space, {}, 60, settings={"network": way.network}).network
+        net = UNet((1, 8, 8), **{name: value for name, value in settings.items() if name != "name"})
+        assert 64 * way.wants == pytest.approx(20 * sum(p.numel() for p in net.parameters()))
+        with FlopCounterMode(display=False) as counter:
+            net(torch.zeros(3, 1, 8, 8), torch.zeros(3))
+        assert way.work == pytest.approx(counter.get_total_flops() / 6, rel=0.01)
+    assert [way.work for way in WAYS] == sorted((way.work for way in WAYS), reverse=True)
+
+
+def test_what_does_not_fit_into_memory_is_passed_over(tmp_path, speeds, monkeypatch):
+    fastest = afford.fastest_execution
+
+    def bounded(config, *rest):
+        if config.network["channels"] > 48:
+            raise TooLarge("more memory is needed")
+        return fastest(config, *rest)
+
+    monkeypatch.setattr(afford, "fastest_execution", bounded)
+    assert afforded(tmp_path, {"minutes": 2400.0})[0].network["channels"] == 48
+    monkeypatch.setattr(afford, "ways", lambda space, network: WAYS[:2])
+    with pytest.raises(TooLarge, match="more memory"):
+        afforded(tmp_path, {"minutes": 2400.0})
 
 
 @pytest.mark.parametrize(("begun", "spent"), [(880.0, 20.0), (100.0, 30.0)])
@@ -72,32 +108,33 @@ def test_reading_the_data_counts_up_to_half_of_the_minutes(tmp_path, speeds, beg
 
 
 @pytest.mark.parametrize(("shape", "patches"), [
-    ((1, 32, 32, 32), [2, 2, 2, 4]),
-    ((1, 64, 64, 64), [2, 2, 2, 4]),
-    ((2, 32, 32, 32), [2, 2, 2]),  # 128 numbers in a place of 32 channels
-    ((1, 96, 96, 96), [4, 4, 4]),
-    ((1, 32, 32), [2, 2, 2]),
+    ((1, 32, 32, 32), [2, 4]),
+    ((1, 64, 64, 64), [2, 4]),
+    ((2, 32, 32, 32), [2, 2]),  # 128 numbers in a place of 32 channels
+    ((1, 96, 96, 96), [4, 4]),
+    ((1, 32, 32), [2, 2]),
 ])  # fmt: skip
 def test_small_volumes_can_be_learned_in_coarser_patches(shape, patches):
     space = Space(shape, dtype="float32")
     network = resolve(space, {}, 100, None, {}).network
-    tried = [network | way["network"] for way in afford.ways(space, network)]
-    assert [one["patch"] for one in tried] == patches
+    tried = [network | way.network for way in afford.ways(space, network)]
+    assert [one["patch"] for one in tried[-2:]] == patches
     assert tried[-1]["channels"] == 32
     UNet(shape, **{name: value for name, value in tried[-1].items() if name != "name"})
-    assert afford.ways(space, {"name": "vit"}) == [{"network": {}}]
+    assert [way.network for way in afford.ways(space, {"name": "vit"})] == [{}]
 
 
 def test_what_is_asked_for_stays(tmp_path, speeds):
     config, _, _ = afforded(tmp_path, {"batch_size": 48})
     assert config.batch_size == 48
     assert config.network["channels"] == 32
-    assert (config.prediction, config.lr) == ("x0", 4e-3)
+    assert (config.prediction, config.lr) == ("x0", 2e-3)
     assert afforded(tmp_path, {"prediction": "eps"})[0].prediction == "eps"
     config, _, _ = afforded(tmp_path, {"lr": 1e-3})
     assert (config.prediction, config.lr, config.network["channels"]) == ("x0", 1e-3, 32)
     config, _, images = afforded(tmp_path, {"network": {"channels": 64}})
-    assert (config.network["channels"], config.batch_size, images) == (64, 16, 1522)
+    assert (config.network["channels"], config.batch_size, config.prediction) == (64, 16, "v")
+    assert images < 16_000
     speeds.clear()
     config, measured, images = afforded(tmp_path, {"preset": "digits"})
     assert (config.network["channels"], config.batch_size, measured, images) == (64, 32, {}, None)
@@ -108,10 +145,9 @@ def test_what_is_asked_for_stays(tmp_path, speeds):
 
 def test_a_run_keeps_what_was_chosen_and_counts_the_time_it_took(tmp_path, monkeypatch, caplog):
     """On another day, when the machine is faster or slower, the same command is the same run."""
-    quick = {"num_res_blocks": 1, "attention_levels": []}
-    last = {"network": {**quick, "channels": 8, "groups": 4}}
-    monkeypatch.setattr(afford, "ways", lambda space, network: [{"network": {}}, last])
-    monkeypatch.setattr(afford, "IMAGES", 10**9)
+    small = afford.Way({**afford.QUICK, "channels": 8, "groups": 4}, 0.0, 1.0)
+    large = afford.Way({}, 1e9, 9.0)
+    monkeypatch.setattr(afford, "ways", lambda space, network: [large, small])
     settings = {**EXECUTION, "minutes": 0.1, "previews": False}
     rows = train(DATA, tmp_path / "run", device="cpu", **settings)
     next(rows)
@@ -155,7 +191,7 @@ def test_long_series_are_learned_by_a_transformer(length, patch):
     asked = resolve(space, {}, 60, settings={"network": {"name": "unet"}})
     assert (asked.network["name"], asked.optimizer) == ("unet", "muon")
     assert resolve(Space((2, 1023), "float32", None, None, "series"), {}, 60).network["name"] == "unet"
-    assert afford.ways(space, found.network) == [{"network": {}}]
+    assert [way.network for way in afford.ways(space, found.network)] == [{}]
 
 
 def test_far_fewer_images_than_expected_are_said_and_far_more():

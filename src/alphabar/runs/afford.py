@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..data.dataset import Dataset
 from ..data.space import Space
 from ..model.memory import TooLarge
-from ..nn import suited
+from ..nn import build_network, suited
 from ..nn.layers import held
+from ..nn.unet import GROUPS
 from ..training.autotune import Clock, fastest_execution
 from ..training.config import TrainConfig
 from ..training.presets import CLEAN, PRESETS, default_batch
@@ -19,32 +23,60 @@ from .folder import RunFolder
 from .pace import MEASURED_SHARE, seconds
 
 QUICK = {"num_res_blocks": 1, "attention_levels": []}
-FAST = {**QUICK, "channels": 32}
-FAST_RATE = 4e-3
+WIDTHS = (32, 48, 64, 96, 128, 192, 256)
+"""Channels of the U-Nets to choose from, of `QUICK` ones."""
 
-FEW_IMAGES = 100_000
-"""Of fewer, a U-Net learns better what is clean than v, which an unready network passes noise on with."""
+PLACES_A_PARAMETER = 20.0
+"""A network is large enough for the minutes if it would see so many places for each of its parameters: a
+larger one sees too little, a smaller one is full. Why, and how flat that is, is in docs/log.md."""
 
-IMAGES = 10_000
-"""A slower network is worth its time where it sees at least so many images."""
+FEW_IMAGES = 1_000_000
+"""Of fewer, a U-Net learns better what is clean than v, which an unready network passes noise on with. Found
+below 200,000; beyond, it is how the difference falls (docs/log.md)."""
 
 READING_SHARE = 0.5
 """Of the minutes, what reading the data may take; what it takes beyond is on top of them."""
+
+TIMED = 3  # networks, about
 
 TRAINING_SHARE = 0.86
 """Of the minutes, what is left for updates beside saves, measurements and previews."""
 
 
-def ways(space: Space, network: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What of a default network changes, from the slowest way to the fastest; why is in docs/log.md."""
+class Way(NamedTuple):
+    """A network to choose from.
+
+    Attributes:
+        network: what of the default one changes.
+        wants: images that it should see.
+        work: multiplications for an image, about.
+    """
+
+    network: dict[str, Any]
+    wants: float
+    work: float
+
+
+def ways(space: Space, network: Mapping[str, Any]) -> list[Way]:
+    """Networks to choose from, the largest first."""
     if network["name"] != "unet":
-        return [{"network": {}}]
-    found = [{"network": {}}, {"network": QUICK}, {"network": FAST, "lr": FAST_RATE}]
+        return [Way({}, 0.0, 1.0)]
+    found = [{**QUICK, "channels": width, "groups": math.gcd(width, GROUPS)} for width in reversed(WIDTHS)]
     patch = 2 * network["patch"]
-    if len(space.shape) == 4 and held(space.shape, patch) <= 2 * FAST["channels"]:
-        coarse = suited({"name": "unet", **FAST, "patch": patch}, space.shape)
-        found.append({"network": coarse, "lr": FAST_RATE})
-    return found
+    if len(space.shape) == 4 and held(space.shape, patch) <= 2 * WIDTHS[0]:
+        coarse = suited({"name": "unet", **found[-1], "patch": patch}, space.shape)
+        found.append(coarse)
+    return [Way(changes, *_measures(space, {**network, **changes})) for changes in found]
+
+
+def _measures(space: Space, network: Mapping[str, Any]) -> tuple[float, float]:
+    """(images that a network wants to see, its multiplications for one), counted without running it."""
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net = build_network(network, space.shape)
+        net(torch.empty(1, *space.shape), torch.empty(1))
+    parameters = sum(p.numel() for p in net.parameters())
+    places = math.prod(space.shape) / held(space.shape, network["patch"])
+    return PLACES_A_PARAMETER * parameters / places, counter.get_total_flops() / 2
 
 
 class Afforded(NamedTuple):
@@ -67,8 +99,9 @@ def afford(
 ) -> Afforded:
     """Settings that suit the minutes, as far as nobody has asked for others.
 
-    The default network and faster ones are timed in turn, until one would see at least `IMAGES` images. A run
-    that is there already, or has another budget, keeps its settings.
+    The smallest of `ways` is timed, then the largest of those that would see as many images as they want,
+    until none is larger than what was timed: a larger one may be faster than its work tells. A run that is
+    there already, or has another budget, keeps its settings.
 
     Args:
         folder: of the run, new or not.
@@ -84,33 +117,36 @@ def afford(
         start = max(begun, start - READING_SHARE * 60 * config.minutes)
     asked = {name for name, value in given.items() if value is not None}
     asked |= PRESETS.get(given.get("preset") or "", {}).keys()
-    tried = ways(data.space, config.network)
-    tried = tried[:1] if asked & {"network", "init_from"} else tried
     if config.minutes is None or folder.exists():
         return Afforded(config, {}, None)
-    if len(tried) == 1 and "batch_size" in asked:
+    is_open = not asked & {"network", "init_from"} and config.network["name"] == "unet"
+    if not is_open and "batch_size" in asked:
         return Afforded(config, {} if begun is None else {"took_s": clock() - start}, None)
     folder.check_free()
-    limit_s = MEASURED_SHARE * 60 * config.minutes / len(tried)
-    images, measured, chosen, update = 0, {}, config, {}
-    for way in tried:
-        update = {name: value for name, value in way.items() if name not in asked}
-        update["network"] = config.network | way["network"]
-        chosen = config.model_copy(update=update)
+    budget_s = 60 * config.minutes
+    limit_s = MEASURED_SHARE * budget_s / TIMED
+
+    def timed(way: Way) -> tuple[TrainConfig, dict[str, Any], int]:
+        """A network's settings, what was measured with them, and about how many images they see."""
+        chosen = config.model_copy(update={"network": config.network | way.network})
+        measured = fastest_execution(chosen, data, device, net, limit_s, clock)
+        left_s = max(budget_s - (clock() - start), 0.0)
+        return chosen, measured, round(TRAINING_SHARE * left_s * max(measured["images_per_s"].values()))
+
+    *larger, way = ways(data.space, config.network) if is_open else [Way({}, 0.0, 1.0)]
+    chosen, measured, images = timed(way)
+    while suitable := [i for i, one in enumerate(larger) if one.wants <= images * way.work / one.work]:
+        i = suitable[0]
         try:
-            measured = fastest_execution(chosen, data, device, net, limit_s, clock)
+            chosen, measured, images = timed(larger[i])
         except TooLarge:
-            if way is tried[-1]:
-                raise
-            continue
-        left_s = max(60 * config.minutes - (clock() - start), 0.0)
-        images = round(TRAINING_SHARE * left_s * max(measured["images_per_s"].values()))
-        if images >= IMAGES:
-            break
-    if len(tried) > 1 and images < FEW_IMAGES and "prediction" not in asked:
-        update |= {name: value for name, value in CLEAN.items() if name not in asked}
-        chosen = chosen.model_copy(update=update)
+            larger = larger[i + 1 :]
+        else:
+            way, larger = larger[i], larger[:i]
+    followed = {"network": chosen.network} if is_open else {}
+    if is_open and images < FEW_IMAGES and "prediction" not in asked:
+        followed |= {name: value for name, value in CLEAN.items() if name not in asked}
+        chosen = chosen.model_copy(update=followed)
     if "batch_size" not in asked:
         chosen = chosen.model_copy(update={"batch_size": default_batch(data.space, images)})
-    followed = sorted(update) if len(tried) > 1 else []
-    return Afforded(chosen, measured | {"afforded": followed, "took_s": clock() - start}, images)
+    return Afforded(chosen, measured | {"afforded": sorted(followed), "took_s": clock() - start}, images)

@@ -54,7 +54,7 @@ def explain(run: Run, as_json: bool, expected: int | None) -> None:
                  f"{len(run.data):,}"),
         ("memory", "unknown on this system" if memory is None else f"{memory / 2**20:,.0f} MiB"),
         ("disk", f"{disk / 2**20:,.0f} MiB in {run.folder}; prepared data {data_mib:,.0f} MiB"),
-        ("network", f"{parameters:,} parameters"),
+        ("network", _network(run, parameters, total)),
         ("schedule", _schedule(run)),
         ("here", execution(run)),
         ("because", f"images/s here: {measured}" if measured else "it was asked for"),
@@ -78,6 +78,19 @@ def _asked(run: Run, rate: float, expected: int | None) -> int:
     if expected is not None:
         return max(expected, config.batch_size)
     return round(TRAINING_SHARE * 60 * (config.minutes or 0) * rate)
+
+
+def _network(run: Run, parameters: int, images: int) -> str:
+    """Its size, and how that suits the images."""
+    from ..runs.afford import PLACES_A_PARAMETER, places_of
+
+    network, text = run.config.network, f"{parameters:,} parameters"
+    if "channels" in network:
+        text = f"{network['name']} of {network['channels']} channels, {text}"
+    if network["name"] == "unet":
+        seen = images * places_of(run.data.space, network) / parameters
+        text += f", which see {seen:,.1f} places each ({PLACES_A_PARAMETER:g} suit pictures)"
+    return text
 
 
 def _schedule(run: Run) -> str:

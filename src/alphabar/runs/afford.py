@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +38,8 @@ READING_SHARE = 0.5
 """Of the minutes, what reading the data may take; what it takes beyond is on top of them."""
 
 TIMED = 3  # networks, about
+HOPE = 2.0
+"""A larger network may do so many times as much work a second as a smaller one."""
 
 TRAINING_SHARE = 0.86
 """Of the minutes, what is left for updates beside saves, measurements and previews."""
@@ -69,14 +71,49 @@ def ways(space: Space, network: Mapping[str, Any]) -> list[Way]:
     return [Way(changes, *_measures(space, {**network, **changes})) for changes in found]
 
 
+def places_of(space: Space, network: Mapping[str, Any]) -> float:
+    """Places of the top level, or tokens, that a network with patches has for a sample."""
+    return math.prod(space.shape) / held(space.shape, network["patch"])
+
+
 def _measures(space: Space, network: Mapping[str, Any]) -> tuple[float, float]:
     """(images that a network wants to see, its multiplications for one), counted without running it."""
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         net = build_network(network, space.shape)
         net(torch.empty(1, *space.shape), torch.empty(1))
     parameters = sum(p.numel() for p in net.parameters())
-    places = math.prod(space.shape) / held(space.shape, network["patch"])
-    return PLACES_A_PARAMETER * parameters / places, counter.get_total_flops() / 2
+    wants = PLACES_A_PARAMETER * parameters / places_of(space, network)
+    return wants, counter.get_total_flops() / 2
+
+
+Timed = Callable[[Way, dict[str, Any]], tuple[dict[str, Any], int]]
+
+
+def largest(tried: Sequence[Way], timed: Timed) -> tuple[Way, dict[str, Any], int]:
+    """The largest network that sees as many images as it wants, else the smallest; what `timed` says of it.
+
+    The smallest is timed, then larger ones, the largest first, that may see enough by the work they are,
+    executed as was fastest for the smallest. One that does is taken, and still larger ones are looked at
+    from there; one that doesn't, or that memory is too small for, is not.
+
+    Args:
+        tried: the largest first.
+        timed: (way, settings of execution) → (what is measured, the images that it sees).
+    """
+    *larger, way = tried
+    measured, images = timed(way, {})
+    execution = {name: measured[name] for name in ("precision", "channels_last")}
+    while hoped := [one for one in larger if one.wants <= HOPE * images * way.work / one.work]:
+        i = larger.index(hoped[0])
+        try:
+            found = timed(larger[i], execution)
+        except TooLarge:
+            found = None
+        if found and found[1] >= larger[i].wants:
+            (measured, images), way, larger = found, larger[i], larger[:i]
+        else:
+            larger = larger[i + 1 :]
+    return way, measured, images
 
 
 class Afforded(NamedTuple):
@@ -99,9 +136,8 @@ def afford(
 ) -> Afforded:
     """Settings that suit the minutes, as far as nobody has asked for others.
 
-    The smallest of `ways` is timed, then the largest of those that would see as many images as they want,
-    until none is larger than what was timed: a larger one may be faster than its work tells. A run that is
-    there already, or has another budget, keeps its settings.
+    The network is the `largest` of `ways`. A run that is there already, or has another budget, keeps its
+    settings.
 
     Args:
         folder: of the run, new or not.
@@ -126,27 +162,19 @@ def afford(
     budget_s = 60 * config.minutes
     limit_s = MEASURED_SHARE * budget_s / TIMED
 
-    def timed(way: Way) -> tuple[TrainConfig, dict[str, Any], int]:
-        """A network's settings, what was measured with them, and about how many images they see."""
-        chosen = config.model_copy(update={"network": config.network | way.network})
-        measured = fastest_execution(chosen, data, device, net, limit_s, clock)
+    def timed(way: Way, execution: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """What is measured with a network, and about how many images it sees."""
+        tried = config.model_copy(update={"network": config.network | way.network, **execution})
+        measured = fastest_execution(tried, data, device, net, limit_s, clock)
         left_s = max(budget_s - (clock() - start), 0.0)
-        return chosen, measured, round(TRAINING_SHARE * left_s * max(measured["images_per_s"].values()))
+        return measured, round(TRAINING_SHARE * left_s * max(measured["images_per_s"].values()))
 
-    *larger, way = ways(data.space, config.network) if is_open else [Way({}, 0.0, 1.0)]
-    chosen, measured, images = timed(way)
-    while suitable := [i for i, one in enumerate(larger) if one.wants <= images * way.work / one.work]:
-        i = suitable[0]
-        try:
-            chosen, measured, images = timed(larger[i])
-        except TooLarge:
-            larger = larger[i + 1 :]
-        else:
-            way, larger = larger[i], larger[:i]
-    followed = {"network": chosen.network} if is_open else {}
+    tried = ways(data.space, config.network) if is_open else [Way({}, 0.0, 1.0)]
+    way, measured, images = largest(tried, timed)
+    followed: dict[str, Any] = {"network": config.network | way.network} if is_open else {}
     if is_open and images < FEW_IMAGES and "prediction" not in asked:
         followed |= {name: value for name, value in CLEAN.items() if name not in asked}
-        chosen = chosen.model_copy(update=followed)
+    chosen = config.model_copy(update=followed)
     if "batch_size" not in asked:
         chosen = chosen.model_copy(update={"batch_size": default_batch(data.space, images)})
     return Afforded(chosen, measured | {"afforded": sorted(followed), "took_s": clock() - start}, images)

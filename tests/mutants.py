@@ -339,6 +339,14 @@ NETWORKS = [
     ),
     Mutant(
         40,
+        "added skips are lost",
+        "nn.unet:UNet.forward",
+        "h = h + skip",
+        "h = h + 0 * skip",
+        "test_nn.py::test_skips_are_added_where_channels_are_as_many",
+    ),
+    Mutant(
+        40,
         "sines and cosines are swapped",
         "nn.embedding:TimeEmbedding.forward",
         "[angle.sin(), angle.cos()]",

@@ -19,7 +19,7 @@ from ..model.memory import check_memory
 from .config import TrainConfig
 from .trainer import Trainer
 
-TRIAL_IMAGES, TRIAL_PLACES = 32, 2**17
+TRIAL_IMAGES, TRIAL_PLACES = 64, 2**17
 TRIAL_S = 1.0
 ROUNDS = 3
 BUSY = 1.4  # times as long as the fastest update takes one on average, where other programs take turns

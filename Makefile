@@ -8,7 +8,7 @@ DEMO := demo
 
 demo: .venv/demo
 	@test -e $(DEMO)/varied/strip.png && echo "$(DEMO) is there already: look at $(DEMO)/samples/grid.png, or make clean" || { \
-	$(BIN)/alphabar train digits --preset digits --out $(DEMO)/run && \
+	$(BIN)/alphabar train digits --minutes 5 --out $(DEMO)/run && \
 	rm -rf $(DEMO)/samples $(DEMO)/sevens $(DEMO)/varied && \
 	$(BIN)/alphabar sample $(DEMO)/run -n 64 --out $(DEMO)/samples --trajectory && \
 	$(BIN)/alphabar sample $(DEMO)/run -n 16 --class 7 --out $(DEMO)/sevens && \

@@ -2,7 +2,7 @@
 
     python benchmarks/faults.py --out faults.md
 
-Small runs of the digits preset on the digits that a package ships: a healthy one, and one for each fault,
+Small runs of a small network on the digits that a package ships: a healthy one, and one for each fault,
 by a setting, in the data or in the file. Some fifteen minutes on two cores.
 """
 
@@ -82,6 +82,7 @@ FAULTS = {
     "x_0 and its plain loss": Fault("under-trained at low noise", {"prediction": "x0", "loss": "x0"}),
     "100 pictures, 400 times each": Fault("it repeats its training pictures", {"images": 40_000}, hundred),
 }
+LEARNING = {"network": {"num_res_blocks": 1, "attention_levels": []}, "batch_size": 32, "warmup_images": 3000}
 HEALTHY = {"nothing": Fault("")}
 
 
@@ -93,8 +94,14 @@ def made(fault: Fault, folder: Path) -> tuple[Path, ab.Dataset]:
         np.savez(folder / "data.npz", images=images, labels=labels)
         data = ab.prepare(folder / "data.npz", range=fault.range)
     run = folder / "run"
-    settings = {"images": IMAGES, "precision": "bfloat16", "channels_last": False, **fault.settings}
-    for _ in ab.train(data, run, preset="digits", **settings):
+    settings = {
+        **LEARNING,
+        "images": IMAGES,
+        "precision": "bfloat16",
+        "channels_last": False,
+        **fault.settings,
+    }
+    for _ in ab.train(data, run, **settings):
         pass
     if fault.spoil is not None:
         fault.spoil(run)

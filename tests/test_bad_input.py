@@ -131,7 +131,7 @@ def test_shares_held_out_that_are_none(here, refused, holdout):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (["--preset", "cifra10"], "known: ddpm, digits, cifar10; did you mean 'cifar10'?"),
+        (["--preset", "cifra10"], "known: ddpm, cifar10; did you mean 'cifar10'?"),
         (["--prediction", "epsilon"], "unknown prediction 'epsilon'; known: "),
         (["--prediction", "epps"], "did you mean 'eps'?"),
         (["--loss", "simpel"], "did you mean 'simple'?"),

@@ -300,7 +300,7 @@ def python_of(text):
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert blocks
     small = 'images=128, network={"channels": 16, "num_res_blocks": 1, "groups": 8}, precision="float32"'
-    return "\n".join(blocks).replace('preset="digits"', small)
+    return "\n".join(blocks).replace("minutes=5", small)
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/python.md"])

@@ -637,7 +637,6 @@ def test_a_network_that_a_preset_names_is_that_network_for_any_data():
             paper = UNet(shape, 128, [1, 2, 2, 2], 2, [1], dropout=0.1)
             found = build_network(resolve(Space(shape), {}, 1000, "cifar10").network, shape, {})
         assert network_config(found) == network_config(paper)
-        assert resolve(Space(shape), {}, 1000, "digits").network == PRESETS["digits"]["network"]
         assert resolve(Space(shape), {}, 1000, "ddpm").network == default_network(Space(shape))
 
 

@@ -46,22 +46,6 @@ PRESETS: dict[str, Preset] = {
         decay=0.0,
         weight_decay=0.0,
     ),
-    "digits": Preset(
-        "good digits in five minutes on two cores",
-        minutes=5,
-        network={
-            "name": "unet",
-            "channels": 64,
-            "channel_mult": [1, 2],
-            "num_res_blocks": 1,
-            "attention_levels": [],
-            "scale_shift": True,
-            "patch": 2,
-        },
-        batch_size=32,
-        warmup_images=3000,
-        ema_halflife=20_000,
-    ),
     "cifar10": Preset(
         "network and training of the DDPM paper for CIFAR-10",
         network={
@@ -93,7 +77,7 @@ PRESETS: dict[str, Preset] = {
         images=102_400_000,
     ),
 }
-"""By name. The DDPM paper is arXiv 2006.11239; how the digits' settings were found is in docs/log.md."""
+"""By name. The DDPM paper is arXiv 2006.11239."""
 
 
 def _default_name(space: Space) -> dict[str, Any]:

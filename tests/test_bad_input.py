@@ -199,6 +199,11 @@ def test_a_run_with_other_settings_or_other_data_is_not_resumed(here, refused):
     assert "samples (" not in message
     pictures(here / "pets" / "dogs", 8, seed=9)
     assert "samples (12 → 14)" in refused(*same)
+    (here / "rows.csv").write_text(
+        "a,b\n" + "".join(f"{i}.5,{i * i}.5\n" for i in range(30)), encoding="utf-8"
+    )
+    message = refused("train", "rows.csv", "--out", "run", "--images", 64)  # no U-Net is for rows
+    assert "run is a run with other settings" in message
     assert contents(here / "run") == before
 
 

@@ -169,7 +169,8 @@ def _opened(
         preparing = before.entry()["data"]["prepared"]
     dataset = options.read_data(data, preparing)
     config = (_resolved if fork is None else _forked)(before, dataset, settings)
-    _check_network(config, dataset)
+    if fork is not None or not before.exists():
+        _check_network(config, dataset)
     measured: dict[str, Any] = {}
     images = None
     if fork is None:

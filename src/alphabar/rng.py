@@ -98,7 +98,7 @@ def normal_tensor(
     device: str | torch.device = "cpu",
 ) -> Tensor:
     """The numbers of `normal`, equal to the bit, made on the device (on the CPU where it has no float64)."""
-    return _tensor(NORMAL, seed, purpose, indices, step, shape, device)
+    return _tensor(NORMAL, device, seed, purpose, indices, step, shape)
 
 
 def uniform_tensor(
@@ -111,7 +111,7 @@ def uniform_tensor(
     device: str | torch.device = "cpu",
 ) -> Tensor:
     """The numbers of `uniform`, equal to the bit, made on the device (on the CPU where it has no float64)."""
-    return _tensor(UNIFORM, seed, purpose, indices, step, shape, device)
+    return _tensor(UNIFORM, device, seed, purpose, indices, step, shape)
 
 
 def by_numpy(device: torch.device) -> bool:
@@ -164,20 +164,12 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed must be a whole number within 0..2^63 - 1, got {seed!r}")
 
 
-def _tensor(
-    law: Law,
-    seed: Indices,
-    purpose: str,
-    indices: Indices,
-    step: Whole,
-    shape: Sequence[int],
-    device: str | torch.device,
-) -> Tensor:
+def _tensor(law: Law, device: str | torch.device, *given: Any) -> Tensor:
+    """What `_made` makes of what is given, on the device, and by it if it can."""
     device = torch.device(device)
     if by_numpy(device):
-        made = _made(law, _on_host(seed), purpose, _on_host(indices), step, shape)
-        return torch.from_numpy(made).to(device)
-    return _made(law, seed, purpose, indices, step, shape, device)
+        return torch.from_numpy(_made(law, *given)).to(device)
+    return _made(law, *given, device=device)
 
 
 def _made(
@@ -190,6 +182,8 @@ def _made(
     device: torch.device | None = None,
 ) -> Any:
     """Numbers of a law by NumPy, or by torch on a device."""
+    if device is None:
+        seed, indices = _on_host(seed), _on_host(indices)
     count = math.prod(shape)
     size = (_count(indices), -(-count // law.numbers), law.numbers)
     rows: Any = (

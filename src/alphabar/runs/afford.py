@@ -59,10 +59,14 @@ class Way(NamedTuple):
     work: float
 
 
+AS_IT_IS = [Way({}, 0.0, 1.0)]
+"""No network to choose from but the one there is."""
+
+
 def ways(space: Space, network: Mapping[str, Any]) -> list[Way]:
     """Networks to choose from, the largest first."""
     if network["name"] != "unet":
-        return [Way({}, 0.0, 1.0)]
+        return AS_IT_IS
     found = [{**QUICK, "channels": width, "groups": math.gcd(width, GROUPS)} for width in reversed(WIDTHS)]
     patch = 2 * network["patch"]
     if len(space.shape) == 4 and held(space.shape, patch) <= 2 * WIDTHS[0]:
@@ -155,7 +159,8 @@ def afford(
     asked |= PRESETS.get(given.get("preset") or "", {}).keys()
     if config.minutes is None or folder.exists():
         return Afforded(config, {}, None)
-    is_open = not asked & {"network", "init_from"} and config.network["name"] == "unet"
+    tried = AS_IT_IS if asked & {"network", "init_from"} else ways(data.space, config.network)
+    is_open = len(tried) > 1
     if not is_open and "batch_size" in asked:
         return Afforded(config, {} if begun is None else {"took_s": clock() - start}, None)
     folder.check_free()
@@ -164,12 +169,11 @@ def afford(
 
     def timed(way: Way, execution: dict[str, Any]) -> tuple[dict[str, Any], int]:
         """What is measured with a network, and about how many images it sees."""
-        tried = config.model_copy(update={"network": config.network | way.network, **execution})
-        measured = fastest_execution(tried, data, device, net, limit_s, clock)
+        chosen = config.model_copy(update={"network": config.network | way.network, **execution})
+        measured = fastest_execution(chosen, data, device, net, limit_s, clock)
         left_s = max(budget_s - (clock() - start), 0.0)
         return measured, round(TRAINING_SHARE * left_s * max(measured["images_per_s"].values()))
 
-    tried = ways(data.space, config.network) if is_open else [Way({}, 0.0, 1.0)]
     way, measured, images = largest(tried, timed)
     followed: dict[str, Any] = {"network": config.network | way.network} if is_open else {}
     if is_open and images < FEW_IMAGES and "prediction" not in asked:

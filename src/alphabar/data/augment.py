@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,14 @@ from .conditions.base import Condition
 from .conditions.picture import PictureCondition
 from .conditions.place import PlaceCondition
 from .space import Space
+
+
+class Draw(NamedTuple):
+    """What random choices for samples in batch k depend on: the seed, k and their places in it, (n,)."""
+
+    seed: int
+    k: int
+    places: np.ndarray
 
 
 def check_augment(
@@ -43,17 +52,16 @@ def augment(
     images: np.ndarray,
     values: Mapping[str, np.ndarray],
     conditions: Mapping[str, Condition],
-    seed: int,
-    k: int,
+    draw: Draw,
     flip: bool = False,
     turns: bool = False,
 ) -> None:
-    """Move the samples (n, C, *sides) of batch k in their place, and alike the grids and places told.
+    """Move the samples (n, C, *sides) of a batch in their place, and alike the grids and places told.
 
     flip: each mirrored left to right with probability 1/2; turns: each turned by 0 to 3 quarters, all as
     likely.
     """
-    rows = np.arange(len(images))
+    seed, k, rows = draw
     grids = [images, *(values[name] for name, c in conditions.items() if isinstance(c, PictureCondition))]
     places = [(c, values[name]) for name, c in conditions.items() if isinstance(c, PlaceCondition)]
     if flip:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import rng
+from .augment import Draw
 from .cache import Stored
 from .conditions.base import Condition
 from .conditions.picture import PictureCondition
@@ -55,16 +56,13 @@ class Crops(ByNumber):
         """The tiles of these numbers (n,)."""
         return self._cut(numbers, self.corners[numbers % self.tiles])
 
-    def drawn(self, seed: int, k: int, numbers: np.ndarray) -> np.ndarray:
-        """The crops of batch k: of the samples that these tiles are of, each anywhere, uniformly.
+    def drawn(self, draw: Draw, numbers: np.ndarray) -> np.ndarray:
+        """Crops of the samples that these tiles are of, each anywhere, uniformly."""
+        return self._cut(numbers, self.drawn_corners(draw))
 
-        Which one is a pure function of (seed, k, place in the batch).
-        """
-        return self._cut(numbers, self.places(seed, k, len(numbers)))
-
-    def places(self, seed: int, k: int, n: int) -> np.ndarray:
+    def drawn_corners(self, draw: Draw) -> np.ndarray:
         """The first corners of those crops, (n, D)."""
-        u = rng.uniform(seed, "crop", np.arange(n), k, shape=(len(self.sides),))
+        u = rng.uniform(draw.seed, "crop", draw.places, draw.k, shape=(len(self.sides),))
         return np.floor(u * (self.room + 1)).astype(np.int64)
 
     def num_constant(self) -> int:

@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import rng
-from .augment import augment, check_augment
+from .augment import Draw, augment, check_augment
 from .conditions.base import Condition, is_told
 from .conditions.named import ClassCondition
 from .conditions.place import PlaceCondition
 from .crops import Crops
+from .order import SMALL, permuted
 from .space import Space
 
 BLOCK = 1024
 ORDERS = 2048  # of classes, that are kept
+WHOLE = slice(None)
 
 
 class Batch(NamedTuple):
@@ -98,7 +100,13 @@ class Dataset:
         return len(self.training)
 
     def _draw_order(self, seed: int, epoch: int) -> np.ndarray:
-        return self.training[rng.stream(seed, "order", epoch).permutation(len(self.training))]
+        return rng.stream(seed, "order", epoch).permutation(len(self.training))
+
+    def _shuffled(self, seed: int, epoch: int, places: np.ndarray) -> np.ndarray:
+        """The training samples at these places of an epoch."""
+        if (n := len(self.training)) > SMALL:
+            return self.training[permuted(places, n, seed, epoch)]
+        return self.training[self._order(seed, epoch)[places]]
 
     def indices(self, seed: int, k: int, size: int) -> np.ndarray:
         """Which samples make batch k: numbers k·size … (k+1)·size - 1 of all epochs, one after another.
@@ -111,7 +119,7 @@ class Dataset:
         chosen = np.empty(size, dtype=np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            chosen[here] = self._order(seed, int(epoch))[within[here]]
+            chosen[here] = self._shuffled(seed, int(epoch), within[here])
         return chosen
 
     @cached_property
@@ -146,34 +154,43 @@ class Dataset:
         return group[rng.stream(seed, "order", epoch, c + 1).permutation(len(group))]
 
     def batch(
-        self, seed: int, k: int, size: int, flip: bool = False, balanced: bool = False, turns: bool = False
+        self,
+        seed: int,
+        k: int,
+        size: int,
+        flip: bool = False,
+        balanced: bool = False,
+        turns: bool = False,
+        part: slice = WHOLE,
     ) -> Batch:
-        """Batch k of a run with this seed; of crops, each from anywhere in its sample.
+        """Batch k of a run with this seed, or a part of it; of crops, each from anywhere in its sample.
 
         Args:
             seed, k, size: all that it depends on.
             flip: mirror each picture with probability 1/2.
             balanced: show each class as often as any other.
             turns: turn each sample by 0 to 3 quarters, all as likely.
+            part: its places.
         """
         check_augment(self.space, flip, turns, self.conditions)
         indices = (self.balanced_indices if balanced else self.indices)(seed, k, size)
-        batch = self.take(indices, (seed, k))
-        augment(batch.images, batch.values, self.conditions, seed, k, flip, turns)
+        draw = Draw(seed, k, np.arange(size)[part])
+        batch = self.take(indices[part], draw)
+        augment(batch.images, batch.values, self.conditions, draw, flip, turns)
         return batch
 
-    def take(self, indices: np.ndarray, draw: tuple[int, int] | None = None) -> Batch:
-        """The samples at `indices`, copied; of crops the fixed ones, or those of `draw` = (seed, k)."""
+    def take(self, indices: np.ndarray, draw: Draw | None = None) -> Batch:
+        """The samples at `indices`, copied; of crops the fixed ones, or those that are drawn."""
 
         def taken(rows: Any) -> np.ndarray:
             if draw is not None and isinstance(rows, Crops):
-                return rows.drawn(*draw, indices)
+                return rows.drawn(draw, indices)
             return np.array(rows[indices])
 
         told = {name: taken(values) for name, values in self.values.items()}
         if draw is not None and isinstance(self.images, Crops):
             places = [name for name, each in self.conditions.items() if isinstance(each, PlaceCondition)]
-            told |= {name: self.images.places(*draw, len(indices)).astype(float) for name in places}
+            told |= {name: self.images.drawn_corners(draw).astype(float) for name in places}
         return Batch(taken(self.images), told)
 
     def values_at(self, indices: np.ndarray, names: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -452,17 +452,17 @@ TRAINING = [
     Mutant(
         37,
         "the gradients of micro-batches add up to a multiple",
-        "training.trainer:Trainer._backward",
-        "(total.sum() / n).backward()",
+        "training.gradient:Gradient._losses",
+        "(total.sum() / count).backward()",
         "total.mean().backward()",
         "test_training.py::test_accumulation_gives_the_same_update",
     ),
     Mutant(
         37,
         "the average moves once a micro-batch",
-        "training.trainer:Trainer._backward",
-        "(total.sum() / n).backward()",
-        "(total.sum() / n).backward()\nself._average() if self.step else None",
+        "training.trainer:Trainer.launch",
+        "self._average()",
+        "for _ in range(0, config.batch_size, config.micro_batch or config.batch_size): self._average()",
         "test_training.py::test_the_average_follows_its_formula_once_a_step",
     ),
     Mutant(
@@ -500,8 +500,8 @@ TRAINING = [
     Mutant(
         42,
         "only one sample of the batch is trained on",
-        "training.trainer:Trainer._backward",
-        "(total.sum() / n).backward()",
+        "training.gradient:Gradient._losses",
+        "(total.sum() / count).backward()",
         "total[0].backward()",
         "test_training.py::test_accumulation_gives_the_same_update",
     ),

@@ -29,7 +29,7 @@ def speeds(monkeypatch):
     """Networks do so many multiplications a second, the larger the more; what was timed."""
     timed, speed = [], {32: 1e9, 48: 1.1e9, 64: 1.2e9, 96: 1.3e9, 128: 1.3e9}
 
-    def fastest(config, data, device, net, limit_s, clock):
+    def fastest(config, data, device, net, limit_s, clock, processes):
         channels = config.network["channels"]
         timed.append(channels)
         work = afford._measures(data.space, config.network)[1]

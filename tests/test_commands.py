@@ -23,7 +23,7 @@ from alphabar.model import Denoiser, fit_codec, load, save
 from alphabar.model import file as model_file
 from alphabar.nn import NETWORKS, build_network
 from alphabar.rng import normal
-from alphabar.runs.checkpoints import save_checkpoint
+from alphabar.runs.checkpoints import Moment, save_checkpoint
 from alphabar.theory.gaussian import q_sample
 from alphabar.theory.plans import SAMPLERS, Plan, make_plan
 from alphabar.training.trainer import Trainer
@@ -912,7 +912,7 @@ def test_guidance_cannot_be_fitted_for_a_model_without_classes(refused):
 def test_fitting_never_takes_a_checkpoints_place(here, capfd):
     """What is fitted to an earlier moment of a run goes elsewhere: the run must still resume from it."""
     trainer = Trainer(tiny_config(), tiny_data())
-    save_checkpoint(here / "trained" / "checkpoints", trainer)
+    save_checkpoint(here / "trained" / "checkpoints", Moment.of(trainer))
     save(trainer.ema, here / "trained" / "model.safetensors")
     before = contents(here / "trained" / "checkpoints")
     name = sorted(before)[-1]

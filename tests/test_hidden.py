@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from alphabar.model import load, save
-from alphabar.runs.checkpoints import save_checkpoint
+from alphabar.runs.checkpoints import Moment, save_checkpoint
 from alphabar.runs.monitor import held_out_loss
 from alphabar.sampling import sample
 from alphabar.training.inputs import hide
@@ -118,7 +118,7 @@ def test_a_checkpoint_is_loaded_with_its_averaged_weights(tmp_path):
     trainer = Trainer(tiny_config(condition_dropout=0.25, network=network), tiny_data())
     for _ in range(5):
         trainer.update()
-    bad = load(save_checkpoint(tmp_path, trainer), device="cpu")
+    bad = load(save_checkpoint(tmp_path, Moment.of(trainer)), device="cpu")
     weights = bad.net.state_dict()
     assert all(torch.equal(weights[name], p) for name, p in trainer.averages.items())
     assert not all(torch.equal(weights[name], p) for name, p in trainer.parameters.items())

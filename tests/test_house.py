@@ -21,7 +21,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-LEAVES = {"errors", "files", "images", "philox", "rng", "settings", "version"}  # that everybody may know
+LEAVES = {  # that everybody may know
+    "errors", "files", "images", "philox", "rng", "settings", "torchrun", "version", "world",
+}  # fmt: skip
 MODEL = {"theory", "nn", "data", "model"}
 INSIDE = {*MODEL, "training", "sampling", "evaluation", "runs"}
 MAY_KNOW = {  # beside leaves
@@ -32,6 +34,8 @@ MAY_KNOW = {  # beside leaves
     "files": set(),
     "images": set(),
     "settings": set(),
+    "torchrun": set(),
+    "world": set(),
     "theory": set(),
     "nn": set(),
     "data": set(),
@@ -57,6 +61,8 @@ LIBRARIES = {  # that each may use
     "files": {"numpy", "torch", "safetensors"},
     "images": {"numpy", "PIL"},
     "settings": {"pydantic"},
+    "torchrun": {"torch"},
+    "world": {"torch"},
     "theory": {"numpy"},
     "nn": {"numpy", "torch"},
     "data": {

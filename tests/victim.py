@@ -5,12 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from typing import Any
 
 import torch
 
 from tiny import NETWORK, tiny_config, tiny_data
 
-CONTEXT = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+CONTEXT: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
 CONTEXT.set_forkserver_preload(
     ["torch", "torch._dynamo", "alphabar.runs.run", "safetensors.torch", "PIL.Image", "PIL.PngImagePlugin"]
     + [

@@ -61,3 +61,15 @@ def numbers_by_name(what: str) -> Callable[[Any], Any]:
             ) from None
 
     return read
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """Names of the settings that differ, with both values."""
+    found = []
+    for name in sorted({*before, *now}):
+        a, b = before.get(name), now.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found.append(f"{prefix}{name} ({a} → {b})")
+    return found

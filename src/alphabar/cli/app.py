@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from ..torchrun import rank
 from ..version import __version__
 from .console import clean, never_fail_for_a_character, say
 
@@ -38,6 +39,8 @@ COMMANDS = {
     "eval": Entry("evaluate:evaluate", JUDGE, "Score a model or samples against real data."),
     "diagnose": Entry("diagnose:diagnose", JUDGE, "Find what is wrong with a run and how to fix it."),
     "report": Entry("report:report", JUDGE, "Write everything about a run on one page."),
+    "launch": Entry("launch:launch", MORE, "Print a job file for Slurm, Kubernetes or SkyPilot."),
+    "runs": Entry("runs:runs", MORE, "List the runs in a folder: how far, how fast, how good."),
     "info": Entry("info:info", MORE, "Describe a model: network, schedule, training, fitted plans."),
     "show": Entry("show:show", MORE, "Show a noise schedule, or a sampler step by step."),
     "fit-sampler": Entry("fit:fit_sampler", MORE, "Fit a sampler to a model, for good samples in few steps."),
@@ -99,7 +102,8 @@ def _built(name: str, target: Any) -> Any:
 
     program = _typer()
     if not isinstance(target, Group):
-        program.command(name, cls=_Command)(with_options(target))
+        settings = getattr(target, "settings", {})  # of how its words are read
+        program.command(name, cls=_Command, context_settings=settings)(with_options(target))
         return get_command(program)
     program = _typer(cls=_Group, help=COMMANDS[name].summary, no_args_is_help=True)
     program.callback()(lambda: None)
@@ -152,6 +156,8 @@ for _name, _entry in COMMANDS.items():
 def run(arguments: list[str]) -> int:
     """Run the program and return its exit code: 2 for a user's mistake, told in a line on standard error."""
     never_fail_for_a_character()
+    if rank() and arguments[:1] == ["train"]:
+        return follow()
     warnings.showwarning = lambda message, *_, **__: say(f"alphabar: warning: {message}")
     try:
         _check_empty(arguments)
@@ -177,6 +183,21 @@ def run(arguments: list[str]) -> int:
         message = _usage(error, arguments)
     say(f"alphabar: {_in_one_line(message)}")
     return 2
+
+
+def follow() -> int:
+    """Train as one of several processes that isn't the first, which does all the talking."""
+    from ..runs.following import follow
+    from ..world import ProcessLost, join
+
+    try:
+        follow(join())
+    except ProcessLost:
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"alphabar, process {rank()}: {_in_one_line(str(error))}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _in_one_line(message: str) -> str:

@@ -15,8 +15,11 @@ from typing import Any
 
 from rich.console import Console
 
-_output = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
-errors = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+from ..torchrun import rank
+
+_PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False, "soft_wrap": True}
+_output = Console(**_PLAIN, quiet=rank() > 0)  # of several processes the first one alone prints
+errors = Console(stderr=True, **_PLAIN, quiet=rank() > 0)
 
 PATIENCE_S = 15.0
 
@@ -78,7 +81,8 @@ def columns(rows: Iterable[Iterable[object]]) -> None:
 
 def document(value: Any) -> None:
     """Print the JSON document of a command with --json, on standard output; null for non-finite numbers."""
-    print(json.dumps(_as_json(value), indent=1, allow_nan=False))
+    if not rank():
+        print(json.dumps(_as_json(value), indent=1, allow_nan=False))
 
 
 def _as_json(value: Any) -> Any:

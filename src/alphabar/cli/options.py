@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,6 +52,22 @@ Seed = Annotated[int, SEED.option()]
 Number = Annotated[int, NUMBER.option(show_default=True)]
 Out = Annotated[str | None, OUT.option()]
 Json = Annotated[bool, JSON.option()]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Work in so many processes of this machine, one for each GPU, as torchrun begins them.",
+    ),
+]
+
+
+def begin_several(processes: int | None) -> None:
+    """Run this very command in so many processes, and end with their exit code; if this is none of them."""
+    from ..torchrun import are_several, launch
+
+    if processes and processes > 1 and not are_several():
+        raise typer.Exit(launch(processes, sys.argv[1:]))
 
 
 def data_flags(first: Iterable[str] = ()) -> dict[str, Flag]:

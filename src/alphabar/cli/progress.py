@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..torchrun import are_several
 from .console import errors, say
 
 if TYPE_CHECKING:
@@ -130,12 +131,15 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Note a first signal to stop; a second one does what it would do otherwise."""
+    """Note a first signal to stop; a second one does what it would do otherwise.
+
+    Of several processes it does nothing: what began them passes on what a terminal has sent already.
+    """
     stop, before = Stop(), {}
 
     def note(number: int, _: object) -> None:
         stop.number = number
-        signal.signal(number, before[number])
+        signal.signal(number, signal.SIG_IGN if are_several() else before[number])
         if not stop.finishing:
             raise Stopped
 

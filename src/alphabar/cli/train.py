@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import BEGAN, options
-from .expected import expected_in_minutes, expected_of, noun_of, tell_end
+from .expected import expected_in_minutes
 from .flags import Flag, described, flags_of, glossed, takes
-from .progress import Progress, Stop, Stopped, execution, stop_signals
+from .progress import Stopped, stop_signals
 from .settings import check_given, in_flags, merged, parse_sets
+from .shown_run import as_typed, follow_training
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -48,6 +48,16 @@ def train_flags() -> dict[str, Flag]:
     return {"preset": preset} | {name: fields[name] for name in BUDGETS} | parts | fields
 
 
+Fork = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NEW_RUN",
+        help="Copy the run at --out, with its optimizer state, to NEW_RUN and continue there with these "
+        "settings.",
+    ),
+]
+
+
 @takes(training=train_flags, preparing=lambda: options.data_flags(first=("size",)))
 def train(
     data: options.Data,
@@ -57,14 +67,7 @@ def train(
             metavar="RUN", help=r"Folder of the run. \[default: runs/NAME-OF-DATA]", show_default=False
         ),
     ] = None,
-    fork: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NEW_RUN",
-            help="Copy the run at --out, with its optimizer state, to NEW_RUN and continue there with these "
-            "settings.",
-        ),
-    ] = None,
+    fork: Fork = None,
     device: options.Device = "auto",
     sets: Annotated[
         list[str] | None,
@@ -77,6 +80,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show time, memory and settings; write nothing.")
     ] = False,
+    processes: options.Processes = None,
     json: options.Json = False,
     *,
     training: dict[str, Any],
@@ -87,8 +91,10 @@ def train(
     With a larger budget, such as --images 400k, it continues a finished run.
     """
     from ..files import expanded
+    from ..world import join
 
-    with stop_signals() as stop:
+    options.begin_several(processes)
+    with join().leading(), stop_signals() as stop:
         try:
             folder = expanded(out) if out else default_folder(data)
             settings = training_settings(training, sets or [])
@@ -98,7 +104,7 @@ def train(
 
                 explain(run, json, expected)
                 return
-            _train(run, stop, json, expected)
+            follow_training(run, stop, json, expected)
         except Stopped:
             _say_stopped(dry_run)
             raise typer.Exit(stop.exit_code) from None
@@ -112,11 +118,6 @@ def _say_stopped(dry: bool) -> None:
         return
     say("stopped before the first update; the same command starts again, or resumes:")
     say(f"  {as_typed()}")
-
-
-def as_typed() -> str:
-    """The command line, as it was typed."""
-    return shlex.join(["alphabar", *sys.argv[1:]])
 
 
 def default_folder(data: str) -> Path:
@@ -158,6 +159,7 @@ def _opened(
     from ..runs.afford import afford
     from ..runs.folder import RunFolder
     from ..runs.run import Run
+    from ..world import join
     from .console import say
 
     device, before = pick_device(device), RunFolder(folder)
@@ -176,11 +178,16 @@ def _opened(
     if fork is None:
         if config.minutes is not None and not before.exists() and not dry:
             say("measuring how fast the network trains here …")
-        config, measured, images = afford(before, config, dataset, device, settings, begun=BEGAN)
+        config, measured, images = afford(
+            before, config, dataset, device, settings, begun=BEGAN, processes=join().size
+        )
     target = folder if fork is None else expanded(fork)
     command = ["alphabar", *sys.argv[1:]]
     forked = folder if fork is not None else None
-    run = Run(target, dataset, config, source=data, device=device, fork_of=forked, command=command, say=say)
+    run = Run(
+        target, dataset, config,
+        source=data, device=device, world=join(), fork_of=forked, command=command, say=say,
+    )  # fmt: skip
     run.entry["measured"] |= measured
     if not dry:
         for note in dataset.notes:
@@ -210,11 +217,12 @@ def _resolved(folder: RunFolder, dataset: Dataset, settings: dict[str, Any]) -> 
     """The settings of a run, in which an option's own name stands for its setting in errors."""
     from ..runs.start import resumed_config
     from ..training.config import TrainConfig
+    from ..world import join
 
     preset = settings.get("preset")
     others = {name: value for name, value in settings.items() if name != "preset"}
     try:
-        return resumed_config(folder, dataset, preset, others)
+        return resumed_config(folder, dataset, preset, others, join().size)
     except ValueError as error:
         raise in_flags(error, flags_of(TrainConfig)) from None
 
@@ -226,66 +234,3 @@ def _forked(folder: RunFolder, dataset: Dataset, settings: dict[str, Any]) -> Tr
     if "preset" in settings:
         raise ValueError("a fork keeps the settings of its run, except those given here: leave out --preset")
     return forked_config(folder, dataset, settings)[0]
-
-
-# --- training, as a person sees it -------------------------------------------------------------
-
-
-def _train(run: Run, stop: Stop, json: bool, expected: int | None) -> None:
-    from ..runs.plots import draw_curves
-    from .console import document, say, show
-
-    last: dict[str, Any] = {}
-    updates = run.train()
-    stop.finishing = True  # from here on a signal waits for the update in progress, which is saved
-    noun, rough = noun_of(run.data.space.kind), run.config.minutes is not None
-    with Progress(noun, rough) as shown:
-        for row in updates:
-            if not last:
-                _announce(run, say)
-            last |= row
-            shown.update(row, run.total, run.pace.rate, run.pace.left_s(row["images"], run.total))
-            if stop:
-                break
-    updates.close()  # saves, if the loop was left early
-    draw_curves(run.folder)
-    folder, images = run.folder.path, run.trainer.images
-    if json:
-        document({
-            "run": str(folder),
-            "images": images,
-            "of_images": run.total,
-            "stopped": bool(stop),
-            **_last(last),
-        })  # fmt: skip
-    elif stop:
-        say(f"stopped and saved after {images:,} {noun}; the same command resumes:")
-        say(f"  {as_typed()}")
-    elif not last:
-        show(f"{folder} is finished: {images:,} {noun}; now: alphabar sample {shlex.quote(str(folder))}")
-        show(f"to train it longer, give a larger budget: --images {2 * images}")
-    else:
-        tell_end(run, last, expected, show)
-        show(f"trained on {images:,} {noun}; now: alphabar sample {shlex.quote(str(folder))}")
-    if stop:
-        raise typer.Exit(stop.exit_code)
-
-
-def _announce(run: Run, say: Any) -> None:
-    if run.resumed_from:
-        say(f"resuming {run.folder.path} from {run.resumed_from.name}")
-    parameters = sum(p.numel() for p in run.trainer.parameters.values())
-    signal_left = run.trainer.model.schedule.terminal_signal
-    say(
-        f"{run.folder.path}: {parameters:,} parameters that predict {run.config.prediction}, "
-        f"{execution(run)}, sqrt(alpha_bar_T) {signal_left:.4f}"
-    )
-    few = expected_of(run.total) if run.total and run.data.space.kind == "picture" else ""
-    if few and run.config.minutes is None:
-        say(f"{run.total:,} images are few{few}")
-
-
-def _last(row: dict[str, Any]) -> dict[str, Any]:
-    """The metrics that matter at the end."""
-    names = ("loss", "held_out_loss", "sample_distance", "sample_floor")
-    return {name: row[name] for name in names if name in row}

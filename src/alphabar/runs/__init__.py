@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
@@ -52,36 +51,26 @@ def train(
 
     Nothing happens until the result is iterated over: `for metrics in train(…): print(metrics)`. Leaving the
     loop in any way saves what was done.
+
+    Begun by torchrun, the processes train together: the loop's body runs in the first one alone, and the
+    others go on after the loop when that one does.
     """
     from ..files import expanded
     from .steps import Steps
 
     def rows() -> Generator[dict[str, Any]]:
-        from ..data import Dataset, prepare
-        from ..model import pick_device
-        from ..nn import UNKNOWN, network_config
-        from .afford import afford
-        from .folder import RunFolder
+        from ..world import join
+        from .following import follow
+        from .opening import opened
         from .pace import seconds
-        from .run import Run
-        from .start import resumed_config
 
-        start = seconds()
-        dataset = data if isinstance(data, Dataset) else prepare(data)
-        asked = settings if net is None else {"network": network_config(net)} | settings
-        if UNKNOWN in asked.get("network", {}):
-            logging.getLogger("alphabar").warning(
-                "the network's settings aren't known, so its model can be loaded with net= alone: to change "
-                "that, let the module keep its constructor's arguments as a dictionary `config`"
-            )
-        config = resumed_config(RunFolder(out), dataset, preset, asked)
-        given = {**asked, "preset": preset}
-        afforded = afford(RunFolder(out), config, dataset, pick_device(device), given, net, begun=start)
-        source = str(data) if isinstance(data, str | os.PathLike) else ""
-        run = Run(out, dataset, afforded.config, source=source, device=device, net=net)
-        run.entry["measured"] |= afforded.measured
-        begun.append(run)
-        yield from run.rows()
+        at, world = seconds(), join()
+        if world.rank:
+            follow(world, None if isinstance(data, str | os.PathLike) else data, net)
+            return
+        with world.leading():
+            begun.append(opened(data, out, preset, device, net, settings, world, at))
+            yield from begun[0].rows()
 
     begun: list[Run] = []
     return Steps(expanded(out), rows, lambda: begun[0].total if begun else None)

@@ -137,6 +137,7 @@ def afford(
     net: nn.Module | None = None,
     clock: Clock = seconds,
     begun: float | None = None,
+    processes: int = 1,
 ) -> Afforded:
     """Settings that suit the minutes, as far as nobody has asked for others.
 
@@ -151,6 +152,7 @@ def afford(
         clock: gives the time in seconds.
         begun: when the minutes began by this clock, if before this call; reading the data counts, up to
             `READING_SHARE` of them.
+        processes: that the run is of.
     """
     start = clock()
     if begun is not None and config.minutes is not None:
@@ -170,7 +172,7 @@ def afford(
     def timed(way: Way, execution: dict[str, Any]) -> tuple[dict[str, Any], int]:
         """What is measured with a network, and about how many images it sees."""
         chosen = config.model_copy(update={"network": config.network | way.network, **execution})
-        measured = fastest_execution(chosen, data, device, net, limit_s, clock)
+        measured = fastest_execution(chosen, data, device, net, limit_s, clock, processes)
         left_s = max(budget_s - (clock() - start), 0.0)
         return measured, round(TRAINING_SHARE * left_s * max(measured["images_per_s"].values()))
 
@@ -180,5 +182,6 @@ def afford(
         followed |= {name: value for name, value in CLEAN.items() if name not in asked}
     chosen = config.model_copy(update=followed)
     if "batch_size" not in asked:
-        chosen = chosen.model_copy(update={"batch_size": default_batch(data.space, images)})
+        batch_size = default_batch(data.space, images, chosen.virtual_processes)
+        chosen = chosen.model_copy(update={"batch_size": batch_size})
     return Afforded(chosen, measured | {"afforded": sorted(followed), "took_s": clock() - start}, images)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..files import DamagedFile, check_facts, load_tensors, save_tensors
 from ..model.facts import CHECKPOINT
@@ -25,14 +27,40 @@ def checkpoint_file(folder: Path, step: int) -> Path:
     return folder / f"step-{step:09d}.safetensors"
 
 
-def save_checkpoint(folder: Path, trainer: Trainer, milestones: Collection[int] = ()) -> Path:
-    """Write the trainer's state, then delete all but the last two and the milestones (in updates).
+class Moment(NamedTuple):
+    """What a trainer is after some update, and what its averaged model says of itself."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+    step: int
+    images: int
+
+    @classmethod
+    def of(cls, trainer: Trainer, copied: bool = True, part: str = "") -> Moment:
+        """This one.
+
+        Args:
+            trainer: in training.
+            copied: whether the tensors are copies, where they are, which further updates don't change.
+            part: what the names of the tensors that are wanted begin with.
+        """
+        state = {name: t for name, t in trainer.state().items() if name.startswith(part)}
+        if copied:
+            state = {name: tensor.detach().clone() for name, tensor in state.items()}
+        return cls(state, facts_of(trainer.ema) | FITTED_TO_NONE, trainer.step, trainer.images)
+
+
+FITTED_TO_NONE: dict[str, Any] = {"plans": [], "x0_mse": None}
+
+
+def save_checkpoint(folder: Path, moment: Moment, milestones: Collection[int] = ()) -> Path:
+    """Write a trainer's state, then delete all but the last two and the milestones (in updates).
 
     It describes the averaged model too, so that `load` can make it of the checkpoint alone.
     """
-    path = checkpoint_file(folder, trainer.step)
-    told = {"checkpoint": {"step": trainer.step, "images": trainer.images}, "plans": [], "x0_mse": None}
-    save_tensors(path, trainer.state(), facts_of(trainer.ema) | told)
+    path = checkpoint_file(folder, moment.step)
+    told = {"checkpoint": {"step": moment.step, "images": moment.images}}
+    save_tensors(path, moment.tensors, moment.facts | told)
     keep = {checkpoint_file(folder, step) for step in milestones}
     for old in checkpoint_files(folder)[:-KEPT]:
         if old not in keep:

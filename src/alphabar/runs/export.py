@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..files import lock_of, locked, read_metadata
-from ..model.file import save
+from ..files import lock_of, locked, read_metadata, save_tensors
+from ..model.file import averaged
 from ..theory.plans import Plan
 from ..training.config import names_of_role
 from ..training.trainer import Trainer
 from ..version import __version__
+from .checkpoints import Moment
 
 
 def describe_model(trainer: Trainer, told: dict[str, Any]) -> None:
@@ -29,19 +29,18 @@ def describe_model(trainer: Trainer, told: dict[str, Any]) -> None:
     }
 
 
-def export(trainer: Trainer, path: Path, say: Callable[[str], None]) -> None:
+def export(moment: Moment, path: Path, say: Callable[[str], None]) -> None:
     """Write the averaged model; what was fitted to the one that is there stays if its weights are these."""
     with locked(lock_of(path)):
-        ema = copy.copy(trainer.ema)
-        ema.plans, ema.x0_mse = [], None
+        facts = dict(moment.facts)
         with contextlib.suppress(ValueError, KeyError, TypeError, FileNotFoundError):
             before, _ = read_metadata(path)
-            if before["about"]["images"] == trainer.images:
-                ema.plans = [Plan.from_dict(entry) for entry in before["plans"]]
-                ema.x0_mse = before["x0_mse"]
+            if before["about"]["images"] == moment.images:
+                plans = [Plan.from_dict(entry).to_dict() for entry in before["plans"]]
+                facts |= {"plans": plans, "x0_mse": before["x0_mse"]}
             elif before["plans"] or before["x0_mse"]:
                 say("the weights have changed: what was fitted to those before is dropped")
-        save(ema, path)
+        save_tensors(path, averaged(moment.tensors), facts)
 
 
 class Best:

@@ -31,6 +31,7 @@ from ..files import (
     json_lines,
     lock_of,
     locked,
+    parse_json,
     read_json,
     read_metadata,
     write_json,
@@ -104,6 +105,19 @@ class RunFolder:
         """A row for each update, from byte `start` of the file on."""
         return [check_facts(self.metrics_file, row, METRICS) for row in json_lines(self.metrics_file, start)]
 
+    def metrics_up_to(self, images: int, start: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """The rows from byte `start` on of updates up to so many images, and the byte after them."""
+        rows, end = [], start
+        with open(self.metrics_file, "rb") as file:
+            file.seek(start)
+            for line in file:
+                row = check_facts(self.metrics_file, parse_json(line), METRICS)
+                if row["images"] > images:
+                    break
+                rows.append(row)
+                end += len(line)
+        return rows, end
+
     def times(self) -> list[dict[str, Any]]:
         """Readings of the clock, one a save."""
         return [check_facts(self.times_file, row, TIMES) for row in json_lines(self.times_file)]
@@ -152,6 +166,18 @@ class RunFolder:
             except Locked:
                 raise ValueError(f"another process or loop is training in {self.path}") from None
             yield
+
+    def is_trained_now(self) -> bool:
+        """Whether a process is training in the folder."""
+        if not self._lock.exists():
+            return False
+        try:
+            with self.alone():
+                return False
+        except ValueError:
+            return True
+        except OSError:  # a folder that can only be read
+            return False
 
     def check_trainable(self) -> None:
         """ValueError, before data are read, where nothing can be trained here now."""

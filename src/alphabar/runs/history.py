@@ -13,7 +13,9 @@ from typing import Any
 import torch
 
 from ..data.dataset import Dataset
-from ..training.config import TrainConfig, differences
+from ..settings import differences
+from ..training.config import TrainConfig
+from ..training.distributed import is_exact
 from ..training.trainer import Trainer
 from ..version import __version__
 
@@ -95,8 +97,14 @@ def _start_words(start: Entry | None) -> str:
 
 def machine_changes(entry: Entry, trainer: Trainer) -> list[str]:
     """What has changed of all that the last bits may depend on; it is recorded."""
-    now = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.machine()}
+    now: dict[str, Any] = {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+    }
     now["device"] = trainer.device.type
+    if not is_exact(trainer.config):
+        now["processes"] = trainer.world.size
     before = entry["measured"].setdefault("made_with", now)
     changed = [f"{name} {before.get(name)} → {now[name]}" for name in now if before.get(name) != now[name]]
     if changed:

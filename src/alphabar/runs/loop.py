@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from ..world import ProcessLost
 from . import history
 from . import pace as clock
-from .export import export
+from .following import LAG
 
 if TYPE_CHECKING:
     from .run import Run
 
-LAG = 2
-"""So many updates a device may be ahead of what is known of them."""
-
 
 class Loop:
-    """Updates to the end of a run's budget.
+    """Updates to the end of a run's budget, or of one of its processes: what was done is saved.
 
     Args:
         run: which is open.
@@ -35,6 +33,7 @@ class Loop:
                 trainer.launch(trainer.config.learning_rate(trainer.images, history.decisions(run.entry)))
                 run.pace.mark(trainer.images)
                 run.plan()
+                run.settle()
                 due = self._due()
                 for row in trainer.rows(0 if due else LAG):
                     if due and not trainer.begun:
@@ -42,11 +41,12 @@ class Loop:
                     else:
                         run.metrics.write(row)
                     yield row
-        except GeneratorExit:
+        except (GeneratorExit, ProcessLost):
             for row in trainer.rows():
                 run.metrics.write(row)
             if trainer.step != self.saved_step:
                 run.save()
+            run.settle(wait=True)
             raise
 
     def _due(self) -> set[str]:
@@ -63,12 +63,12 @@ class Loop:
     def _aside(self, due: set[str], row: dict[str, Any]) -> dict[str, Any]:
         """Do it, and write the row of metrics; with what was measured."""
         run = self.run
+        run.trainer.collect()
         if "monitor" in due:
             with run.pace.aside("monitor"):
                 row = row | run.monitor(run.hurry)
                 if run.best.is_by(row):
-                    run.describe_model()
-                    export(run.trainer, run.folder.best, run.say)
+                    run.save_best()
         run.metrics.write(row)
         if "preview" in due:
             with run.pace.aside("preview"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import os
 from collections.abc import Callable, Generator, Sequence
@@ -17,19 +16,24 @@ from ..data.dataset import Dataset
 from ..errors import unknown
 from ..files import Lines
 from ..model.devices import pick_device, threads
+from ..model.file import AVERAGED
 from ..training.autotune import fastest_execution
 from ..training.config import TrainConfig
+from ..training.distributed import slots_of
 from ..training.trainer import Trainer
+from ..world import ALONE, World
 from . import history, monitor, previews
 from . import pace as clock
-from .checkpoints import load_newest, save_checkpoint
+from .checkpoints import Moment, load_newest, save_checkpoint
 from .export import Best, describe_model, export, images_of
 from .folder import RunFolder
+from .following import led_trainer
 from .history import Entry
 from .loop import Loop
 from .monitor import Monitor
 from .pace import MEASURED_SHARE, Pace
 from .previews import Previews
+from .saving import Saving
 from .sinks import SINKS, Sinks
 from .start import begin, execution_of, named_start
 from .steps import Steps, close_abandoned
@@ -50,6 +54,7 @@ class Run:
         source: where the data were prepared from, so that evaluation finds them again.
         device: where to train; `auto`: a GPU if there is one.
         net: a network to train, instead of the one that the settings describe.
+        world: the processes that train it together; this one leads, and the others `follow`.
         fork_of: another run, or one of its checkpoints, to go on from with these settings.
         command: the words of the command that this is, for the record.
         say: is told what a person should know; the logger `alphabar` unless given.
@@ -64,13 +69,15 @@ class Run:
         source: str = "",
         device: str = "auto",
         net: nn.Module | None = None,
+        world: World = ALONE,
         fork_of: str | os.PathLike[str] | None = None,
         command: Sequence[str] = (),
         say: Callable[[str], None] = logging.getLogger("alphabar").warning,
     ) -> None:
         self.folder, self.data, self.asked, self.net, self.say = RunFolder(folder), data, config, net, say
         self.source, self.device, self.command = source, pick_device(device), list(command)
-        self.fork_of = fork_of
+        self.fork_of, self.world = fork_of, world
+        slots_of(config, world.size)  # raises
         self.differences: list[str] = []
         self.resumed_from: Path | None = None
         for name in config.logs:
@@ -105,7 +112,7 @@ class Run:
     def trainer(self) -> Trainer:
         """The model in training; made when it is first asked for, or when training begins."""
         if self._trainer is None:
-            self._trainer = Trainer(self.config, self.data, self.device, copy.deepcopy(self.net))
+            self._trainer = led_trainer(self)
         return self._trainer
 
     def _measured(self) -> Entry:
@@ -113,7 +120,9 @@ class Run:
         measured, asked = self.entry["measured"], self.asked
         if (asked.precision == "auto" or asked.channels_last is None) and "precision" not in measured:
             limit_s = None if asked.minutes is None else MEASURED_SHARE * 60 * asked.minutes
-            measured |= fastest_execution(asked, self.data, self.device, self.net, limit_s, clock.seconds)
+            measured |= fastest_execution(
+                asked, self.data, self.device, self.net, limit_s, clock.seconds, self.world.size
+            )
         return measured
 
     # --- opening -------------------------------------------------------------------------------
@@ -165,7 +174,7 @@ class Run:
         self.folder.write_entry(self.entry)
         self.describe_model()
         if self.resumed_from is None and self.entry["identity"]["start"]:
-            save_checkpoint(self.folder.checkpoint_folder, self.trainer)
+            save_checkpoint(self.folder.checkpoint_folder, Moment.of(self.trainer, copied=False))
         if not enough:
             self.say(f"{self.folder} has {self.trainer.images:,} images already, as many as are asked for")
         return enough and not self.finished
@@ -205,6 +214,7 @@ class Run:
                 held.enter_context(self.folder.alone())
             held.enter_context(threads(None))  # as before, at the end
             go_on = self._open()
+            self.saving = held.enter_context(contextlib.closing(Saving()))
             self.monitor = Monitor(self.trainer)
             self.previews = Previews(self.folder, self.trainer, clock.seconds)
             self.metrics = held.enter_context(contextlib.closing(Lines(self.folder.metrics_file)))
@@ -224,19 +234,40 @@ class Run:
             self.folder.write_entry(self.entry)
 
     def save(self) -> None:
-        """Write metrics and clock, then a checkpoint and the averaged model, each whole or not at all."""
+        """Write metrics and clock; then, while training goes on, a checkpoint and the averaged model.
+
+        Each file is whole or not there at all.
+        """
+        self.settle(wait=True)
         self.metrics.flush()
         self.times.write(self.pace.reading(self.trainer.step, self.trainer.images))
         self.times.flush()
         self.describe_model()
-        save_checkpoint(self.folder.checkpoint_folder, self.trainer, self.milestones())
-        export(self.trainer, self.folder.model, self.say)
-        self.sinks.push(self.trainer.images)
+        moment, milestones = Moment.of(self.trainer), self.milestones()
+
+        def write() -> None:
+            save_checkpoint(self.folder.checkpoint_folder, moment, milestones)
+            export(moment, self.folder.model, self.say)
+
+        self.saving.begin(write, moment.images)
+
+    def save_best(self) -> None:
+        """Write the averaged model as the best one, while training goes on."""
+        self.settle(wait=True)
+        self.describe_model()
+        moment = Moment.of(self.trainer, part=AVERAGED)
+        self.saving.begin(lambda: export(moment, self.folder.best, self.say))
+
+    def settle(self, wait: bool = False) -> None:
+        """Let the logs have what is on the disk by now; `wait`: all that was to be saved."""
+        for images in self.saving.done(wait):
+            self.sinks.push(images)
 
     def _complete(self) -> None:
         """What comes after the last save, or was lost when a process was killed after it."""
+        self.settle(wait=True)
         if images_of(self.folder.model) != self.trainer.images:
-            export(self.trainer, self.folder.model, self.say)
+            export(Moment.of(self.trainer, copied=False, part=AVERAGED), self.folder.model, self.say)
         if self.asked.previews:
             self.previews.draw(self.hurry)
         self.sinks.push(self.trainer.images)

@@ -68,9 +68,8 @@ class Sinks:
         names = [name for name in self.config.logs if name not in self.failed]
         if not names:
             return
-        size = self.folder.metrics_file.stat().st_size
-        rows = self._rows(row for row in self.folder.metrics(self.offset) if row["images"] <= images)
-        self.offset = size
+        metrics, self.offset = self.folder.metrics_up_to(images, self.offset)
+        rows = self._rows(metrics)
         for name in names:
             self._guarded(name, lambda name=name: self._send(name, rows))
 

@@ -15,8 +15,9 @@ from ..files import DamagedFile, check_facts, expanded, load_tensors, missing, r
 from ..model.denoiser import Denoiser
 from ..model.facts import CHECKPOINT
 from ..model.file import load, model_path
+from ..settings import differences
 from ..training.adapt import adapt_state
-from ..training.config import BUDGETS, TrainConfig, differences
+from ..training.config import BUDGETS, TrainConfig
 from ..training.fitted import config_for
 from ..training.presets import PRESETS
 from ..training.trainer import Trainer
@@ -83,8 +84,7 @@ def _give(start: Entry, entry: Entry, trainer: Trainer, config: TrainConfig, say
 def _begin_from(model: Denoiser, trainer: Trainer) -> list[str]:
     """The averaged weights of a model, for the weights and their average."""
     state, notes = adapt_state(model, trainer.model)
-    trainer.model.net.load_state_dict(state)
-    trainer.ema.net.load_state_dict(state)
+    trainer.load_state({f"{part}.{name}": t for part in ("net", "ema") for name, t in state.items()}, 0)
     return notes
 
 
@@ -180,17 +180,18 @@ def forked_config(
 
 
 def resumed_config(
-    folder: RunFolder, data: Dataset, preset: str | None, settings: Mapping[str, Any]
+    folder: RunFolder, data: Dataset, preset: str | None, settings: Mapping[str, Any], processes: int = 1
 ) -> TrainConfig:
-    """`config_for` a run that may be there already: what it took from its first budget and from the
-    model that it began with stays, unless it is given.
+    """`config_for` a run that may be there already: what it took from its first budget, from its first number
+    of processes and from the model that it began with stays, unless it is given.
     """
     if not folder.exists():
-        return config_for(data, preset, settings)
+        is_open = settings.get("virtual_processes") is None
+        return config_for(data, preset, {**settings, "virtual_processes": processes} if is_open else settings)
     entry = folder.entry()
     before = entry["identity"]
     taken = ["network", "schedule", "prediction"] if (before["start"] or {}).get("what") == "from" else []
-    followed = ["batch_size", "schedule", *entry["measured"].get("afforded", [])]
+    followed = ["batch_size", "virtual_processes", "schedule", *entry["measured"].get("afforded", [])]
     taken += [name for name in followed if name not in PRESETS.get(preset or "", {})]
     known = {name: before["config"][name] for name in taken}
     return config_for(data, preset, settings, known)

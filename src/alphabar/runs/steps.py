@@ -14,6 +14,8 @@ from types import FrameType
 from typing import Any
 from weakref import WeakSet, ref
 
+from ..torchrun import are_several
+
 Row = dict[str, Any]
 
 
@@ -137,7 +139,7 @@ class Steps(Iterator[Row]):
             signal.signal(signal.SIGINT, interrupt)
 
     def _interrupt(self) -> None:
-        if self._working and not self._interrupted:
+        if self._working and (not self._interrupted or are_several()):  # torchrun passes it on once more
             self._interrupted = True
             return
         self.close()

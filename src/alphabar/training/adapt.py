@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..data.conditions.named import ClassCondition
 from ..model.denoiser import Denoiser
 from ..nn import network_config
-from .config import differences
+from ..settings import differences
 
 EMBEDDING = re.compile(r"(?:^|\.)condition_embeddings\.of_([^.]+)\.(.+)")
 """What the weights of a condition's own embedding are called, in `UNet` and in networks that follow it."""

@@ -17,6 +17,7 @@ from ..data.dataset import Dataset
 from ..model.devices import LAYOUTS, has_bfloat16, threads
 from ..model.memory import check_memory
 from .config import TrainConfig
+from .distributed import at_once
 from .trainer import Trainer
 
 TRIAL_IMAGES, TRIAL_PLACES = 64, 2**17
@@ -25,6 +26,9 @@ ROUNDS = 3
 BUSY = 1.4  # times as long as the fastest update takes one on average, where other programs take turns
 LEAST_SHARE = 0.2  # of an update's time that its samples take at least: of few, times are uncertain
 WORTH = 1.2  # times as fast must one thread be
+
+PLAIN = {"compile": None, "micro_batch": None, "virtual_processes": 1, "exact_processes": "on"}
+"""How trials run."""
 
 Clock = Callable[[], float]
 
@@ -36,6 +40,7 @@ def fastest_execution(
     net: nn.Module | None = None,
     budget_s: float | None = None,
     clock: Clock = time.perf_counter,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """The precision and memory layout, of those left open, that train the most images a second.
 
@@ -52,8 +57,9 @@ def fastest_execution(
         config, data, device, net: of the run.
         budget_s: stop after so many seconds, and choose among the pairs that have been timed, at least one.
         clock: gives the time in seconds.
+        processes: of the run, each of which is taken to be as fast as this one.
     """
-    size = whole = config.micro_batch or config.batch_size
+    size = whole = at_once(config, processes)
     if torch.device(device).type == "cpu" and data.space.shape[1:]:  # else the choice depends on the size
         whole = min(size, TRIAL_IMAGES)
         size = max(1, min(whole, TRIAL_PLACES // math.prod(data.space.shape[1:])))
@@ -63,7 +69,7 @@ def fastest_execution(
     for pair in _open_pairs(config, data, device):
         if trials and clock() > end:
             break
-        update = {"precision": pair[0], "channels_last": pair[1], "batch_size": size, "compile": None}
+        update = {"precision": pair[0], "channels_last": pair[1], "batch_size": size, **PLAIN}
         trainer = Trainer(config.model_copy(update=update), data, device, copy.deepcopy(net))
         if size < whole and not trials:  # what is timed would fit where what is trained does not
             check_memory(trainer.model, whole, training=True)
@@ -83,7 +89,8 @@ def fastest_execution(
     found = {"precision": best[0], "channels_last": best[1]}
     alone = None if config.threads is not None else _alone(trials[best])
     busy = trials[best].mean / min(trials[best].times)  # so many times as long takes an update on average
-    gain = 1.0 if size in (1, whole) else _gain(trials[best], data, size, config.batch_size)
+    gain = 1.0 if size in (1, whole) else _gain(trials[best], data, size, config.batch_size // processes)
+    gain *= processes
     rates = {pair: gain * size / (busy * min(trial.times)) for pair, trial in trials.items()}
     if alone is not None:
         found["threads"], rates[best] = 1, gain * size / alone.mean

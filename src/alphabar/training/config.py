@@ -188,6 +188,21 @@ class TrainConfig(Settings):
         None, "threads of the CPU", "Speed", role="habit", bounds={"ge": 1},
         shown="all; one where that is faster beside other programs",
     )  # fmt: skip
+    virtual_processes: int = _field(
+        1, "parts of a batch whose gradients are added up in one order, so that any number of processes that "
+        "divides it trains the same bits",
+        "Speed",
+        bounds={"ge": 1, "le": MOST_BATCH}, shown="as many as the run begins with",
+    )  # fmt: skip
+    exact_processes: Literal["on", "off"] = _field(
+        "on", "off: PyTorch's own reduction of gradients (DDP), whose bits depend on the number of processes",
+        "Speed",
+    )  # fmt: skip
+    sharded: bool = _field(
+        False, "cut weights, optimizer and average into shards, a part at each process (FSDP2), where a GPU "
+        "can't hold all of them; the last bits depend on the number of processes",
+        "Speed",
+    )  # fmt: skip
     compile: Compile | None = _field(None, "mode of torch.compile; takes a minute at each start", "Speed")
 
     save_minutes: float = _field(
@@ -247,6 +262,14 @@ class TrainConfig(Settings):
             raise ValueError(f"give one of images, epochs and minutes, got {' and '.join(given) or 'none'}")
         return self
 
+    @model_validator(mode="after")
+    def _equal_parts(self) -> TrainConfig:
+        if self.batch_size % self.virtual_processes:
+            raise ValueError(
+                f"virtual_processes must divide batch_size, {self.batch_size}, got {self.virtual_processes}"
+            )
+        return self
+
     @property
     def logs(self) -> tuple[str, ...]:
         """The names in `log`."""
@@ -272,15 +295,3 @@ def names_of_role(role: str) -> set[str]:
     """The settings with this role."""
     extras = {name: field.json_schema_extra for name, field in TrainConfig.model_fields.items()}
     return {name for name, extra in extras.items() if isinstance(extra, dict) and extra.get("role") == role}
-
-
-def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
-    """Names of the settings that differ, with both values."""
-    found = []
-    for name in sorted({*before, *now}):
-        a, b = before.get(name), now.get(name)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{name}.")
-        elif a != b:
-            found.append(f"{prefix}{name} ({a} → {b})")
-    return found

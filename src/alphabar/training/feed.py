@@ -15,12 +15,12 @@ from ..model.affine import known_of
 from ..model.denoiser import Denoiser
 from ..theory.at import At
 from .config import TrainConfig
-from .inputs import Inputs, draw_times, hide
+from .inputs import Inputs, Places, draw_times, hide
 from .resident import resident
 
 
 class Feed:
-    """What update k works on, a function of (seed, k) alone.
+    """What update k works on, or a part of it, a function of (seed, k) alone.
 
     On a CPU NumPy makes all of it, in another thread while the update before is at work. A device that has
     float64 draws times, noise and what is hidden itself, and keeps the samples, if they fit: then an update
@@ -31,23 +31,27 @@ class Feed:
         config, data: of the run.
         model: the denoiser that is trained.
         device: where it is.
+        part: the places of each batch that are wanted.
     """
 
-    def __init__(self, config: TrainConfig, data: Dataset, model: Denoiser, device: torch.device) -> None:
-        self.config, self.data, self.model, self.device = config, data, model, device
+    def __init__(
+        self, config: TrainConfig, data: Dataset, model: Denoiser, device: torch.device, part: slice
+    ) -> None:
+        self.config, self.data, self.model, self.device, self.part = config, data, model, device, part
         self.apart = not rng.by_numpy(device)
         self.resident = resident(data, model.codec, model.conditions, config, device)
+        self.places: Places = np.arange(part.start, part.stop)
         if self.apart:
-            self.places = torch.arange(config.batch_size, device=device)
+            self.places = torch.arange(part.start, part.stop, device=device)
             self.table = torch.tensor(model.schedule.alpha_bar, device=device)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._pool = ThreadPoolExecutor(1, "alphabar-inputs")
         self._next: tuple[int, Future[Any]] | None = None
 
     def __call__(self, k: int) -> Inputs:
-        """Batch k as tensors where the network is, with times as `At`; eps is None if it is made there.
+        """The part of batch k as tensors where the network is, with times as `At`; the next one is begun.
 
-        The next one is begun.
+        eps is None if it is made there.
         """
         ready = self._next[1].result() if self._next is not None and self._next[0] == k else self._ahead(k)
         self._next = k + 1, self._pool.submit(self._ahead, k + 1)
@@ -56,6 +60,7 @@ class Feed:
         if self._stream is not None:
             self._received(ready, self._stream)
         if self.resident is not None:
+            assert isinstance(self.places, Tensor)
             x_0, cond, known = self.resident.batch(ready, self.config, k, self.places)
         else:
             x_0, cond, known = ready.x_0, ready.cond, ready.known
@@ -64,16 +69,19 @@ class Feed:
         return Inputs(x_0, cond, At.on_device(t, self.table), None, known)
 
     def inputs(self, k: int) -> Inputs:
-        """Batch k in model space, with its conditions, times and noise, as arrays."""
+        """The part of batch k in model space, with its conditions, times and noise, as arrays."""
         config, model = self.config, self.model
-        batch = self.data.batch(config.seed, k, config.batch_size, config.flip, config.balanced, config.turns)
+        batch = self.data.batch(
+            config.seed, k, config.batch_size, config.flip, config.balanced, config.turns, self.part
+        )
         cond = {name: c.encode(batch.values[name]) for name, c in model.conditions.items()}
         known = known_of(model.codec, batch.images)
         if self.apart:
             return Inputs(model.codec.encode(batch.images), cond, None, None, known)
-        eps = rng.normal(config.seed, "noise", np.arange(config.batch_size), k, shape=model.shape)
-        hidden = dict(hide(cond, config, k))
-        t = draw_times(config, model.schedule, k)
+        assert isinstance(self.places, np.ndarray)
+        eps = rng.normal(config.seed, "noise", self.places, k, shape=model.shape)
+        hidden = dict(hide(cond, config, k, self.places))
+        t = draw_times(config, model.schedule, k, self.places)
         return Inputs(model.codec.encode(batch.images), hidden, t, eps, known)
 
     def _ahead(self, k: int) -> Any:
@@ -81,7 +89,7 @@ class Feed:
         config = self.config
         if self.resident is not None:
             chosen = self.data.balanced_indices if config.balanced else self.data.indices
-            return self._there(chosen(config.seed, k, config.batch_size))
+            return self._there(chosen(config.seed, k, config.batch_size)[self.part])
         made = self.inputs(k)
         cond = {name: self._there(told) for name, told in made.cond.items()}
         t = None if self.apart else self.model.schedule.at(made.t)

@@ -28,21 +28,24 @@ class Inputs(NamedTuple):
     known: Any = None
 
 
-def draw_times(config: TrainConfig, schedule: Schedule, k: int, places: Tensor | None = None) -> Any:
-    """The times of batch k; if stratified, one in each of B parts of equal probability.
+Places = np.ndarray | Tensor
+"""Among 0 … B - 1; a tensor on a device where what is drawn for them is to be."""
 
-    Args:
-        places: 0 … B - 1 on a device, where the times are then.
+
+def draw_times(config: TrainConfig, schedule: Schedule, k: int, places: Places | None = None) -> Any:
+    """The times at places of batch k, or at all of them.
+
+    If stratified, one in each of B parts of equal probability.
     """
-    n = config.batch_size
+    places = np.arange(config.batch_size) if places is None else places
     u = _uniform(config, "time", k, (), places)
     if config.stratified:
-        u = ((np.arange(n) if places is None else places) + u) / n
+        u = (places + u) / config.batch_size
     return TIMES[config.times](u, schedule)
 
 
 def hide(
-    cond: Mapping[str, Any], config: TrainConfig, k: int, places: Tensor | None = None
+    cond: Mapping[str, Any], config: TrainConfig, k: int, places: Places | None = None
 ) -> Mapping[str, Any]:
     """Each condition told to none of a share p of the samples, `condition_dropout`; of several, any subset.
 
@@ -55,6 +58,7 @@ def hide(
     shares = {name: config.dropout_of(name) for name in sorted(cond)}
     if not any(shares.values()):
         return cond
+    places = np.arange(config.batch_size) if places is None else places
     u = _uniform(config, "condition_dropout", k, (len(cond) + 2,), places)
     q, xp, hidden = min(1.0, 2 * max(shares.values())), namespace(u), {}
     for i, (name, share) in enumerate(shares.items()):
@@ -65,8 +69,8 @@ def hide(
     return hidden
 
 
-def _uniform(config: TrainConfig, purpose: str, k: int, shape: tuple[int, ...], places: Tensor | None) -> Any:
-    """Uniform numbers for each place of batch k, (B, *shape)."""
-    if places is None:
-        return rng.uniform(config.seed, purpose, np.arange(config.batch_size), k, shape=shape)
+def _uniform(config: TrainConfig, purpose: str, k: int, shape: tuple[int, ...], places: Places) -> Any:
+    """Uniform numbers for each of the places, (n, *shape)."""
+    if not isinstance(places, Tensor):
+        return rng.uniform(config.seed, purpose, places, k, shape=shape)
     return rng.uniform_tensor(config.seed, purpose, places, k, shape=shape, device=places.device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..model.devices import has_bfloat16
 from .config import TrainConfig
+from .sharding import shard_of, whole
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 3
@@ -67,9 +68,10 @@ class Muon(torch.optim.Optimizer):
                     gradient = torch.where(self.found_inf > 0, average, gradient)
                 average.lerp_(gradient, 1 - momentum)
                 dtype = torch.bfloat16 if has_bfloat16(weight.device) else torch.float32
-                update = gradient.lerp(average, momentum).flatten(1)
+                update = whole(gradient.lerp(average, momentum)).flatten(1)
                 size = 0.2 * math.sqrt(max(update.shape))
                 update = orthogonalized(update.to(dtype)).to(weight.dtype).view(weight.shape)
+                update = shard_of(update, weight)
                 if self.found_inf is not None:
                     update, decay = update * (1 - self.found_inf), decay * (1 - self.found_inf)
                 weight.mul_(1 - decay).add_(update, alpha=-lr * size)

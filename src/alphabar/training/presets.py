@@ -129,12 +129,14 @@ def default_images(num_training: int) -> int:
     return min(max(30 * num_training, 200_000), 5_000_000)
 
 
-def default_batch(space: Space, images: float | None) -> int:
-    """`BATCH` (of vectors theirs), halved while so few images would make fewer than `UPDATES` updates."""
+def default_batch(space: Space, images: float | None, parts: int = 1) -> int:
+    """`BATCH` (of vectors theirs), halved while so few images would make fewer than `UPDATES` updates, and
+    then as many more as can be cut into equal parts.
+    """
     size = BATCH if space.shape[1:] else VECTORS["batch_size"]
     while images is not None and images < size * UPDATES and size > LEAST_BATCH:
         size //= 2
-    return size
+    return -(-size // parts) * parts
 
 
 def resolve(
@@ -188,7 +190,9 @@ def resolve(
         values["images"] = default_images(num_training)
     passes = values["epochs"] * num_training if _is_number(values.get("epochs")) else None
     images = values.get("images", passes)
-    values.setdefault("batch_size", default_batch(space, images if _is_number(images) else None))
+    parts = values.get("virtual_processes", 1)
+    parts = parts if type(parts) is int and parts > 0 else 1
+    values.setdefault("batch_size", default_batch(space, images if _is_number(images) else None, parts))
     if not conditions:
         values.setdefault("conditional", False)
     config = TrainConfig(**values)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,19 +15,23 @@ from .. import rng
 from ..data.dataset import Dataset
 from ..model.denoiser import Denoiser, call_network
 from ..model.devices import compiled, layout_of
-from ..model.generators import has_no_fixed_order, repeatable, seeded
+from ..model.generators import seeded
 from ..model.memory import check_memory
-from ..nn import build_network, keyed_dropout
+from ..nn import build_network
 from ..theory.schedule import Schedule
+from ..world import ALONE, World
 from .config import TrainConfig
+from .distributed import Reducer, at_once, is_exact
 from .feed import Feed
 from .fitted import conditions_told, fitted_to
-from .inputs import Inputs
-from .objectives import OBJECTIVES, Draws
+from .gradient import Gradient
 from .optimizer import make_optimizers
 from .pending import Diverged, Pending
+from .sharding import Sharding, shard_of, whole
 
 FINEST = 4096  # steps of the average in a half-life, at most
+UPDATE, LOAD, STATE, COLLECT = "update", "load", "state", "collect"
+"""What the first of several processes tells the others, with the number of updates done."""
 
 
 class Trainer:
@@ -45,15 +47,24 @@ class Trainer:
         data: what to train on.
         device: where the network is.
         net: a network to train instead of the one that `config.network` describes.
+        world: the processes that train it together, each with such a trainer. Each batch is cut into
+            `config.virtual_processes` parts, of which each has as many; their gradients are added up as a
+            `Tree`, so that their number doesn't matter.
     """
 
     def __init__(
-        self, config: TrainConfig, data: Dataset, device: str = "cpu", net: nn.Module | None = None
+        self,
+        config: TrainConfig,
+        data: Dataset,
+        device: str = "cpu",
+        net: nn.Module | None = None,
+        world: World = ALONE,
     ) -> None:
         self.config = config
         self.data = data
         self.device = torch.device(device)
         self.step = 0
+        self.world = world
         if config.balanced:
             _ = data.by_class  # raises without classes
         conditions = conditions_told(config, data)
@@ -61,11 +72,13 @@ class Trainer:
         codec, scales, _ = fitted_to(data)
         if net is None:
             net = initial_network(config, codec.shape, shapes)
+        if world:
+            net.load_state_dict(world.share(net.state_dict()))
         schedule = Schedule.from_dict(config.schedule, advise=False)
         self.model = Denoiser(net, schedule, config.prediction, codec, conditions).to(self.device)
         self.model.scales = scales
         self.model.precision = "float32" if config.precision == "auto" else config.precision
-        check_memory(self.model, config.micro_batch or config.batch_size, training=True)
+        check_memory(self.model, at_once(config, world.size), training=True)
         self.layout = torch.contiguous_format
         if config.channels_last:
             self.layout = layout_of(codec.shape)
@@ -73,16 +86,33 @@ class Trainer:
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         if config.compile:
             self.model.call = compiled(call_network, config.compile, self.device)
+        self.sharding = self._shard() if world and config.sharded else None
         self.parameters = dict(self.model.net.named_parameters())
-        self.averages = dict(self.ema.net.named_parameters())
+        self.averages: dict[str, Tensor] = dict(self.ema.net.named_parameters())
+        if self.sharding is not None:
+            self.averages = {name: weight.detach().clone() for name, weight in self.parameters.items()}
         self.optimizers: dict[str, Any] = {**make_optimizers(config, self.model.net)}
         self.rate = 0.0
-        self.repeatable = True  # until a part of the network can't be, see `_gradient`
-        self.feed = Feed(config, data, self.model, self.device)
+        self.feed = Feed(config, data, self.model, self.device, world.share_of(config.batch_size))
         self.inputs = self.feed.inputs
+        reducer = self.sharding
+        if reducer is None and world and not is_exact(config):
+            reducer = Reducer(self.model)
+        self.gradient = Gradient(config, self.model, self.feed, self.layout, world, reducer)
         self.begun: deque[Pending] = deque()
         # on a device that is apart: whether all updates were finite, as none changes anything any more if not
         self.alive = torch.ones((), device=self.device) if self.feed.apart else None
+
+    def _shard(self) -> Sharding:
+        """Cut the network into shards; the first process alone keeps a whole average, `collect`ed at times.
+
+        ValueError with a compiler, which wants whole weights.
+        """
+        if self.config.compile:
+            raise ValueError("a network in shards is not compiled: leave compile out, or sharded")
+        if self.world.rank:
+            self.ema.net.to("meta")
+        return Sharding(self.model, self.world)
 
     @property
     def images(self) -> int:
@@ -110,12 +140,9 @@ class Trainer:
         """
         config, k = self.config, self.step
         self.rate = config.learning_rate(self.images, None) if rate is None else rate
-        self.model.train()
-        self.model.zero_grad(set_to_none=True)
-        inputs = self.feed(k)
-        losses = self._gradient(inputs, k)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip)
-        t = torch.as_tensor(inputs.t.t)
+        self.world.tell((UPDATE, k, self.rate))
+        losses, t = self.gradient(k)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip))
         begun = Pending(k + 1, self.images + len(t), losses, norm, t, self.rate, self.model.schedule.T)
         if self.alive is None:
             begun.row()
@@ -150,60 +177,6 @@ class Trainer:
         if self.alive is not None:
             self.alive.fill_(1)
 
-    # --- what an update works on -----------------------------------------------------------------
-
-    def _gradient(self, inputs: Inputs, k: int) -> dict[str, Tensor]:
-        """`_backward`, with the same bits each time, if all of the network can do so."""
-        try:
-            with repeatable(self.device, self.repeatable):
-                return self._backward(inputs, k)
-        except RuntimeError as error:
-            if not (self.repeatable and has_no_fixed_order(error)):
-                raise
-            self.repeatable = False
-            warnings.warn(
-                f"a part of {type(self.model.net).__name__} adds up in no fixed order on this GPU, so a run "
-                f"that is resumed here won't be equal to the bit: {str(error).splitlines()[0]}",
-                stacklevel=2,
-            )
-            self.model.zero_grad(set_to_none=True)
-            return self._backward(inputs, k)
-
-    def _backward(self, inputs: Inputs, k: int) -> dict[str, Tensor]:
-        """The gradient of the mean loss; each loss of each sample, and their sum as `loss`."""
-        n, config = self.config.batch_size, self.config
-        size = config.micro_batch or n
-        found: dict[str, list[Tensor]] = {}
-        for i in range(0, n, size):
-            part = slice(i, min(i + size, n))
-            places = self.feed.places[part] if self.feed.apart else np.arange(part.start, part.stop)
-            x_0, eps, cond = self._micro_batch(inputs, k, part, places)
-            number = int(rng.stream(config.seed, "network", k, i).integers(2**62))
-            # backward too is within them: a network may run its layers again there, to save memory
-            with seeded(number, self.device), keyed_dropout(self.model.net, config.seed, k, places):
-                known = None if inputs.known is None else inputs.known[part]
-                draws = Draws(inputs.t.part(part), eps, known)
-                losses = OBJECTIVES[config.objective](self.model, config.loss, x_0, cond, draws)
-                total = torch.stack(list(losses.values())).sum(0)
-                (total.sum() / n).backward()
-            for name, value in ({**losses, "loss": total}).items():
-                found.setdefault(name, []).append(value.detach())
-        whole = {name: torch.cat(parts) for name, parts in found.items()}
-        return whole if self.feed.apart else {name: value.cpu() for name, value in whole.items()}
-
-    def _micro_batch(
-        self, inputs: Inputs, k: int, part: slice, places: Any
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """(x_0, eps, cond) in the network's memory layout."""
-        eps = inputs.eps
-        if eps is None:
-            shape = self.model.shape
-            eps = rng.normal_tensor(self.config.seed, "noise", places, k, shape=shape, device=self.device)
-        else:
-            eps = eps[part]
-        x_0, eps = (each.to(memory_format=self.layout) for each in (inputs.x_0[part], eps))
-        return x_0, eps, {name: told[part] for name, told in inputs.cond.items()}
-
     def _average(self) -> None:
         """average <- average + (1 - decay) (weights - average), once in `every` updates; buffers are copied.
 
@@ -229,8 +202,29 @@ class Trainer:
 
     # --- the state as tensors ------------------------------------------------------------------
 
+    def collect(self) -> None:
+        """Let `ema` be the average of now, also where that is in shards."""
+        if self.sharding is not None:
+            self.world.tell((COLLECT, self.step))
+            self._collect()
+
+    def _collect(self) -> None:
+        there = dict(self.ema.net.named_parameters())
+        with torch.no_grad():
+            for name, average in self.averages.items():
+                found = whole(average)
+                if not self.world.rank:
+                    there[name].copy_(found)
+
     def state(self) -> dict[str, Tensor]:
         """Everything that decides the next bit, besides configuration, data and `step`."""
+        if self.sharding is None:
+            return self._state()
+        self.world.tell((STATE, self.step))
+        self._collect()
+        return {name: t if t.is_meta else whole(t).cpu() for name, t in self._state().items()}
+
+    def _state(self) -> dict[str, Tensor]:
         tensors = {f"net.{name}": tensor for name, tensor in self.model.net.state_dict().items()}
         tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.net.state_dict().items()}
         for which, optimizer in self.optimizers.items():
@@ -240,13 +234,19 @@ class Trainer:
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Go on from `state()` after `step` updates."""
+        """Go on from `state()` after `step` updates; of several processes, from what the first one has."""
+        self.world.tell((LOAD, step))
+        tensors = self.world.share(tensors)
         parts: dict[str, dict[str, Tensor]] = {part: {} for part in ("net", "ema", *self.optimizers)}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor
-        self.model.net.load_state_dict(parts["net"])
-        self.ema.net.load_state_dict(parts["ema"])
+        _load(self.model.net, parts["net"])
+        if self.sharding is not None:
+            for name, average in self.averages.items():
+                average.copy_(shard_of(parts["ema"][name], average))
+        if not (self.sharding and self.world.rank):
+            self.ema.net.load_state_dict(parts["ema"])
         for which, optimizer in self.optimizers.items():
             optimizer.state.clear()
             for entry, tensor in parts[which].items():
@@ -255,6 +255,12 @@ class Trainer:
                 optimizer.state[parameter][key] = _like(parameter, tensor)
         self.step = step
         self._sound()
+
+
+def _load(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Load whole tensors into a network, which may be in shards."""
+    wanted = net.state_dict()
+    net.load_state_dict({name: shard_of(t, wanted.get(name, t)) for name, t in tensors.items()})
 
 
 def initial_network(config: TrainConfig, shape: tuple[int, ...], conditions: dict[str, Any]) -> nn.Module:
@@ -267,4 +273,4 @@ def _like(parameter: Tensor, saved: Tensor) -> Tensor:
     """A saved tensor on the parameter's device, in its memory layout."""
     if saved.shape != parameter.shape:
         return saved.to(parameter.device, copy=True)
-    return torch.empty_like(parameter).copy_(saved)
+    return torch.empty_like(parameter).copy_(shard_of(saved, parameter))

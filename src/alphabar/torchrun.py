@@ -1,0 +1,52 @@
+"""torchrun, which begins several processes of one command: what it tells each of them, and calling it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Sequence
+
+TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables that torchrun, or whatever stands in for it, sets."""
+
+
+def are_several() -> bool:
+    """Whether this process was begun as one of several."""
+    return all(os.environ.get(name) for name in TOLD) and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def rank() -> int:
+    """This process's number among them; 0 if it is alone."""
+    return int(os.environ["RANK"]) if are_several() else 0
+
+
+def launch(processes: int, words: Sequence[str]) -> int:
+    """Run `alphabar WORDS` in so many processes of this machine, as torchrun does; the exit code.
+
+    The threads of the CPU are shared among them, unless OMP_NUM_THREADS says how many each has.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "alphabar", *words)
+    except ChildFailedError as error:
+        return abs(error.get_first_failure()[1].exitcode)
+    except SignalException as stop:
+        return 128 + int(stop.sigval)
+    return 0

@@ -1,0 +1,69 @@
+"""Weights, gradients, optimizer and average in shards, a part of each at every process (PyTorch's FSDP2)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..model.denoiser import Denoiser
+from ..world import World, lost
+
+
+class Sharding:
+    """The network of a denoiser in shards: a block's weights are whole only while it is at work.
+
+    Args:
+        model: whose network is cut, and called as it is from now on.
+        world: the processes.
+    """
+
+    def __init__(self, model: Denoiser, world: World) -> None:
+        from torch.distributed.device_mesh import init_device_mesh  # takes a while
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+        half = None if model.precision == "float32" else getattr(torch, model.precision)
+        policy = MixedPrecisionPolicy(half, torch.float32, cast_forward_inputs=False)
+        with lost():
+            mesh = init_device_mesh(model.device.type, (world.size,))
+            for part in (*blocks_of(model.net), model.net):
+                fully_shard(part, mesh=mesh, mp_policy=policy)
+        self._net: Any = model.net
+        model.call = lambda net, weights, arguments: net(*arguments)
+
+    @contextlib.contextmanager
+    def reducing(self, last: bool) -> Iterator[None]:
+        """Within it, backward reduces the gradients if it is the last of those that are added up."""
+        self._net.set_requires_gradient_sync(last)
+        with lost("gloo", "nccl"):
+            yield
+
+
+def blocks_of(net: nn.Module) -> list[nn.Module]:
+    """What stands in lists of a network and is called as one, the inner ones first."""
+    lists = [module for module in net.modules() if isinstance(module, nn.ModuleList)]
+    listed = {block for row in lists for block in row if type(block).forward is not nn.Module.forward}
+    return [m for m in reversed(list(net.modules())) if m in listed and any(True for _ in m.parameters())]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a tensor that is in shards, which all processes ask for at once; another one as it is."""
+    full: Any = getattr(tensor, "full_tensor", None)
+    if full is None:
+        return tensor
+    with lost():
+        return full()
+
+
+def shard_of(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor, on the device and in the shards of another one."""
+    if not hasattr(like, "full_tensor"):
+        return tensor
+    from torch.distributed.tensor import DTensor, Replicate
+
+    assert isinstance(like, DTensor)
+    there = tensor.to(like.device)
+    return DTensor.from_local(there, like.device_mesh, [Replicate()]).redistribute(placements=like.placements)

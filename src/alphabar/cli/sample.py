@@ -12,7 +12,7 @@ from . import options
 from .flags import Flag, takes
 from .sampling import FRAMES, load_model, sample_flags
 from .told import config_of, told_from
-from .written import asked_folder, drawn, report_written
+from .written import asked_folder, drawn, help_draw, report_written
 
 if TYPE_CHECKING:
     from ..model import Denoiser
@@ -36,6 +36,7 @@ def sample(
         bool,
         typer.Option("--trajectory", help="Also save the way from noise as strip.png and trajectory.gif."),
     ] = False,
+    processes: options.Processes = None,
     json: options.Json = False,
     *,
     how: dict[str, Any],
@@ -46,8 +47,11 @@ def sample(
     """
     from ..data.conditions.base import is_told
     from ..sampling.sampler import stream_samples
+    from ..world import join
     from .console import bar, say
 
+    options.begin_several(processes)
+    world = join()
     folder = asked_folder(out)
     if "cond_from" in how:
         rows = len(next(iter(told_from(how["cond_from"]).values())))
@@ -66,7 +70,10 @@ def sample(
         indices = range(first, first + number)
         frames = FRAMES if trajectory else 0
         stream = stream_samples(denoiser, config=config, indices=indices, frames=frames, progress=progress)
-        with drawn(folder, "samples", stream, model_file=run) as writer:
+        if world.rank:
+            help_draw(stream, world, model_file=run)
+            return
+        with drawn(folder, "samples", stream, world, model_file=run) as writer:
             pass
     for name, condition in denoiser.conditions.items():
         if condition.kind == "picture" and not is_told(stream.told[name]).any():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..data.space import Space
     from ..sampling.output import SampleWriter
     from ..sampling.sampler import SampleStream
+    from ..world import World
 
 
 def asked_folder(out: str | None) -> Path | None:
@@ -31,10 +32,13 @@ def asked_folder(out: str | None) -> Path | None:
 
 
 @contextmanager
-def drawn(folder: Path | None, stem: str, stream: SampleStream, **facts: Any) -> Iterator[SampleWriter]:
+def drawn(
+    folder: Path | None, stem: str, stream: SampleStream, world: World | None = None, **facts: Any
+) -> Iterator[SampleWriter]:
     """Draw samples into a folder, or the next free one; yield it for what else belongs there; finish it.
 
-    Only what is missing is drawn; if that is interrupted, say how to go on.
+    Only what is missing is drawn; if that is interrupted, say how to go on. Of several processes, of which
+    this is the first, the others `help_draw`.
     """
     from ..sampling.output import SampleWriter
     from .console import say
@@ -48,15 +52,38 @@ def drawn(folder: Path | None, stem: str, stream: SampleStream, **facts: Any) ->
         missing, number = writer.missing, len(stream.indices)
         if before := number - len(missing):
             say(f"{writer.folder} has {before:,} of {number:,} samples; going on with the rest")
+        share = missing
+        if world:
+            world.tell((writer.folder, missing))
+            share = _share(missing, stream, world)
         try:
-            for block in stream.only(missing):
+            for block in stream.only(share):
                 writer.write(block)
+            if world:
+                world.wait()
         except KeyboardInterrupt:
             say(f"stopped: {len(writer.done):,} of {number:,} samples are in {writer.folder}; "
                 "the same command draws the rest")  # fmt: skip
             raise
         yield writer
         writer.finish()
+
+
+def help_draw(stream: SampleStream, world: World, **facts: Any) -> None:
+    """Draw a share of what the first process draws, into the same folder."""
+    from ..sampling.part import PartWriter
+
+    place, missing = world.hear()
+    with PartWriter(place, stream, world.rank, **facts) as part:
+        for block in stream.only(_share(missing, stream, world)):
+            part.write(block)
+        world.wait()
+
+
+def _share(missing: np.ndarray, stream: SampleStream, world: World) -> np.ndarray:
+    """Those that this process draws: whole batches, in turn."""
+    _, batches = np.unique(missing // stream.facts["batch_size"], return_inverse=True)
+    return missing[batches % world.size == world.rank]
 
 
 def save_sheets(folder: Path, sheets: Mapping[str, np.ndarray], space: Space, columns: int = 8) -> None:

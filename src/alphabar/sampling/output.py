@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..data.conditions.kinds import condition_from
 from ..data.conditions.picture import PictureCondition, as_json
 from ..data.kinds import KINDS, shown_space
 from ..data.sources.grid_files import check_grid
@@ -28,24 +27,19 @@ from ..files import (
     write_array,
     write_bytes,
     write_json,
-    write_rows,
 )
 from ..images import save_animation, save_picture
-from ..version import __version__
+from .part import FRAMES, ON_FILM, PART, UNFINISHED, PartWriter
 from .sampler import SampleStream
 from .samples import Samples, differences, settings_of
 from .sheets import sheet, strip, with_told
-from .told import DRAWN, told_table
+from .told import told_table
 
-UNFINISHED = "unfinished.jsonl"
-"""In a folder that is not finished: a line with its settings, and a line of numbers for each block done."""
-FRAMES = ".frames.npy"
 TOLD_GRIDS = "told-{}.npy"
 """The grids of a condition of this name."""
 LABELS = "labels.csv"
 """What each sample was told, for people and other programs."""
 ON_SHEET = 1024  # pictures on a sheet at most, the first
-ON_FILM = 64  # samples whose way is shown
 
 
 class Taken(ValueError):
@@ -82,7 +76,7 @@ def write_stream(folder: str | Path, stream: SampleStream, **more: Any) -> list[
         return writer.finish()
 
 
-class SampleWriter:
+class SampleWriter(PartWriter):
     """A folder of samples that is finished, or is marked as unfinished and can be continued.
 
     000000.png … are named by the sample's number and carry its facts inside (pictures alone; those of data
@@ -98,19 +92,13 @@ class SampleWriter:
         more: facts to add.
 
     Attributes:
-        done: the numbers of the samples that are written.
-        drawn: how many of them were written now.
         results: facts that are known only when all are written, for samples.json.
     """
 
     def __init__(self, folder: str | Path, head: Samples | SampleStream, **more: Any) -> None:
-        self.folder, self.space = check_free(folder), head.space
+        super().__init__(check_free(folder), head, **more)
         check_grid(self.space)
-        self.facts = {"alphabar": __version__, **head.facts, **more}
-        self.conditions = {k: condition_from(c) for k, c in self.facts.get("conditions", {}).items()}
-        self.indices, self.told, self.frame_times = head.indices, head.told, head.frame_times
-        self.place = {int(index): i for i, index in enumerate(self.indices)}
-        self.drawn, self.results = 0, dict[str, Any]()
+        self.results = dict[str, Any]()
         settings = as_json(settings_of(head, more))
         with contextlib.ExitStack() as held:
             try:
@@ -120,6 +108,7 @@ class SampleWriter:
                     f"another process is writing samples to {self.folder}; choose another folder"
                 ) from None
             self._log = self._opened(settings, held)
+            self.done |= self._of_parts()
             self._go_on()
             self._held = held.pop_all()
 
@@ -163,7 +152,22 @@ class SampleWriter:
             made |= make_array(self.folder / FRAMES, np.broadcast_to(np.zeros((), self.space.dtype), film))
         if made:
             self._log.cut(1)
+            self._drop_parts()
             self.done = set()
+
+    def _of_parts(self) -> set[int]:
+        """The numbers that other processes have written."""
+        logs = self.folder.glob(PART.format("*"))
+        return {index for log in logs for line in json_lines(log) for index in line}
+
+    def _drop_parts(self) -> None:
+        for log in self.folder.glob(PART.format("*")):
+            log.unlink()
+
+    def gather(self) -> None:
+        """Take over what other processes have written, which is all of theirs."""
+        self._note(sorted(self._of_parts() - self.done))
+        self._drop_parts()
 
     def _rows(self) -> np.ndarray:
         """As many blank samples, in the user's layout, that take no memory."""
@@ -175,36 +179,9 @@ class SampleWriter:
         """The numbers of the samples that are not written yet."""
         return np.array([i for i in self.indices.tolist() if i not in self.done], np.int64)
 
-    def write(self, block: Samples) -> None:
-        """Write some of the samples; they count as missing until all of them are written.
-
-        ValueError unless they are of the folder's shape and type.
-        """
-        for images, lead in ((block.images, ()), (block.frames, (len(self.frame_times),))):
-            wanted = (*lead, len(block.indices), *self.space.shape)
-            if images is not None and (images.shape, images.dtype) != (wanted, np.dtype(self.space.dtype)):
-                raise ValueError(
-                    f"samples to be written here are {self.space.dtype} of shape {wanted}, "
-                    f"got {images.dtype} of shape {images.shape}"
-                )
-        where = [self.place[index] for index in block.indices.tolist()]
-        write_rows(self.folder / "samples.npy", where, self.space.to_layout(block.images))
-        if block.frames is not None:
-            film = [(i, j) for j, i in enumerate(where) if i < ON_FILM]
-            frames = np.moveaxis(block.frames, 0, 1)[[j for _, j in film]]
-            write_rows(self.folder / FRAMES, [i for i, _ in film], frames)
-        if self.space.bounds is not None:
-            self._write_pictures(where, self.space.written(block.images))
-        if each := KINDS[self.space.kind].each(self.space):
-            for index, image in zip(block.indices.tolist(), block.images, strict=True):
-                write_bytes(self.folder / f"{index:06d}{each[0]}", each[1](image))
-        self.done |= set(block.indices.tolist())
-        self.drawn += len(block.indices)
-        self._log.write(block.indices.tolist())
-        self._log.flush()
-
     def finish(self) -> list[Path]:
         """Write what is made of all of them, and remove the mark; return the files."""
+        self.gather()
         if len(self.missing):
             raise ValueError(f"{len(self.missing)} of {len(self.indices)} samples are still missing")
         space = shown_space(self.space, (images for _, images in self.blocks()))
@@ -241,18 +218,6 @@ class SampleWriter:
         """All that is written, as `blocks`."""
         return np.concatenate([images for _, images in self.blocks()])
 
-    def _inside(self, **more: Any) -> dict[str, Any]:
-        """The facts inside of a picture, without the names of all classes."""
-        return {name: value for name, value in self.facts.items() if name != "conditions"} | more
-
-    def _write_pictures(self, where: list[int], images: np.ndarray) -> None:
-        if self.space.kind not in DRAWN:
-            return
-        for i, image in zip(where, images, strict=True):
-            index = int(self.indices[i])
-            told = {name: self.conditions[name].title(values[i]) for name, values in self.told.items()}
-            save_picture(self.folder / f"{index:06d}.png", image, self._inside(index=index, told=told))
-
     def _write_own(self, told: dict[str, list[str]]) -> None:
         """All samples in one file of the form that the data had."""
         if files := KINDS[self.space.kind].files:
@@ -275,13 +240,3 @@ class SampleWriter:
         save_animation(self.folder / "trajectory.gif", np.stack([sheet(frame, 256) for frame in shown]))
         self.facts["frame_times"] = self.frame_times
         (self.folder / FRAMES).unlink()
-
-    def close(self) -> None:
-        """Let another process have the folder."""
-        self._held.close()
-
-    def __enter__(self) -> SampleWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

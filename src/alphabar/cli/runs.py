@@ -1,0 +1,94 @@
+"""alphabar runs: the runs in a folder, and how far each has come."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options
+from .progress import time_left
+
+if TYPE_CHECKING:
+    from ..runs.folder import RunFolder
+
+UNSAVED = "not saved yet"
+HEADINGS = ("run", "images", "of", "images/s", "loss", "held out", "distance", "saved")
+
+
+def runs(
+    folder: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Where to look, its folders included.")
+    ] = "runs",
+    json: options.Json = False,
+) -> None:
+    """List the runs in a folder: how far, how fast, how good.
+
+    The last saved comes first. Distances are those of a few samples, as measured in training, over those of
+    held-out data.
+    """
+    from ..files import expanded, missing
+    from .console import columns, document, show
+
+    place = expanded(folder)
+    if not place.is_dir():
+        raise missing(folder, "folder")
+    found = sorted(map(facts_of, runs_in(place)), key=lambda row: -(row["saved_at"] or 0))
+    if json:
+        document(found)
+    elif not found:
+        show(f"there is no run in {folder} (alphabar train DATA makes one)")
+    else:
+        columns([HEADINGS, *map(_cells, found)])
+
+
+def runs_in(place: Path) -> list[RunFolder]:
+    """The runs at a place and in the folders directly below it, and below those."""
+    from ..runs.folder import RunFolder
+
+    entries = [place, *place.glob("*/"), *place.glob("*/*/")]
+    return [run for run in map(RunFolder, entries) if run.path.is_dir() and run.exists()]
+
+
+def facts_of(run: RunFolder) -> dict[str, Any]:
+    """What the files of a run say of it, without its weights; `trains` is whether a process is at it."""
+    from ..runs.history import total_of
+
+    entry, times = run.entry(), run.times()
+    rows = run.metrics()
+    last: dict[str, Any] = {}
+    for row in rows:
+        last |= row
+    saved = times[-1] if times else {}
+    distance, floor = last.get("sample_distance"), last.get("sample_floor")
+    return {
+        "run": str(run.path),
+        "images": run.progress()["images"],
+        "of_images": total_of(entry),
+        "images_per_s": saved.get("images_per_s"),
+        "loss": last.get("loss"),
+        "held_out_loss": last.get("held_out_loss"),
+        "distance": distance / floor if distance and floor else None,
+        "saved_at": saved.get("time"),
+        "trains": run.is_trained_now(),
+        "data": entry["data"]["source"],
+    }
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    def number(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    saved = UNSAVED if row["saved_at"] is None else f"{time_left(time.time() - row['saved_at'])} ago"
+    return (
+        row["run"],
+        f"{row['images']:,}",
+        number(row["of_images"], ","),
+        number(row["images_per_s"], ",.1f"),
+        number(row["loss"], ".4f"),
+        number(row["held_out_loss"], ".4f"),
+        number(row["distance"], ".1f"),
+        f"{saved}{', in training' * row['trains']}",
+    )

@@ -252,11 +252,19 @@ def test_pytorchs_own_reduction_trains_the_same_but_for_last_bits(alone, tmp_pat
 SHARDED = {"unet": {}, "vit": {}, "dropout": {"micro_batch": 3, "optimizer": "adamw"}}
 
 
+def test_shards_train_the_same_but_for_last_bits_and_export_whole(tmp_path):
+    shards_train(tmp_path, "vit", 2)
+
+
 @pytest.mark.parametrize("name", SHARDED)
-def test_shards_train_the_same_but_for_last_bits_and_export_whole(tmp_path, name):
+def test_shards_of_other_networks_and_more_processes(tmp_path, name):
+    shards_train(tmp_path, name, 2, 4)
+
+
+def shards_train(tmp_path, name, *sizes):
     train = functools.partial(several.train_case, sharded=True, **SHARDED[name])
     assert several.run(1, train, name, tmp_path / "1") == [0]
-    for size in (2, 4):
+    for size in sizes:
         folder = tmp_path / str(size)
         assert several.run(size, train, name, folder) == [0] * size
         np.testing.assert_allclose(losses(folder / name), losses(tmp_path / "1" / name), rtol=2e-3)

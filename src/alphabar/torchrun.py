@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Sequence
 
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+STOPS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+"""Signals on which training saves and ends: Ctrl-C, kill, a closed terminal, a cluster's warning."""
 TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Variables that torchrun, or whatever stands in for it, sets."""
 
@@ -31,7 +35,7 @@ def launch(processes: int, words: Sequence[str]) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1")
+    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", ",".join(stop.name for stop in STOPS))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
     config = LaunchConfig(
         min_nodes=1,

@@ -64,10 +64,6 @@ class World:
         """What the first one tells next."""
         return self._object(None)
 
-    def same(self, value: Any) -> Any:
-        """The first one's value, which all ask for."""
-        return self._object(value) if self else value
-
     def wait(self) -> None:
         """Until all have come here."""
         if self:

@@ -24,6 +24,7 @@ def explain(run: Run, as_json: bool, expected: int | None) -> None:
     """
     from ..training.autotune import seconds_per_update
     from .console import document, show, table
+    from .expected import measured_alike
     from .progress import execution, time_left
 
     config, trainer = run.config, run.trainer
@@ -48,6 +49,7 @@ def explain(run: Run, as_json: bool, expected: int | None) -> None:
         document(facts | {"config": config.model_dump(mode="json")})
         return
     memory, data_mib = facts["memory_bytes"], facts["data_bytes"] / 2**20
+    picture = run.data.space.kind == "picture"
     measured = "; ".join(f"{way} {each:,.1f}" for way, each in rates.items())
     table([
         ("time", f"{time_left(total_s)} for {total:,} images, {total / len(run.data):.1f} passes over "
@@ -56,6 +58,7 @@ def explain(run: Run, as_json: bool, expected: int | None) -> None:
         ("disk", f"{disk / 2**20:,.0f} MiB in {run.folder}; prepared data {data_mib:,.0f} MiB"),
         ("network", _network(run, parameters, total)),
         ("schedule", _schedule(run)),
+        *([("expect", measured_alike(run.data.space.shape, total))] if picture else []),
         ("here", execution(run)),
         ("because", f"images/s here: {measured}" if measured else "it was asked for"),
         ("an update", f"{update_s:.3f} s, {rate:,.1f} images/s; reading images takes {loading:.1%} of it"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..torchrun import are_several
+from ..torchrun import STOPS, are_several
 from .console import errors, say
 
 if TYPE_CHECKING:
@@ -97,11 +97,6 @@ def execution(run: Run) -> str:
         "" if run.config.threads is None else f", {run.config.threads} thread{'s' * (run.config.threads > 1)}"
     )
     return f"{run.config.precision}, {layout}{compiled}, {run.trainer.device}{alone}"
-
-
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-STOPS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-"""Signals on which training saves and ends: Ctrl-C, kill, a closed terminal, a cluster's warning."""
 
 
 class Stopped(BaseException):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import signal
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ..data import Dataset, prepare
+from ..torchrun import STOPS
 from ..training.config import TrainConfig
 from ..training.distributed import is_exact
 from ..training.pending import Diverged
@@ -52,31 +54,50 @@ def follow(world: World, data: Any = None, net: nn.Module | None = None) -> None
             one has it.
         net: the network itself, if it is given.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
-        with contextlib.suppress(ValueError, AttributeError):  # another thread, another system
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    trainer = None
-    while (told := world.hear()) is not None:
-        if isinstance(told, dict):
-            torch.set_num_threads(told["threads"])
-            trainer = _trainer(world, told, data, net)
-            continue
-        assert trainer is not None
-        what, trainer.step, *more = told
-        if what == LOAD:
-            trainer.load_state({}, trainer.step)
-        elif what in (STATE, COLLECT):
-            trainer.state() if what == STATE else trainer.collect()
-        else:
-            with contextlib.suppress(Diverged):  # which the first one says
-                trainer.launch(*more)
-                for _ in trainer.rows(LAG):
-                    pass
+    with _deaf():
+        trainer = None
+        while (told := world.hear()) is not None:
+            if isinstance(told, dict):
+                torch.set_num_threads(told["threads"])
+                trainer = _trainer(world, told, data, net)
+            else:
+                assert trainer is not None
+                _do(trainer, *told)
 
 
-def _trainer(world: World, session: dict[str, Any], data: Any, net: nn.Module | None) -> Trainer:
+def _do(trainer: Trainer, what: str, step: int, *rate: float) -> None:
+    """What the first one's trainer does as well."""
+    trainer.step = step
+    if what == LOAD:
+        trainer.load_state({}, step)
+    elif what == STATE:
+        trainer.state()
+    elif what == COLLECT:
+        trainer.collect()
+    else:
+        with contextlib.suppress(Diverged):  # which the first one says
+            trainer.launch(*rate)
+            for _ in trainer.rows(LAG):
+                pass
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Signals to stop do nothing."""
+    before = {}
+    with contextlib.suppress(ValueError):  # another thread
+        for number in STOPS:
+            before[number] = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _trainer(world: World, begun: dict[str, Any], data: Any, net: nn.Module | None) -> Trainer:
     """The same as the first one's; ValueError where the data here are others."""
-    told = session["data"]
+    told = begun["data"]
     if data is None:
         data = prepare(told["source"], **told["prepared"])
     data = data if isinstance(data, Dataset) else prepare(data)
@@ -85,4 +106,4 @@ def _trainer(world: World, session: dict[str, Any], data: Any, net: nn.Module | 
             f"process {world.rank} finds other data in {told['source'] or 'what it was given'} than the "
             f"first one ({data.fingerprint:.12}, {told['fingerprint']:.12}): all must see the same"
         )
-    return Trainer(TrainConfig(**session["config"]), data, session["device"], copy.deepcopy(net), world)
+    return Trainer(TrainConfig(**begun["config"]), data, begun["device"], copy.deepcopy(net), world)

@@ -56,6 +56,7 @@ THOROUGH = {  # files, and single tests, that `make test` leaves out and `make c
     "test_T_alone_keeps_the_schedule",
     "test_a_call_says_how_the_data_were_prepared_and_none_is_shown_for_arrays",
     "test_shards_of_other_networks_and_more_processes",
+    "test_torchrun_begins_again_by_itself",
     "test_shards_go_on_to_the_bit_by_as_many_and_closely_by_others",
     "test_a_compiled_network_has_the_same_masks_and_is_compiled_once",
     "test_a_data_set_of_pytorch_trains",

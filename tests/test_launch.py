@@ -73,3 +73,7 @@ def test_what_is_no_training_or_no_platform_is_refused(capsys):
     assert "launch begins a training" in capsys.readouterr().err
     assert call(*WORDS, "slrum", *TRAIN) == 2
     assert "did you mean 'slurm'?" in capsys.readouterr().err
+    assert call(*WORDS, "slurm", "train", "mine", "--bogus", 4) == 2
+    assert "--bogus" in capsys.readouterr().err
+    assert call("launch", "--print", "slurm", "train", "mine", "--processes", 4) == 2
+    assert "comes before train" in capsys.readouterr().err

@@ -36,3 +36,15 @@ def test_one_in_training_is_marked(tmp_path, capsys):
     assert "not saved yet, in training" in printed
     assert call("runs", tmp_path / "none") == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_a_damaged_run_hides_no_other(tmp_path, capsys):
+    list(Run(tmp_path / "a", tiny_data(), tiny_config(images=16, previews=False)).train())
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "run.json").write_text("{")
+    assert call("runs", tmp_path, "--json") == 0
+    told = capsys.readouterr()
+    assert [row["images"] for row in json.loads(told.out)] == [16]
+    assert "left out, damaged: " in told.err
+    assert call("runs", tmp_path / "a" / "run.json") == 2
+    assert "is a file: give a folder" in capsys.readouterr().err

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import signal
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
 STOPS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 """Signals on which training saves and ends: Ctrl-C, kill, a closed terminal, a cluster's warning."""
+PR_SET_PDEATHSIG = 1
 TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """Variables that torchrun, or whatever stands in for it, sets."""
 
@@ -25,10 +28,19 @@ def rank() -> int:
     return int(os.environ["RANK"]) if are_several() else 0
 
 
-def launch(processes: int, words: Sequence[str]) -> int:
+def end_with_parent() -> None:
+    """Let this process save and end when the one that began it is gone, as far as the system can do so."""
+    with contextlib.suppress(OSError, AttributeError, ImportError):  # no Linux
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+
+
+def launch(processes: int, words: Sequence[str], say: Callable[[str], None]) -> int:
     """Run `alphabar WORDS` in so many processes of this machine, as torchrun does; the exit code.
 
-    The threads of the CPU are shared among them, unless OMP_NUM_THREADS says how many each has.
+    What ends one of them from outside is said. The threads of the CPU are shared among them, unless
+    OMP_NUM_THREADS says how many each has.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -47,10 +59,15 @@ def launch(processes: int, words: Sequence[str]) -> int:
         max_restarts=0,
         monitor_interval=0.1,
     )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the first process says it all
     try:
         elastic_launch(config, sys.executable)("-m", "alphabar", *words)
     except ChildFailedError as error:
-        return abs(error.get_first_failure()[1].exitcode)
+        number, failure = error.get_first_failure()
+        if failure.exitcode >= 0:
+            return failure.exitcode
+        say(f"process {number} of {processes} ended by signal {-failure.exitcode}; the same command goes on")
+        return 128 - failure.exitcode
     except SignalException as stop:
         return 128 + int(stop.sigval)
     return 0

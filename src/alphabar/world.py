@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .torchrun import are_several
+from .torchrun import are_several, end_with_parent
 
 PATIENCE = timedelta(days=30)
 """How long a process waits for the first one, which may be at a long measurement. One that ended is noticed
@@ -110,16 +110,18 @@ all_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_in
 
 @contextlib.contextmanager
 def lost(*names: str) -> Iterator[None]:
-    """ProcessLost where torch says in its own way that a connection has gone; of these libraries, if any."""
+    """ProcessLost where torch says in its own way that a connection has gone; of these libraries, if any.
+
+    What torch says is kept as its cause.
+    """
     try:
         yield
     except RuntimeError as error:
         if names and not any(name in str(error).lower() for name in names):
             raise
         raise ProcessLost(
-            f"another process has ended, or can't be reached ({str(error).splitlines()[0]}): give the "
-            "same command again, and it goes on"
-        ) from None
+            "another process has ended, or can't be reached: give the same command again, and it goes on"
+        ) from error
 
 
 @functools.cache
@@ -135,7 +137,12 @@ def join() -> World:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
     if not dist.is_initialized():
-        dist.init_process_group(backend)
+        end_with_parent()
+        store, number, size = next(iter(dist.rendezvous("env://")))
+        if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
+            # on one machine torchrun keeps its store, with old addresses, when it begins processes anew
+            store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+        dist.init_process_group(backend, store=store, rank=number, world_size=size)
         atexit.register(_leave)
     return World(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo", timeout=PATIENCE))
 

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import unknown
 from . import options
+from .app import command
 from .console import document, show
 
 TRAIN = "torchrun --nnodes {nodes} --nproc-per-node {processes} --rdzv-backend c10d"
@@ -83,7 +84,7 @@ resources:
   use_spot: true
 file_mounts:
   /shared: {{name: alphabar-runs, mode: MOUNT}}
-setup: pip install alphabar
+setup: pip install alphabar  # or from where you have it
 run: |
   cd /shared
   head=$(echo "$SKYPILOT_NODE_IPS" | head -n 1)
@@ -114,6 +115,9 @@ def launch(
         raise unknown("platform", platform, PLATFORMS)
     if words[0] != "train":
         raise ValueError(f"launch begins a training: train DATA …, got {words[0]!r}")
+    if any(word.partition("=")[0] == "--processes" for word in words):
+        raise ValueError("--processes comes before train here: leave it out of the training")
+    command("train").make_context("train", words[1:])  # raises if it is none
     typed = {"torchrun": TRAIN.format(nodes=nodes, processes=processes), "words": shlex.join(words)}
     text = PLATFORMS[platform].format(nodes=nodes, processes=processes, hours=hours, **typed).rstrip()
     if json:

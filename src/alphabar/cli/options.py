@@ -65,9 +65,10 @@ Processes = Annotated[
 def begin_several(processes: int | None) -> None:
     """Run this very command in so many processes, and end with their exit code; if this is none of them."""
     from ..torchrun import are_several, launch
+    from .console import say
 
     if processes and processes > 1 and not are_several():
-        raise typer.Exit(launch(processes, sys.argv[1:]))
+        raise typer.Exit(launch(processes, sys.argv[1:], say))
 
 
 def data_flags(first: Iterable[str] = ()) -> dict[str, Flag]:

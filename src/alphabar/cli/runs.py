@@ -30,18 +30,28 @@ def runs(
     held-out data.
     """
     from ..files import expanded, missing
-    from .console import columns, document, show
+    from .console import columns, document, say, show
 
     place = expanded(folder)
     if not place.is_dir():
+        if place.exists():
+            raise ValueError(f"{folder} is a file: give a folder")
         raise missing(folder, "folder")
-    found = sorted(map(facts_of, runs_in(place)), key=lambda row: -(row["saved_at"] or 0))
+    found, bad = [], []
+    for run in runs_in(place):
+        try:
+            found.append(facts_of(run))
+        except (ValueError, OSError) as error:
+            bad.append(f"{run}: {error}")
+    found.sort(key=lambda row: -(row["saved_at"] or 0))
     if json:
         document(found)
-    elif not found:
-        show(f"there is no run in {folder} (alphabar train DATA makes one)")
-    else:
+    elif found:
         columns([HEADINGS, *map(_cells, found)])
+    elif not bad:
+        show(f"there is no run in {folder} (alphabar train DATA makes one)")
+    for line in bad:
+        say(f"left out, damaged: {line}")
 
 
 def runs_in(place: Path) -> list[RunFolder]:

@@ -62,7 +62,7 @@ def drawn(
             if world:
                 world.wait()
         except KeyboardInterrupt:
-            say(f"stopped: {len(writer.done):,} of {number:,} samples are in {writer.folder}; "
+            say(f"stopped: {writer.num_written:,} of {number:,} samples are in {writer.folder}; "
                 "the same command draws the rest")  # fmt: skip
             raise
         yield writer

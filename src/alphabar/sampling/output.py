@@ -164,6 +164,11 @@ class SampleWriter(PartWriter):
         for log in self.folder.glob(PART.format("*")):
             log.unlink()
 
+    @property
+    def num_written(self) -> int:
+        """How many samples are written, by other processes too."""
+        return len(self.done | self._of_parts())
+
     def gather(self) -> None:
         """Take over what other processes have written, which is all of theirs."""
         self._note(sorted(self._of_parts() - self.done))

@@ -266,7 +266,8 @@ class TrainConfig(Settings):
     def _equal_parts(self) -> TrainConfig:
         if self.batch_size % self.virtual_processes:
             raise ValueError(
-                f"virtual_processes must divide batch_size, {self.batch_size}, got {self.virtual_processes}"
+                "batch_size must be a multiple of virtual_processes (unless given as many as processes), "
+                f"got {self.batch_size} and {self.virtual_processes}"
             )
         return self
 

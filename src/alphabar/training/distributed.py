@@ -40,7 +40,7 @@ def slots_of(config: TrainConfig, processes: int) -> int:
         raise ValueError(
             f"{processes} processes can't share the parts that this run cuts each batch into, "
             f"{config.virtual_processes}: take a number that divides it, or begin a new run or a fork with "
-            f"--virtual-processes {processes}"
+            f"--virtual-processes {processes} and a batch that is a multiple of it"
         )
     return config.virtual_processes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,8 @@ class Sharding:
             mesh = init_device_mesh(model.device.type, (world.size,))
             for part in (*blocks_of(model.net), model.net):
                 fully_shard(part, mesh=mesh, mp_policy=policy)
+        # what a network returns may be a part of a tensor: nothing here changes it in place
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
         self._net: Any = model.net
         model.call = lambda net, weights, arguments: net(*arguments)
 

@@ -222,7 +222,12 @@ class Trainer:
             return self._state()
         self.world.tell((STATE, self.step))
         self._collect()
-        return {name: t if t.is_meta else whole(t).cpu() for name, t in self._state().items()}
+        found = {}
+        for name, tensor in self._state().items():
+            whole_one = tensor if tensor.is_meta else whole(tensor)
+            if not self.world.rank:  # the others help to put it together
+                found[name] = whole_one.cpu()
+        return found
 
     def _state(self) -> dict[str, Tensor]:
         tensors = {f"net.{name}": tensor for name, tensor in self.model.net.state_dict().items()}

@@ -388,10 +388,13 @@ def test_a_fitted_plan_stays_with_its_weights_and_no_older_model_replaces_a_newe
     from alphabar.files import save_tensors
 
     folder = RunFolder(tmp_path / "run")
-    rows = Run(folder, tiny_data(), victim.config()).train()
+    run = Run(folder, tiny_data(), victim.config())
+    rows = run.train()
     next(rows)
+    run.settle(wait=True)  # it is written while training goes on
     tensors, metadata, digest = load_tensors(folder.model)
     next(rows)  # saves another model
+    run.settle(wait=True)
     with pytest.raises(ValueError, match="has changed since it was read"):
         save_tensors(folder.model, tensors, metadata, replacing=digest)
     tensors, metadata, digest = load_tensors(folder.model)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from .torchrun import are_several, end_with_parent
 
@@ -138,10 +140,10 @@ def join() -> World:
         backend = "cpu:gloo,cuda:nccl"
     if not dist.is_initialized():
         end_with_parent()
-        store, number, size = next(iter(dist.rendezvous("env://")))
+        store, number, size = next(iter(rendezvous("env://")))
         if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
             # on one machine torchrun keeps its store, with old addresses, when it begins processes anew
-            store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+            store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
         dist.init_process_group(backend, store=store, rank=number, world_size=size)
         atexit.register(_leave)
     return World(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo", timeout=PATIENCE))

@@ -15,15 +15,11 @@ EXPECTED = (  # of so few images
     (10_000, "rough shapes at best"),
     (30_000, "shapes that one can tell, if the pictures are small and simple"),
 )
-MEASURED = (  # channels and sides, images seen, what came of them: rows of benchmarks/speedrun
-    ((1, 28, 28), 204_000, "MNIST: nearly all digits clean, distance 0.09 (real ones 0.06)"),
-    (
-        (3, 32, 32),
-        154_000,
-        "CIFAR-10: scenes, some animals; class right in 49 %, distance 11.4 (real ones 0.2)",
-    ),
-    ((3, 32, 32), 372_000, "CIFAR-10: scenes, vehicles, horses; class right in 56 %, distance 9.4"),
-    ((3, 32, 32), 753_000, "CIFAR-10: vehicles, horses, many animals; class right in 62 %, distance 6.3"),
+MEASURED = (  # channels, images seen, what came of them: rows of benchmarks/speedrun
+    (1, 204_000, "MNIST: nearly all digits clean, distance 0.09 (real ones 0.06)"),
+    (3, 154_000, "CIFAR-10: scenes, some animals; class right in 49 %, distance 11.4 (real ones 0.2)"),
+    (3, 372_000, "CIFAR-10: scenes, vehicles, horses; class right in 56 %, distance 9.4"),
+    (3, 753_000, "CIFAR-10: vehicles, horses, many animals; class right in 62 %, distance 6.3"),
 )
 WORTH_A_LOOK = 50_000  # images trained on: looking takes about as long as 700 of them for each condition
 FEW, MANY = 0.5, 2.0  # of the images that were expected
@@ -47,7 +43,7 @@ def expected_in_minutes(config: TrainConfig, images: int, kind: str = "picture")
 
 def measured_alike(shape: tuple[int, ...], images: int) -> str:
     """What came of about so many images in the speedrun, of pictures with as many channels or colors."""
-    alike = [row for row in MEASURED if (row[0][0] == 1) == (shape[0] == 1)]
+    alike = [row for row in MEASURED if (row[0] == 1) == (shape[0] == 1)]
     _, seen, found = min(alike, key=lambda row: abs(math.log(row[1] / max(images, 1))))
     return f"as measured after {seen:,}, {found}; larger or more varied pictures take more"
 

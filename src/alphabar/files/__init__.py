@@ -2,7 +2,7 @@
 
 from .arrays import make_array, npy_bytes, write_array, write_rows
 from .facts import COUNT, brief, check_facts
-from .json_files import DamagedFile, Lines, json_lines, parse_json, read_json, write_json
+from .json_files import DamagedFile, Lines, json_lines, lines_with_ends, parse_json, read_json, write_json
 from .places import (
     Locked,
     atomic_folder,
@@ -33,6 +33,7 @@ __all__ = [
     "flush_folder",
     "is_temporary",
     "json_lines",
+    "lines_with_ends",
     "load_tensors",
     "lock_of",
     "locked",

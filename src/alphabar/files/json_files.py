@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,16 +110,21 @@ class Lines:
 
 def json_lines(path: Path, start: int = 0) -> list[Any]:
     """The lines of a .jsonl file from byte `start` on, none if it is absent; a torn last one is left out."""
+    return [row for row, _ in lines_with_ends(path, start)]
+
+
+def lines_with_ends(path: Path, start: int = 0) -> Iterator[tuple[Any, int]]:
+    """The same one by one, each with the byte after it."""
     if not path.exists():
-        return []
-    rows = []
+        return
     with open(path, "rb") as file:
         file.seek(start)
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 break
+            start += len(line)
             try:
-                rows.append(parse_json(line))
+                row = parse_json(line)
             except ValueError as error:
                 raise DamagedFile(f"{path} is damaged at line {number}: {error}") from None
-    return rows
+            yield row, start

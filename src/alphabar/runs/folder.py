@@ -29,9 +29,9 @@ from ..files import (
     expanded,
     is_temporary,
     json_lines,
+    lines_with_ends,
     lock_of,
     locked,
-    parse_json,
     read_json,
     read_metadata,
     write_json,
@@ -108,14 +108,11 @@ class RunFolder:
     def metrics_up_to(self, images: int, start: int = 0) -> tuple[list[dict[str, Any]], int]:
         """The rows from byte `start` on of updates up to so many images, and the byte after them."""
         rows, end = [], start
-        with open(self.metrics_file, "rb") as file:
-            file.seek(start)
-            for line in file:
-                row = check_facts(self.metrics_file, parse_json(line), METRICS)
-                if row["images"] > images:
-                    break
-                rows.append(row)
-                end += len(line)
+        for row, after in lines_with_ends(self.metrics_file, start):
+            if check_facts(self.metrics_file, row, METRICS)["images"] > images:
+                break
+            rows.append(row)
+            end = after
         return rows, end
 
     def times(self) -> list[dict[str, Any]]:

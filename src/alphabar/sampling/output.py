@@ -108,7 +108,7 @@ class SampleWriter(PartWriter):
                     f"another process is writing samples to {self.folder}; choose another folder"
                 ) from None
             self._log = self._opened(settings, held)
-            self.done |= self._of_parts()
+            self.gather()
             self._go_on()
             self._held = held.pop_all()
 
@@ -152,7 +152,6 @@ class SampleWriter(PartWriter):
             made |= make_array(self.folder / FRAMES, np.broadcast_to(np.zeros((), self.space.dtype), film))
         if made:
             self._log.cut(1)
-            self._drop_parts()
             self.done = set()
 
     def _of_parts(self) -> set[int]:
@@ -160,19 +159,16 @@ class SampleWriter(PartWriter):
         logs = self.folder.glob(PART.format("*"))
         return {index for log in logs for line in json_lines(log) for index in line}
 
-    def _drop_parts(self) -> None:
-        for log in self.folder.glob(PART.format("*")):
-            log.unlink()
-
     @property
     def num_written(self) -> int:
         """How many samples are written, by other processes too."""
         return len(self.done | self._of_parts())
 
     def gather(self) -> None:
-        """Take over what other processes have written, which is all of theirs."""
+        """Take over what other processes have written, none of which is at work."""
         self._note(sorted(self._of_parts() - self.done))
-        self._drop_parts()
+        for log in self.folder.glob(PART.format("*")):
+            log.unlink()
 
     def _rows(self) -> np.ndarray:
         """As many blank samples, in the user's layout, that take no memory."""

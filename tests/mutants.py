@@ -484,9 +484,9 @@ TRAINING = [
     Mutant(
         38,
         "the average is lost on resuming",
-        "training.trainer:Trainer.load_state",
-        'self.ema.net.load_state_dict(parts["ema"])',
-        'self.ema.net.load_state_dict(parts["net"])',
+        "training.trainer:Trainer._wanted",
+        '{f"ema.{name}": [tensor] for name, tensor in self.ema.net.state_dict().items()}',
+        '{f"ema.{name}": [tensor.clone()] for name, tensor in self.ema.net.state_dict().items()}',
         "test_training.py::test_every_way_goes_on_to_the_bit",
     ),
     Mutant(
@@ -615,15 +615,15 @@ SAMPLING = [
     Mutant(
         31,
         "a sampler that is asked for is ignored where a plan was fitted",
-        "sampling.choices:choose_plan",
-        "config.sampler is None",
-        "True",
+        "sampling.choices:fitted_plan",
+        "config.sampler",
+        "None",
         "test_fit.py::test_and_for_nothing_else",
     ),
     Mutant(
         31,
         "a plan fitted to other guidance is used",
-        "sampling.choices:choose_plan",
+        "sampling.choices:fitted_plan",
         'plan.made_by["guidance"] == wanted',
         "True",
         "test_fit.py::test_and_for_nothing_else",

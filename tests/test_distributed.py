@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import random
 import signal
@@ -221,6 +222,42 @@ def test_samples_go_on_after_a_process_was_killed(alone, drawn, tmp_path, lost):
     assert_same_samples(drawn, out)
 
 
+@pytest.mark.thorough
+def test_ten_thousand_samples_by_two_processes_of_which_each_is_killed_once(alone, tmp_path):
+    words = ["sample", alone / "unet", "-n", 10_000, "--steps", 2, "--out"]
+    assert several.run(1, several.call, *words, tmp_path / "one") == [0]
+    out = tmp_path / "two"
+    for lost, least in ((1, 2000), (0, 5000)):
+        processes = several.start(2, several.call, *words, out)
+        while len(list(out.glob("*.png"))) < least:
+            time.sleep(0.05)
+        processes[lost].kill()
+        for process in processes:
+            process.join(60)
+        assert (out / "unfinished.jsonl").exists()
+    assert several.run(2, several.call, *words, out) == [0, 0]
+    names = sorted(path.name for path in out.iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert len(names) > 10_000
+    assert all((out / name).read_bytes() == (tmp_path / "one" / name).read_bytes() for name in names)
+
+
+def test_any_number_of_processes_scores_the_same(alone, tmp_path):
+    data = tiny_data(400)
+    np.savez(tmp_path / "d.npz", x_train=data.images[:, 0], y_train=data.values["class"])
+    cards = {}
+    for size in (1, 2, 3):
+        out = tmp_path / f"{size}.json"
+        words = ["eval", alone / "unet", "--data", tmp_path / "d.npz", "-n", 70, "--features", "untrained"]
+        words += ["--compare", "steps=3", "--out", out]
+        assert several.run(size, several.call, *words) == [0] * size
+        cards[size] = json.loads(out.read_text())
+        for card in (cards[size], *cards[size]["compared"]):
+            assert card["drawn"].pop("elapsed_s") > 0
+            card.pop("seconds")
+    assert cards[1] == cards[2] == cards[3]
+
+
 # --- what can't be -------------------------------------------------------------------------------
 
 
@@ -293,6 +330,19 @@ def shards_train(tmp_path, name, *sizes):
         ours, theirs = (load(place / name) for place in (folder, tmp_path / "1"))
         for key, weight in ours.net.state_dict().items():
             torch.testing.assert_close(weight, theirs.net.state_dict()[key], rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "how", [{"sharded": True}, {"exact_processes": "off"}, {}], ids=["shards", "ddp", "exact"]
+)
+def test_blocks_that_are_run_again_train_the_same_bits(tmp_path, how):
+    for place, again in (("plain", False), ("again", True)):
+        train = functools.partial(several.train_case, recompute=again, precision="bfloat16", **how)
+        assert several.run(2, train, "dropout", tmp_path / place / "run") == [0, 0]
+    plain, again = (tmp_path / place / "run" / "dropout" for place in ("plain", "again"))
+    assert losses(plain) == losses(again)
+    ours, theirs = (load(place).net.state_dict() for place in (plain, again))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_shards_go_on_to_the_bit_by_as_many_and_closely_by_others(tmp_path):

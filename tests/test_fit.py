@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from alphabar import rng
 from alphabar.data import ClassCondition, Space
@@ -20,7 +18,7 @@ from alphabar.sampling.bench import LONG
 from alphabar.sampling.told import tell
 from alphabar.theory.plans import SAMPLERS, SPACINGS, ancestral, dpmpp_sde, make_plan
 from alphabar.theory.schedule import Schedule
-from tiny import tiny_denoiser
+from tiny import Mixture, tiny_denoiser
 
 LINEAR = Schedule.linear(1000)
 POINTS = [  # two classes of two points each
@@ -28,29 +26,6 @@ POINTS = [  # two classes of two points each
     [[0.1, 0.8, 0.6, -0.9], [0.6, -0.8, 0.4, -0.6]],
 ]
 SHAPE = (1, 2, 2)
-
-
-class Mixture(nn.Module):
-    """The ideal x_0-network of Gaussians about points, per class; a class may be hidden, or ignored."""
-
-    config = None
-
-    def __init__(self, schedule, points, variance, ignores_class=False):
-        super().__init__()
-        self.schedule, self.variance, self.ignores_class = schedule, variance, ignores_class
-        self.points = np.array(points)
-
-    def forward(self, x, c_noise, cond):
-        bar = float(self.schedule.alpha_bar_at(float(c_noise[0]) + 1))
-        a, v = math.sqrt(bar), bar * self.variance + 1 - bar
-        points = torch.from_numpy(self.points.reshape(-1, self.points.shape[-1])).to(x)
-        away = x.flatten(1)[:, None] - a * points
-        likely = -away.square().sum(-1) / (2 * v)
-        if "class" in cond and not self.ignores_class:
-            told = cond["class"].repeat_interleave(self.points.shape[1], 1)
-            likely = likely.masked_fill((told == 0) & told.any(1, keepdim=True), -math.inf)
-        each = points + a * self.variance / v * away
-        return (torch.softmax(likely, 1)[..., None] * each).sum(1).reshape(x.shape)
 
 
 def ideal(points=POINTS, variance=0.04, shape=SHAPE, bounded=False, classes=False, **options):

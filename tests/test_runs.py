@@ -17,7 +17,7 @@ from alphabar import load, sample, save
 from alphabar.data import ClassCondition, Dataset, Space
 from alphabar.runs import MEASURES, Run, RunFolder, fork, monitor, train
 from alphabar.runs import pace as clock
-from alphabar.runs.checkpoints import save_checkpoint
+from alphabar.runs.checkpoints import checkpoint_steps, save_checkpoint
 from alphabar.runs.export import Best
 from alphabar.runs.history import milestones
 from alphabar.runs.pace import Pace
@@ -456,7 +456,15 @@ def test_run_json_keeps_apart_what_decides_the_bits_how_long_and_habits(tmp_path
         set(TrainConfig.model_fields) - {"init_from"}
     )
     assert set(entry["budget"]) == {"images", "epochs", "minutes"}
-    assert set(entry["habits"]) == {"threads", "save_minutes", "best", "log", "previews"}
+    assert set(entry["habits"]) == {
+        "threads",
+        "recompute",
+        "save_minutes",
+        "keep_every",
+        "best",
+        "log",
+        "previews",
+    }
     assert TrainConfig(**{**parts[0], **parts[1], **parts[2]}) == run.asked
 
 
@@ -522,6 +530,20 @@ def test_quarters_are_those_of_each_length_while_it_was_planned():
     entry = {"history": [{"what": "total", "images": a, "after": b} for a, b in made]}
     assert milestones(entry, 10) == [20, 40, 60, 150]
     assert milestones({"history": []}, 10) == []
+
+
+def test_checkpoints_after_each_so_many_images_are_kept_beside_the_others(tmp_path):
+    config = tiny_config(images=160, previews=False, save_minutes=60.0, keep_every=28)
+    list(Run(tmp_path / "run", tiny_data(), config).train())
+    steps = checkpoint_steps(RunFolder(tmp_path / "run").checkpoint_folder)
+    crossed = {4, 7, 11, 14, 18}  # 28, 56, 84, 112 and 140 images
+    assert steps == sorted(crossed | {5, 10, 15, 20})
+    list(
+        Run(
+            tmp_path / "run", tiny_data(), config.model_copy(update={"images": 240, "keep_every": None})
+        ).train()
+    )
+    assert not crossed & {*checkpoint_steps(RunFolder(tmp_path / "run").checkpoint_folder)}
 
 
 def test_the_best_is_the_least_since_its_metric_counts():

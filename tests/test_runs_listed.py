@@ -48,3 +48,16 @@ def test_a_damaged_run_hides_no_other(tmp_path, capsys):
     assert "left out, damaged: " in told.err
     assert call("runs", tmp_path / "a" / "run.json") == 2
     assert "is a file: give a folder" in capsys.readouterr().err
+
+
+def test_a_file_that_was_cut_short_is_marked_and_a_link_is_no_other_run(tmp_path, capsys):
+    list(Run(tmp_path / "a", tiny_data(), tiny_config(images=16, previews=False)).train())
+    (tmp_path / "again").symlink_to(tmp_path / "a")
+    model = tmp_path / "a" / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-100])
+    assert call("runs", tmp_path, "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["run"] == str(tmp_path / "a")
+    assert row["damaged"] == ["model.safetensors"]
+    assert call("runs", tmp_path) == 0
+    assert "ago, model.safetensors is damaged" in capsys.readouterr().out

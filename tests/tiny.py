@@ -143,3 +143,26 @@ def write_nifti(folder, volumes, affines=None):
         affine = AFFINE if affines is None else affines[i]
         nibabel.save(nibabel.Nifti1Image(volume, affine), folder / f"s{i:02d}.nii.gz")
     return folder
+
+
+class Mixture(nn.Module):
+    """The ideal x_0-network of Gaussians about points, per class; a class may be hidden, or ignored."""
+
+    config = None
+
+    def __init__(self, schedule, points, variance, ignores_class=False):
+        super().__init__()
+        self.schedule, self.variance, self.ignores_class = schedule, variance, ignores_class
+        self.points = np.array(points)
+
+    def forward(self, x, c_noise, cond):
+        bar = float(self.schedule.alpha_bar_at(float(c_noise[0]) + 1))
+        a, v = math.sqrt(bar), bar * self.variance + 1 - bar
+        points = torch.from_numpy(self.points.reshape(-1, self.points.shape[-1])).to(x)
+        away = x.flatten(1)[:, None] - a * points
+        likely = -away.square().sum(-1) / (2 * v)
+        if "class" in cond and not self.ignores_class:
+            told = cond["class"].repeat_interleave(self.points.shape[1], 1)
+            likely = likely.masked_fill((told == 0) & told.any(1, keepdim=True), -math.inf)
+        each = points + a * self.variance / v * away
+        return (torch.softmax(likely, 1)[..., None] * each).sum(1).reshape(x.shape)

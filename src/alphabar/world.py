@@ -72,24 +72,32 @@ class World:
             with lost():
                 dist.barrier(group=self._control)
 
-    def share(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The first one's tensors by name, on the CPU; at the others what they give counts for nothing."""
+    def shared(self, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """The first one's tensors with their names, one after another, on the CPU; at the others what they
+        give counts for nothing.
+        """
         if not self:
-            return tensors
+            yield from tensors.items()
+            return
         told = self._object({name: (tuple(t.shape), t.dtype) for name, t in tensors.items()})
-        found = {}
-        with lost():
-            for name, (shape, dtype) in told.items():
-                tensor = torch.empty(shape, dtype=dtype) if self.rank else tensors[name].cpu().contiguous()
+        for name, (shape, dtype) in told.items():
+            tensor = torch.empty(shape, dtype=dtype) if self.rank else tensors[name].cpu().contiguous()
+            with lost():
                 dist.broadcast(tensor, 0, group=self._control)
-                found[name] = tensor
-        return found
+            yield name, tensor
 
     def _object(self, message: Any) -> Any:
         row = [message]
         with lost():
             dist.broadcast_object_list(row, 0, group=self._control)
         return row[0]
+
+    def at_first(self, value: Any) -> list[Any]:
+        """What each process gives, at the first one; nothing at the others."""
+        rows = None if self.rank else [None] * self.size
+        with lost():
+            dist.gather_object(value, rows, 0, group=self._control)
+        return rows or []
 
     # --- what all have a part of ---------------------------------------------------------------------
 

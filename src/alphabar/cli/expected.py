@@ -69,6 +69,19 @@ def tell_end(run: Run, last: dict[str, Any], expected: int | None, show: Callabl
     tell_rise(run, show)
     tell_difference(run.trainer.images, expected, show, run.data.space.kind)
     tell_ignored(run, show)
+    tell_guidance(run, show)
+
+
+def tell_guidance(run: Run, show: Callable[[str], None]) -> None:
+    """Say by what samples are guided from now on, if by anything."""
+    from ..model.file import describe
+
+    own = describe(run.folder.model)["guidance"]
+    if own is not None and own["scale"] != 1:
+        show(
+            f"samples are guided by {own['scale']:g} unless --guidance says otherwise: so they come nearest "
+            "to the data"
+        )
 
 
 def tell_difference(images: int, expected: int | None, show: Any, kind: str = "picture") -> None:

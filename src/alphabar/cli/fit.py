@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STEPS = "Fit a plan of this many evaluations, 2 to 20; required unless --variance is given."
 VARIANCE = f"Estimate the optimal variance of {ORIGINAL_SAMPLER}; alone, or in addition to a plan."
 NOISES = "Number of starting noises to fit to; as many more are held out."
-GUIDANCE = "Guidance scale to fit the plan for; sample with the same one."
+GUIDANCE = r"Guidance scale to fit for; sample with the same one. \[default: what training found, or 1]"
 DETERMINISTIC = "Fit a plan that adds no noise (always so below 5 evaluations)."
 OUT = r"Write a new .safetensors file instead of adding the plan to the model's own. \[default: add to it]"
 
@@ -29,7 +29,7 @@ def fit_sampler(
     steps: Annotated[int | None, typer.Option(help=STEPS, show_default=False)] = None,
     variance: Annotated[bool, typer.Option("--variance", help=VARIANCE)] = False,
     noises: Annotated[int, typer.Option(help=NOISES)] = 64,
-    guidance: Annotated[float, typer.Option(help=GUIDANCE)] = 1.0,
+    guidance: Annotated[float | None, typer.Option(help=GUIDANCE, show_default=False)] = None,
     deterministic: Annotated[bool, typer.Option("--deterministic", help=DETERMINISTIC)] = False,
     seed: options.Seed = 0,
     out: Annotated[str | None, typer.Option(metavar="FILE", help=OUT, show_default=False)] = None,
@@ -59,7 +59,7 @@ def fit_sampler(
         if variance:
             denoiser.x0_mse = estimate_x0_mse(denoiser, noises, seed, say)
     _keep(denoiser, target, new=out is not None)
-    ways = [] if steps is None else [fitted_words(steps, guidance)]
+    ways = [] if steps is None else [fitted_words(steps, 1.0 if guidance is None else guidance)]
     ways += [OPTIMAL_WORDS] * variance
     if json:
         document({"file": target, "steps": steps, "variance": variance, **found})
@@ -67,11 +67,11 @@ def fit_sampler(
         show(f"kept in {target}; now: alphabar sample {shlex.quote(out or run)} {' or '.join(ways)}")
 
 
-def _check_variance_alone(variance: bool, guidance: float, deterministic: bool) -> None:
+def _check_variance_alone(variance: bool, guidance: float | None, deterministic: bool) -> None:
     """ValueError unless --variance is given, and nothing that is for a plan."""
     if not variance:
         raise ValueError("say what to fit: --steps N, --variance, or both")
-    given = ["--guidance"] * (guidance != 1) + ["--deterministic"] * deterministic
+    given = ["--guidance"] * (guidance is not None) + ["--deterministic"] * deterministic
     if given:
         raise ValueError(f"{' and '.join(given)} would be for a plan: give --steps N as well")
 
@@ -87,10 +87,9 @@ def _check_no_checkpoint(target: Path, out: str | None) -> None:
 def _fit_plan(denoiser: Denoiser, asked: tuple, show: Any, say: Any) -> dict[str, Any]:
     """Fit a plan and keep it with the model; return what is known about it."""
     from ..sampling.fit import fit_sampler, store_plan
-    from ..sampling.guidance import Guidance
 
     steps, noises, seed, guidance, noise = asked
-    plan, found = fit_sampler(denoiser, steps, noises, seed, Guidance(guidance), noise, say)
+    plan, found = fit_sampler(denoiser, steps, noises, seed, guidance, noise, say)
     store_plan(denoiser, plan)
     if show is not None:
         show(plan)

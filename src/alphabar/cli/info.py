@@ -34,7 +34,6 @@ def info(run: options.Model, json: options.Json = False) -> None:
         return
     schedule, network, space = facts["schedule"], facts["network"], denoiser.space
     T = denoiser.schedule.T
-    guidable = any(condition.dropout for condition in denoiser.conditions.values())
     table([
         ("file", facts["file"]),
         ("digest", denoiser.digest[:16]),
@@ -51,7 +50,7 @@ def info(run: options.Model, json: options.Json = False) -> None:
         ("trained", _trained(denoiser.about)),
         ("on", _source(denoiser.about)),
         ("scales", _scales(denoiser.scales)),
-        ("guidance", "yes" if guidable else "by another model only"),
+        ("guidance", _guidance(denoiser)),
         ("fitted", ", ".join(_fitted(denoiser)) or "nothing (alphabar fit-sampler)"),
     ])  # fmt: skip
 
@@ -88,7 +87,25 @@ def _scales(scales: Scales | None) -> str:
     return f"{scales.coarsest:.3g} (coarsest) to {scales.finest:.2g} (finest), in model space"
 
 
+def _guidance(denoiser: Denoiser) -> str:
+    """Whether the model can be guided, and what it is guided by unless told."""
+    if not any(condition.dropout for condition in denoiser.conditions.values()):
+        return "by another model only"
+    own = denoiser.guidance
+    if own is None:
+        return "yes; none unless asked for (not measured)"
+    if own["interval"] is None:
+        return "yes; none unless asked for: it would not bring samples nearer to the data"
+    low, high = own["interval"]
+    return f"yes; {own['scale']:g} for {low:g} < t <= {high:g} by itself, where samples come nearest"
+
+
 def _fitted(denoiser: Denoiser) -> list[str]:
     """The options of `sample` for what `alphabar fit-sampler` found."""
-    plans = [fitted_words(plan.num_evaluations, plan.made_by["guidance"]["scale"]) for plan in denoiser.plans]
+    own = denoiser.guidance or {}
+    plans = []
+    for plan in denoiser.plans:
+        how = plan.made_by["guidance"]
+        taken = how["scale"] == own.get("scale") and how.get("interval") == own.get("interval")
+        plans.append(fitted_words(plan.num_evaluations, 1.0 if taken else how["scale"]))
     return plans + [OPTIMAL_WORDS] * (denoiser.x0_mse is not None)

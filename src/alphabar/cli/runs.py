@@ -59,7 +59,8 @@ def runs_in(place: Path) -> list[RunFolder]:
     from ..runs.folder import RunFolder
 
     entries = [place, *place.glob("*/"), *place.glob("*/*/")]
-    return [run for run in map(RunFolder, entries) if run.path.is_dir() and run.exists()]
+    each = {path.resolve(): path for path in sorted(entries, reverse=True)}  # by one name, if there are links
+    return [run for run in map(RunFolder, each.values()) if run.path.is_dir() and run.exists()]
 
 
 def facts_of(run: RunFolder) -> dict[str, Any]:
@@ -83,15 +84,32 @@ def facts_of(run: RunFolder) -> dict[str, Any]:
         "distance": distance / floor if distance and floor else None,
         "saved_at": saved.get("time"),
         "trains": run.is_trained_now(),
+        "damaged": _damaged(run),
         "data": entry["data"]["source"],
     }
+
+
+def _damaged(run: RunFolder) -> list[str]:
+    """The names of its model and newest checkpoint, if they are cut short or no such files."""
+    from ..files import DamagedFile, read_metadata
+
+    found = []
+    for path in (run.model, *run.checkpoints()[-1:]):
+        try:
+            read_metadata(path)
+        except DamagedFile:
+            found.append(path.name)
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     def number(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)
 
-    saved = UNSAVED if row["saved_at"] is None else f"{time_left(time.time() - row['saved_at'])} ago"
+    notes = [UNSAVED if row["saved_at"] is None else f"{time_left(time.time() - row['saved_at'])} ago"]
+    notes += ["in training"] * row["trains"] + [f"{name} is damaged" for name in row["damaged"]]
     return (
         row["run"],
         f"{row['images']:,}",
@@ -100,5 +118,5 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         number(row["loss"], ".4f"),
         number(row["held_out_loss"], ".4f"),
         number(row["distance"], ".1f"),
-        f"{saved}{', in training' * row['trains']}",
+        ", ".join(notes),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -101,10 +101,17 @@ def device_of(how: Mapping[str, Any]) -> str:
 
 def fitted_words(evaluations: int, guidance: float | dict[str, float]) -> str:
     """The options with which `sample` takes a plan that was fitted to these."""
-    if isinstance(guidance, dict):
-        words = ",".join(f"{name}={exact(scale)}" for name, scale in guidance.items())
-        return f"--steps {evaluations} --guidance {words}"
-    return f"--steps {evaluations}" + (f" --guidance {exact(guidance)}" if guidance != 1 else "")
+    return f"--steps {evaluations}" + (f" {guidance_words(guidance)}" if guidance != 1 else "")
+
+
+def guidance_words(scale: float | dict[str, float], interval: Sequence[float] | None = None) -> str:
+    """The options of a guidance."""
+    if isinstance(scale, dict):
+        words = ",".join(f"{name}={exact(one)}" for name, one in scale.items())
+    else:
+        words = exact(scale)
+    within = "" if interval is None else f" --guidance-interval {exact(interval[0])} {exact(interval[1])}"
+    return f"--guidance {words}{within}"
 
 
 OPTIMAL_WORDS = f"--sampler {ORIGINAL_SAMPLER} --variance optimal"

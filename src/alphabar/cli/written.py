@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .sampling import guidance_words
 from .told import told_from, told_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def drawn(
     this is the first, the others `help_draw`.
     """
     from ..sampling.output import SampleWriter
+    from ..sampling.together import share_of
     from .console import say
 
     made = (
@@ -55,7 +57,7 @@ def drawn(
         share = missing
         if world:
             world.tell((writer.folder, missing))
-            share = _share(missing, stream, world)
+            share = share_of(missing, stream, world)
         try:
             for block in stream.only(share):
                 writer.write(block)
@@ -72,18 +74,13 @@ def drawn(
 def help_draw(stream: SampleStream, world: World, **facts: Any) -> None:
     """Draw a share of what the first process draws, into the same folder."""
     from ..sampling.part import PartWriter
+    from ..sampling.together import share_of
 
     place, missing = world.hear()
     with PartWriter(place, stream, world.rank, **facts) as part:
-        for block in stream.only(_share(missing, stream, world)):
+        for block in stream.only(share_of(missing, stream, world)):
             part.write(block)
         world.wait()
-
-
-def _share(missing: np.ndarray, stream: SampleStream, world: World) -> np.ndarray:
-    """Those that this process draws: whole batches, in turn."""
-    _, batches = np.unique(missing // stream.facts["batch_size"], return_inverse=True)
-    return missing[batches % world.size == world.rank]
 
 
 def save_sheets(folder: Path, sheets: Mapping[str, np.ndarray], space: Space, columns: int = 8) -> None:
@@ -126,8 +123,9 @@ def report_written(folder: Path, samples: SampleStream, json: bool, elapsed_s: f
         document({"folder": folder, "samples": n, "evaluations": evaluations, "elapsed_s": elapsed_s, **more})
         return
     plan = samples.facts["plan"].get("made_by", samples.facts["plan"])
-    name = plan.get("sampler", "a given plan")
+    name, guidance = plan.get("sampler", "a given plan"), samples.facts["guidance"]
+    led = "" if guidance is None else f", {guidance_words(guidance['scale'], guidance['interval'])}"
     show(
-        f"{n} sample{'s' * (n > 1)} in {evaluations} evaluation{'s' * (evaluations > 1)} ({name}), "
+        f"{n} sample{'s' * (n > 1)} in {evaluations} evaluation{'s' * (evaluations > 1)} ({name}{led}), "
         f"{elapsed_s:.1f} s; look at {folder / 'grid.png'}"
     )

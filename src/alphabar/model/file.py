@@ -44,6 +44,7 @@ def facts_of(denoiser: Denoiser) -> dict[str, Any]:
         "plans": [plan.to_dict() for plan in denoiser.plans],
         "scales": denoiser.scales,
         "x0_mse": denoiser.x0_mse,
+        "guidance": denoiser.guidance,
         "about": denoiser.about,
     }
 
@@ -66,7 +67,9 @@ def denoiser_from(facts: dict[str, Any], net: nn.Module | None = None) -> Denois
     )
     denoiser.plans = [Plan.from_dict(entry) for entry in facts["plans"]]
     denoiser.scales = None if facts["scales"] is None else Scales.of(facts["scales"])
-    denoiser.x0_mse = facts["x0_mse"]
+    denoiser.x0_mse, denoiser.guidance = facts["x0_mse"], facts["guidance"]
+    if denoiser.guidance and len(interval := denoiser.guidance["interval"] or [0, 0]) != 2:
+        raise ValueError(f"guidance acts between two times, got {brief(interval)}")
     if denoiser.x0_mse is not None:
         ancestral(denoiser.schedule, (denoiser.schedule.T, 0), "optimal", denoiser.x0_mse)
     DataConfig(**facts["about"].get("prepared", {}))

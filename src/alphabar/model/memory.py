@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -79,7 +80,7 @@ def needed_memory(denoiser: Denoiser, n: int, training: bool) -> int | None:
         given += ({name: torch.empty(n, *each, device="meta") for name, each in told.items()},)
     alive = _Alive()
     try:
-        with _Fused(), alive, torch.set_grad_enabled(training):
+        with _fused(), alive, torch.set_grad_enabled(training):
             found = functional_call(net, weights, given)
             if training:
                 found.square().mean().backward()
@@ -104,6 +105,8 @@ def check_memory(denoiser: Denoiser, n: int, training: bool) -> None:
         fitting = int(n * (free - fixed) / needed)
         what, remedies = "an update on", ["use fewer channels (--set network.channels=32)"]
         remedies[:0] = ["train on crops (--crop SIDE)"] * (len(denoiser.shape) > 2)
+        keeps = not any("forward" in vars(part) for part in denoiser.net.modules())
+        remedies[:0] = ["run blocks again instead of keeping what is in them (--recompute)"] * keeps
         remedies[:0] = [f"take the batch in parts (--micro-batch {fitting})"] * (fitting > 0)
     raise TooLarge(
         f"{what} {n} at once of {denoiser.space.shown_shape()} takes about {_gib(needed + fixed)} of memory, "
@@ -115,14 +118,17 @@ def _gib(count: float) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
-class _Fused(TorchFunctionMode):
-    """Attention as the kernels of CPU and GPU do it, without a matrix of all pairs."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.scaled_dot_product_attention:
-            q, k, v = args[:3]
-            return q * (k * v).sum(-2, keepdim=True)
-        return func(*args, **(kwargs or {}))
+@contextlib.contextmanager
+def _fused() -> Iterator[None]:
+    """Attention as the kernels of CPU and GPU do it, without a matrix of all pairs; in blocks that are run
+    again too, which no mode of torch reaches.
+    """
+    real = F.scaled_dot_product_attention
+    F.scaled_dot_product_attention = lambda q, k, v, *_, **__: q * (k * v).sum(-2, keepdim=True)
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = real
 
 
 class _Alive(TorchDispatchMode):

@@ -1,5 +1,6 @@
 """Networks: (x, c_noise, cond) → a tensor of x's shape. They know nothing of diffusion."""
 
+from .blocks import blocks_of
 from .dropout import Dropout, keyed_dropout
 from .mlp import MLP
 from .registry import (
@@ -23,6 +24,7 @@ __all__ = [
     "Dropout",
     "UNet",
     "ViT",
+    "blocks_of",
     "build_network",
     "check_trusted",
     "keyed_dropout",

@@ -22,6 +22,12 @@ def checkpoint_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"))
 
 
+def checkpoint_steps(folder: Path) -> list[int]:
+    """The updates after which these were saved."""
+    numbers = (path.stem.removeprefix("step-") for path in checkpoint_files(folder))
+    return [int(number) for number in numbers if number.isdecimal()]
+
+
 def checkpoint_file(folder: Path, step: int) -> Path:
     """The checkpoint after so many updates."""
     return folder / f"step-{step:09d}.safetensors"
@@ -50,11 +56,11 @@ class Moment(NamedTuple):
         return cls(state, facts_of(trainer.ema) | FITTED_TO_NONE, trainer.step, trainer.images)
 
 
-FITTED_TO_NONE: dict[str, Any] = {"plans": [], "x0_mse": None}
+FITTED_TO_NONE: dict[str, Any] = {"plans": [], "x0_mse": None, "guidance": None}
 
 
 def save_checkpoint(folder: Path, moment: Moment, milestones: Collection[int] = ()) -> Path:
-    """Write a trainer's state, then delete all but the last two and the milestones (in updates).
+    """Write a trainer's state, then delete all but the last two and the milestones (in updates, before it).
 
     It describes the averaged model too, so that `load` can make it of the checkpoint alone.
     """

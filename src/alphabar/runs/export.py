@@ -33,12 +33,13 @@ def export(moment: Moment, path: Path, say: Callable[[str], None]) -> None:
     """Write the averaged model; what was fitted to the one that is there stays if its weights are these."""
     with locked(lock_of(path)):
         facts = dict(moment.facts)
-        with contextlib.suppress(ValueError, KeyError, TypeError, FileNotFoundError):
-            before, _ = read_metadata(path)
-            if before["about"]["images"] == moment.images:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            before = _facts_in(path)
+            if before and before["about"]["images"] == moment.images:
                 plans = [Plan.from_dict(entry).to_dict() for entry in before["plans"]]
                 facts |= {"plans": plans, "x0_mse": before["x0_mse"]}
-            elif before["plans"] or before["x0_mse"]:
+                facts["guidance"] = facts["guidance"] or before["guidance"]
+            elif before and (before["plans"] or before["x0_mse"]):
                 say("the weights have changed: what was fitted to those before is dropped")
         save_tensors(path, averaged(moment.tensors), facts)
 
@@ -69,8 +70,15 @@ class Best:
         return better
 
 
-def images_of(path: Path) -> int | None:
-    """How many images a model file was trained on; None if it isn't there or is damaged."""
-    with contextlib.suppress(ValueError, KeyError, TypeError, FileNotFoundError):
-        return read_metadata(path)[0]["about"]["images"]
-    return None
+def facts_after(images: int, path: Path) -> dict[str, Any]:
+    """What a model file says of itself if it was trained on so many; nothing if not, or if it is damaged."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        facts = _facts_in(path)
+        return facts if facts["about"]["images"] == images else {}
+    return {}
+
+
+def _facts_in(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(FileNotFoundError):
+        return read_metadata(path)[0]
+    return {}

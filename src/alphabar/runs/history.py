@@ -140,6 +140,13 @@ def milestones(entry: Entry, batch_size: int) -> list[int]:
     return steps
 
 
+def is_milestone(entry: Entry, step: int, batch_size: int, every: int | None = None) -> bool:
+    """Whether the checkpoint after this update is kept: of `milestones`, or first after `every` images."""
+    images = step * batch_size
+    regular = every is not None and images // every > (images - batch_size) // every
+    return regular or step in milestones(entry, batch_size)
+
+
 def decide_total(entry: Entry, images: int, total: int) -> None:
     """Decide on another length after so many images. Later decisions, of work that was lost, are dropped."""
     before = total_of(entry)

@@ -56,7 +56,7 @@ class Loop:
         due = {
             "monitor": finished or run.monitor.is_due(),
             "preview": run.asked.previews and (finished or run.previews.is_due(run.pace.rate)),
-            "save": finished or late or run.trainer.step in run.milestones(),
+            "save": finished or late or run.is_milestone(run.trainer.step),
         }
         return {name for name, is_due in due.items() if is_due}
 

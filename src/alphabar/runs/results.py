@@ -33,9 +33,11 @@ from ..evaluation.scorecard import can_tell, in_values, scorecard
 from ..evaluation.within import within_classes
 from ..model.denoiser import Denoiser
 from ..sampling.config import SampleConfig
-from ..sampling.sampler import sample
+from ..sampling.sampler import sample, stream_samples
 from ..sampling.samples import Samples
+from ..sampling.together import drawn_together
 from ..sampling.told import told_by
+from ..world import ALONE, World
 from .checks import CHECKS, SAMPLES, run_checks
 from .findings import Diagnosis
 from .given import check_shape, data_beside, data_of, read_samples
@@ -62,6 +64,7 @@ class Results(Subject):
         features: the features that scores compare, or anything that `open_features` accepts.
         exact: include the exact likelihood in the scorecard.
         whole: let the scorecard judge the model itself too, and not its samples alone.
+        world: the processes that draw samples together; only the first one has all of them.
         say: is told what is being done.
     """
 
@@ -76,11 +79,12 @@ class Results(Subject):
         features: str | Features = "learned",
         exact: bool = False,
         whole: bool = True,
+        world: World = ALONE,
         say: Say = silent,
     ) -> None:
         super().__init__(of, device)
         self.given_data, self.given_features = data, features
-        self.n, self.exact, self.whole, self.say = n, exact, whole, say
+        self.n, self.exact, self.whole, self.world, self.say = n, exact, whole, world, say
         self.config = config or SampleConfig()
         self.notes: list[str] = []
 
@@ -145,7 +149,10 @@ class Results(Subject):
         config = self.config
         if not config.cond:
             config = config.model_copy(update={"cond": told_by(self.data, self.denoiser, self.n)})
-        made = sample(self.denoiser, self.n, config)
+        if self.world:
+            made = drawn_together(stream_samples(self.denoiser, self.n, config), self.world)
+        else:
+            made = sample(self.denoiser, self.n, config)
         self.elapsed_s = time.perf_counter() - start
         return made
 

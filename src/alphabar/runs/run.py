@@ -22,10 +22,10 @@ from ..training.config import TrainConfig
 from ..training.distributed import slots_of
 from ..training.trainer import Trainer
 from ..world import ALONE, World
-from . import history, monitor, previews
+from . import history, matching, monitor, previews
 from . import pace as clock
-from .checkpoints import Moment, load_newest, save_checkpoint
-from .export import Best, describe_model, export, images_of
+from .checkpoints import Moment, checkpoint_steps, load_newest, save_checkpoint
+from .export import Best, describe_model, export
 from .folder import RunFolder
 from .following import led_trainer
 from .history import Entry
@@ -149,9 +149,7 @@ class Run:
         self.entry = self._read()
         if not self.folder.exists():
             self.entry["measured"] |= before  # measured by this process, for a run that nobody has begun
-        elif self._trainer is not None and {k: before.get(k) for k in EXECUTION} != {
-            k: self.entry["measured"].get(k) for k in EXECUTION
-        }:
+        elif any(before.get(name) != self.entry["measured"].get(name) for name in EXECUTION):
             self._trainer = None
         self.folder.clean()
         if number := self.config.threads:
@@ -181,7 +179,11 @@ class Run:
 
     def _at_the_end(self, total: float) -> dict[str, float]:
         """What comes after the last update of a run of `total` images, in images."""
-        return {"monitor": monitor.cost(total), "preview": self.asked.previews * previews.cost(total)}
+        return {
+            "monitor": monitor.cost(total),
+            "preview": self.asked.previews * previews.cost(total),
+            "guidance": matching.cost(self.trainer, total),
+        }
 
     @property
     def hurry(self) -> int | None:
@@ -243,10 +245,11 @@ class Run:
         self.times.write(self.pace.reading(self.trainer.step, self.trainer.images))
         self.times.flush()
         self.describe_model()
-        moment, milestones = Moment.of(self.trainer), self.milestones()
+        moment, folder = Moment.of(self.trainer), self.folder.checkpoint_folder
+        kept = [step for step in checkpoint_steps(folder) if self.is_milestone(step)]
 
         def write() -> None:
-            save_checkpoint(self.folder.checkpoint_folder, moment, milestones)
+            save_checkpoint(folder, moment, kept)
             export(moment, self.folder.model, self.say)
 
         self.saving.begin(write, moment.images)
@@ -266,8 +269,7 @@ class Run:
     def _complete(self) -> None:
         """What comes after the last save, or was lost when a process was killed after it."""
         self.settle(wait=True)
-        if images_of(self.folder.model) != self.trainer.images:
-            export(Moment.of(self.trainer, copied=False, part=AVERAGED), self.folder.model, self.say)
+        matching.complete(self.trainer, self.folder.model, self.say)
         if self.asked.previews:
             self.previews.draw(self.hurry)
         self.sinks.push(self.trainer.images)
@@ -284,8 +286,8 @@ class Run:
             if int(preview.stem) > self.trainer.images:
                 preview.unlink()
 
-    def milestones(self) -> list[int]:
-        return history.milestones(self.entry, self.asked.batch_size)
+    def is_milestone(self, step: int) -> bool:
+        return history.is_milestone(self.entry, step, self.asked.batch_size, self.asked.keep_every)
 
     # --- model files -----------------------------------------------------------------------------
 

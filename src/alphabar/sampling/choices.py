@@ -31,9 +31,12 @@ class Choices:
     facts: dict[str, Any]
 
 
-def choose(denoiser: Denoiser, config: SampleConfig) -> Choices:
-    """The choices for a model; ValueError for what doesn't fit it."""
-    guidance = rule_of(denoiser, config)
+def choose(denoiser: Denoiser, config: SampleConfig, from_noise: bool = True) -> Choices:
+    """The choices for a model, and a start from pure noise or from given samples.
+
+    ValueError for what doesn't fit the model.
+    """
+    guidance = rule_of(denoiser, config, from_noise)
     precision = config.precision or usual_precision(denoiser)
     plan = choose_plan(denoiser, config, guidance)
     plan.check_fits(denoiser.schedule)
@@ -43,12 +46,26 @@ def choose(denoiser: Denoiser, config: SampleConfig) -> Choices:
     return Choices(guidance, precision, plan, on_x0, {**facts, "precision": precision})
 
 
-def rule_of(denoiser: Denoiser, config: SampleConfig) -> Guidance:
-    """The guidance, with the model to guide by loaded to where `denoiser` is."""
+def rule_of(denoiser: Denoiser, config: SampleConfig, from_noise: bool = True) -> Guidance:
+    """The given guidance, with the model to guide by loaded to where `denoiser` is; or the model's own."""
+    own = None if denoiser.guidance is None or not from_noise else Guidance(**denoiser.guidance)
+    if own is not None and _takes(denoiser, config, own):
+        return own
     guide = config.guide
     if isinstance(guide, str | Path):
         guide = load(guide, str(denoiser.device))
     return config.rule(guide)
+
+
+def _takes(denoiser: Denoiser, config: SampleConfig, own: Guidance) -> bool:
+    """Whether the guidance that was matched for a model acts: on what it was matched for, whole ways from
+    noise that are told something; unless another or none is asked for, or a plan that was fitted without it.
+    """
+    other = config.guidance is not None or config.plan is not None
+    told = not config.cond or any(value is not None for value in config.cond.values())
+    whole = config.start in (None, denoiser.schedule.T)
+    without, with_it = (fitted_plan(denoiser, config, one) for one in (Guidance(), own))
+    return told and whole and not other and (without is None or with_it is not None)
 
 
 def usual_precision(denoiser: Denoiser) -> str:
@@ -64,22 +81,47 @@ def usual_precision(denoiser: Denoiser) -> str:
 def choose_plan(denoiser: Denoiser, config: SampleConfig, guidance: Guidance | None = None) -> Plan:
     """The plan of `sample`: the given one, or the model's own fitted one if only `evaluations` are given, or
     that of `make_plan`, by default with as many evaluations as 20 from T have below `start`, but at least 10.
+    Where the model's own guidance takes some of the 20, the plan has as many fewer.
     """
     if config.plan is not None:
         return config.plan
+    guidance = guidance or rule_of(denoiser, config)
+    if (plan := fitted_plan(denoiser, config, guidance)) is not None:
+        return plan
     T, start, evaluations = denoiser.schedule.T, config.start, config.evaluations
-    alone = config.sampler is None and config.spacing is None and not config.options and start in (None, T)
-    if alone and evaluations is not None:
-        wanted = (guidance or rule_of(denoiser, config)).facts()
-        for plan in denoiser.plans:
-            if plan.num_evaluations == evaluations and plan.made_by["guidance"] == wanted:
-                return plan
     options = own_options(denoiser, config)
-    if evaluations is None:
-        evaluations = share_below(T if start is None else start, T, DEFAULT_EVALUATIONS)
     sampler = config.sampler or DEFAULT_SAMPLER
-    return make_plan(
-        denoiser.schedule, sampler, evaluations, start, config.spacing, scales=denoiser.scales, **options
+
+    def plan_of(evaluations: int) -> Plan:
+        return make_plan(
+            denoiser.schedule, sampler, evaluations, start, config.spacing, scales=denoiser.scales, **options
+        )
+
+    if evaluations is not None:
+        return plan_of(evaluations)
+    most = share_below(T if start is None else start, T, DEFAULT_EVALUATIONS)
+    plan = plan_of(most)
+    if config.guidance is None:
+        while guidance.evaluations(plan.times[:-1].tolist()) > most and plan.num_evaluations > FEWEST:
+            plan = plan_of(plan.num_evaluations - 1)
+    return plan
+
+
+def fitted_plan(denoiser: Denoiser, config: SampleConfig, guidance: Guidance) -> Plan | None:
+    """The plan that was fitted to this model for these evaluations and this guidance, where nothing else of
+    the sampler is chosen; None if there is none.
+    """
+    whole = config.start in (None, denoiser.schedule.T)
+    if config.evaluations is None or config.sampler or config.spacing or config.options or not whole:
+        return None
+    wanted = guidance.facts()
+    return next(
+        (
+            plan
+            for plan in denoiser.plans
+            if plan.num_evaluations == config.evaluations and plan.made_by["guidance"] == wanted
+        ),
+        None,
     )
 
 

@@ -101,9 +101,11 @@ class SampleConfig(Settings):
         None, "sampler", shown=f"the plan that fit-sampler made for these --steps, else {DEFAULT_SAMPLER}"
     )
     seed: int = _field(0, "random seed; sample i depends only on the seed and i, not on -n")
-    guidance: Annotated[float | dict[str, float], BeforeValidator(numbers_by_name("guidance"))] = _field(
-        1.0, "scale of classifier-free guidance, 1 is none; or of some conditions, NAME=SCALE,…",
-        metavar="SCALE|NAME=SCALE,…",
+    guidance: Annotated[
+        float | dict[str, float] | None, BeforeValidator(numbers_by_name("guidance"))
+    ] = _field(
+        None, "scale of classifier-free guidance, 1 is none; or of some conditions, NAME=SCALE,…",
+        metavar="SCALE|NAME=SCALE,…", shown="the one that training found (alphabar info RUN), else 1",
     )  # fmt: skip
     cond: dict[str, Any] = _field(
         {}, "what to tell, by name: one value for all or one each; none is not told; drawn unless given"
@@ -210,10 +212,11 @@ class SampleConfig(Settings):
         return self
 
     def rule(self, guide: Denoiser | None) -> Guidance:
-        """The guidance, by a model that was loaded."""
-        if guide is None and self.guide is not None and self.guidance == 1:
+        """The given guidance, none unless it is, by a model that was loaded."""
+        scale = 1.0 if self.guidance is None else self.guidance
+        if guide is None and self.guide is not None and scale == 1:
             raise ValueError("a model to guide by acts only where the guidance scale is not 1")
-        return Guidance(self.guidance, self.guidance_interval, self.guidance_rescale, guide)
+        return Guidance(scale, self.guidance_interval, self.guidance_rescale, guide)
 
     def settings(self) -> dict[str, Any]:
         """As JSON, the settings that are not the defaults."""

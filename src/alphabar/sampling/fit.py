@@ -16,6 +16,8 @@ from ..model.whole import of_crops
 from ..theory.plans import LEAST, SPACINGS, Plan
 from ..theory.schedule import Schedule
 from .bench import LONG, Bench, deterministic_plans, in_range, long_runs
+from .choices import rule_of
+from .config import SampleConfig
 from .guidance import Guidance
 from .sampler import stream_samples
 
@@ -32,7 +34,7 @@ def fit_sampler(
     evaluations: int,
     n: int = 64,
     seed: int = 0,
-    guidance: Guidance | float = 1.0,
+    guidance: Guidance | float | None = None,
     noise: bool | None = None,
     progress: Say = lambda message: None,
 ) -> tuple[Plan, dict[str, Any]]:
@@ -53,7 +55,8 @@ def fit_sampler(
         evaluations: of the plan, 2 to 20.
         n: noises to fit to; as many others are held out to measure the error.
         seed: of the noises.
-        guidance: fit the guided model: a scale, or a `Guidance`.
+        guidance: fit the guided model: a scale, or a `Guidance`; the one that was matched for the model, or
+            none, unless given.
         noise: whether the plan adds noise; without it, every row is the least-squares solution. Unless
             given, from 5 evaluations on: noise needs some rows to pay off.
         progress: called with what is going on.
@@ -70,7 +73,8 @@ def fit_sampler(
         )
     if isinstance(n, bool) or not isinstance(n, int) or n < 8:
         raise ValueError(f"a plan needs at least 8 noises to be fitted to, a whole number, got {n}")
-    guidance = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
+    if not isinstance(guidance, Guidance):
+        guidance = rule_of(denoiser, SampleConfig()) if guidance is None else Guidance(guidance)
     progress(f"long runs of {LONG} evaluations from {2 * n} noises")
     bench, held_out = (long_runs(denoiser, guidance, seed, first, n) for first in (0, n))
     plan, error = _search(bench, evaluations, progress)

@@ -115,16 +115,18 @@ class SampleStream:
         if sides is not None:
             self.denoiser = denoiser = of_sides(denoiser, sides)
         check_memory(denoiser, batch_size(denoiser.shape, denoiser.device), training=False)
-        chosen = choose(denoiser, config)
+        given = origin.given or observation is not None
+        chosen = choose(denoiser, config, from_noise=not given)
         guidance, self.plan, self.on_x0 = chosen.guidance, chosen.plan, chosen.on_x0
         self.denoise = guided(denoiser.in_precision(chosen.precision), guidance)
         origin.check(denoiser, self.plan, len(indices))
         if observation is not None:
             self.on_x0 = [*self.on_x0, *observation.on_x0()]
             self.denoise = observation.within(self.denoise, denoiser.schedule)
-        silent = (origin.given or observation is not None) and not guidance.acts
+        silent = given and not guidance.acts
         self.told = tell(denoiser, indices, config.seed, config.cond, silent)
-        check_guidance_leads(denoiser, guidance, self.told)
+        if config.guidance is not None:
+            check_guidance_leads(denoiser, guidance, self.told)
         self.rows = _kept_rows(self.plan.num_evaluations, frames)
         self.where = np.arange(len(indices))
         self.images_of: Callable[[np.ndarray], np.ndarray] = denoiser.codec.decode

@@ -80,8 +80,7 @@ class TrainConfig(Settings):
     )  # fmt: skip
     epochs: float | None = _field(
         None, "instead of --images: stop after this many passes over the data", "Budget", role="budget",
-        common=True,
-        bounds={"gt": 0, "le": 1e9, "allow_inf_nan": False},
+        common=True, bounds={"gt": 0, "le": 1e9, "allow_inf_nan": False},
     )  # fmt: skip
     minutes: float | None = _field(
         None, "instead of --images: stop so many minutes after the start, resumed parts included; reading "
@@ -133,11 +132,9 @@ class TrainConfig(Settings):
         False, "turn square pictures or fields by quarters at random, where there is no up", "Learning"
     )
     optimizer: Literal["muon", "adamw"] = _field(
-        "muon",
-        "optimizer: muon (weight matrices; adamw for the rest) or adamw (for all)",
-        "Learning",
+        "muon", "optimizer: muon (weight matrices; adamw for the rest) or adamw (for all)", "Learning",
         shown="muon; adamw for vectors",
-    )
+    )  # fmt: skip
     lr: float = _field(
         2e-3, "learning rate", "Learning", common=True,
         bounds={"gt": 0, "le": LARGEST, "allow_inf_nan": False},
@@ -172,12 +169,13 @@ class TrainConfig(Settings):
     )
 
     micro_batch: int | None = _field(
-        None,
-        "images per forward pass; gradients are accumulated up to --batch. Lower it to save memory",
-        "Speed",
-        bounds={"ge": 1},
-        shown="the whole batch",
-    )
+        None, "images per forward pass; gradients are accumulated up to --batch. Lower it to save memory",
+        "Speed", bounds={"ge": 1}, shown="the whole batch",
+    )  # fmt: skip
+    recompute: bool = _field(
+        False, "run each block again in the backward pass, instead of keeping what is in it: less memory, a "
+        "third more time, the same bits", "Speed", role="habit",
+    )  # fmt: skip
     precision: Precision = _field(
         "auto", "precision of the network; auto: what is faster here", "Speed", common=True
     )
@@ -190,9 +188,8 @@ class TrainConfig(Settings):
     )  # fmt: skip
     virtual_processes: int = _field(
         1, "parts of a batch whose gradients are added up in one order, so that any number of processes that "
-        "divides it trains the same bits",
-        "Speed",
-        bounds={"ge": 1, "le": MOST_BATCH}, shown="as many as the run begins with",
+        "divides it trains the same bits", "Speed", bounds={"ge": 1, "le": MOST_BATCH},
+        shown="as many as the run begins with",
     )  # fmt: skip
     exact_processes: Literal["on", "off"] = _field(
         "on", "off: PyTorch's own reduction of gradients (DDP), whose bits depend on the number of processes",
@@ -204,10 +201,13 @@ class TrainConfig(Settings):
         "Speed",
     )  # fmt: skip
     compile: Compile | None = _field(None, "mode of torch.compile; takes a minute at each start", "Speed")
-
     save_minutes: float = _field(
         2.0, "minutes between checkpoints", "Saving", role="habit", bounds={"ge": 0, "allow_inf_nan": False}
     )
+    keep_every: int | None = _field(
+        None, "also keep a checkpoint after each N images, beside the last two and those at quarters",
+        "Saving", role="habit", bounds={"ge": 1, "le": MOST_IMAGES}, metavar="N", amount=True,
+    )  # fmt: skip
     best: Literal["held_out_loss", "sample_distance"] = _field(
         "held_out_loss", "metric whose lowest value is kept as best.safetensors", "Saving", role="habit"
     )
@@ -263,7 +263,9 @@ class TrainConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _equal_parts(self) -> TrainConfig:
+    def _go_together(self) -> TrainConfig:
+        if self.recompute and self.compile:
+            raise ValueError("blocks that are run again are not compiled: leave compile out, or recompute")
         if self.batch_size % self.virtual_processes:
             raise ValueError(
                 "batch_size must be a multiple of virtual_processes (unless given as many as processes), "

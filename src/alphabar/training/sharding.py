@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..model.denoiser import Denoiser
+from ..nn import blocks_of
 from ..world import World, lost
 
 
@@ -43,13 +44,6 @@ class Sharding:
         self._net.set_requires_gradient_sync(last)
         with lost("gloo", "nccl"):
             yield
-
-
-def blocks_of(net: nn.Module) -> list[nn.Module]:
-    """What stands in lists of a network and is called as one, the inner ones first."""
-    lists = [module for module in net.modules() if isinstance(module, nn.ModuleList)]
-    listed = {block for row in lists for block in row if type(block).forward is not nn.Module.forward}
-    return [m for m in reversed(list(net.modules())) if m in listed and any(True for _ in m.parameters())]
 
 
 def whole(tensor: Tensor) -> Tensor:

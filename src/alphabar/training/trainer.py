@@ -27,6 +27,7 @@ from .fitted import conditions_told, fitted_to
 from .gradient import Gradient
 from .optimizer import make_optimizers
 from .pending import Diverged, Pending
+from .recompute import recompute
 from .sharding import Sharding, shard_of, whole
 
 FINEST = 4096  # steps of the average in a half-life, at most
@@ -60,11 +61,8 @@ class Trainer:
         net: nn.Module | None = None,
         world: World = ALONE,
     ) -> None:
-        self.config = config
-        self.data = data
+        self.config, self.data, self.world, self.step = config, data, world, 0
         self.device = torch.device(device)
-        self.step = 0
-        self.world = world
         if config.balanced:
             _ = data.by_class  # raises without classes
         conditions = conditions_told(config, data)
@@ -73,11 +71,13 @@ class Trainer:
         if net is None:
             net = initial_network(config, codec.shape, shapes)
         if world:
-            net.load_state_dict(world.share(net.state_dict()))
+            net.load_state_dict(dict(world.shared(net.state_dict())))
         schedule = Schedule.from_dict(config.schedule, advise=False)
         self.model = Denoiser(net, schedule, config.prediction, codec, conditions).to(self.device)
         self.model.scales = scales
         self.model.precision = "float32" if config.precision == "auto" else config.precision
+        if config.recompute and not (world and config.sharded):
+            recompute(net)
         check_memory(self.model, at_once(config, world.size), training=True)
         self.layout = torch.contiguous_format
         if config.channels_last:
@@ -112,7 +112,10 @@ class Trainer:
             raise ValueError("a network in shards is not compiled: leave compile out, or sharded")
         if self.world.rank:
             self.ema.net.to("meta")
-        return Sharding(self.model, self.world)
+        found = Sharding(self.model, self.world)
+        if self.config.recompute:
+            recompute(self.model.net, sharded=True)
+        return found
 
     @property
     def images(self) -> int:
@@ -239,33 +242,45 @@ class Trainer:
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor], step: int) -> None:
-        """Go on from `state()` after `step` updates; of several processes, from what the first one has."""
+        """Go on from `state()` after `step` updates; of several processes, from what the first one has, of
+        which the others hold one tensor at a time.
+
+        KeyError or RuntimeError for the state of another network.
+        """
         self.world.tell((LOAD, step))
-        tensors = self.world.share(tensors)
-        parts: dict[str, dict[str, Tensor]] = {part: {} for part in ("net", "ema", *self.optimizers)}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
-        _load(self.model.net, parts["net"])
-        if self.sharding is not None:
-            for name, average in self.averages.items():
-                average.copy_(shard_of(parts["ema"][name], average))
-        if not (self.sharding and self.world.rank):
-            self.ema.net.load_state_dict(parts["ema"])
-        for which, optimizer in self.optimizers.items():
+        wanted = self._wanted()
+        missing = {*wanted}
+        for optimizer in self.optimizers.values():
             optimizer.state.clear()
-            for entry, tensor in parts[which].items():
-                key, _, name = entry.partition(".")
-                parameter = self.parameters[name]
-                optimizer.state[parameter][key] = _like(parameter, tensor)
+        for name, tensor in self.world.shared(tensors):
+            which, _, entry = name.partition(".")
+            if which in self.optimizers:
+                key, _, entry = entry.partition(".")
+                parameter = self.parameters[entry]
+                self.optimizers[which].state[parameter][key] = _like(parameter, tensor)
+                continue
+            missing.discard(name)
+            for own in wanted[name]:
+                if own.shape != tensor.shape:
+                    raise RuntimeError(f"size mismatch for {name}: {[*tensor.shape]}, not {[*own.shape]}")
+                own.copy_(shard_of(tensor, own))
+        if missing:
+            raise KeyError(", ".join(sorted(missing)))
         self.step = step
         self._sound()
 
-
-def _load(net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Load whole tensors into a network, which may be in shards."""
-    wanted = net.state_dict()
-    net.load_state_dict({name: shard_of(t, wanted.get(name, t)) for name, t in tensors.items()})
+    def _wanted(self) -> dict[str, list[Tensor]]:
+        """The tensors of the network and of its average here, by their names in the state: the first of
+        several processes has the average in shards, and whole.
+        """
+        found = {f"net.{name}": [tensor] for name, tensor in self.model.net.state_dict().items()}
+        averaged = {f"ema.{name}": [tensor] for name, tensor in self.ema.net.state_dict().items()}
+        if self.sharding is None:
+            return found | averaged
+        for name, whole_ones in averaged.items():
+            shard = self.averages.get(name.removeprefix("ema."))
+            found[name] = [t for t in (shard, *whole_ones) if t is not None and not t.is_meta]
+        return found
 
 
 def initial_network(config: TrainConfig, shape: tuple[int, ...], conditions: dict[str, Any]) -> nn.Module:

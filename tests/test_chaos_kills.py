@@ -197,7 +197,7 @@ def test_broken_at_any_call_the_same_command_ends_with_the_same_bytes(bench, nam
 ONE_OF_EACH = [
     ("data", "kill", "os.rename", "cache"), ("sample", "kill", "write", "samples.json"),
     ("train", "kill", "fsync", "here/new/checkpoints"), ("eval", "EIO", "write", "features"),
-    ("data --out", "ENOSPC", "write", "sheet.png"), ("data --clear", "EIO", "os.remove", "images.raw"),
+    ("data --out", "ENOSPC", "write", "sheet.png"), ("data --clear", "EIO", "os.remove", "images-00000.raw"),
 ]  # fmt: skip
 
 

@@ -39,7 +39,7 @@ RACES = {  # and the main file
     ),
     "report": (["report", "run", "-n", 12, "--features", "untrained"], "report.html"),
     "data --out": (["data", "fresh", "--out", "sheet.png"], "sheet.png"),
-    "data --clear": (["data", "--clear"], "images.raw"),
+    "data --clear": (["data", "--clear"], "images-00000.raw"),
 }  # fmt: skip
 WAIT_S = 10.0  # how long the second may take if it does not wait for the first
 WRITERS = list(RACES)[:5]

@@ -690,7 +690,7 @@ def test_a_failed_preparation_leaves_nothing_behind(tmp_path):
 def test_a_cache_cut_short_is_refused_by_name(tmp_path):
     grays(tmp_path)
     prepare(tmp_path)
-    (raw,) = Path(os.environ["ALPHABAR_CACHE"]).glob("*/images.raw")
+    (raw,) = Path(os.environ["ALPHABAR_CACHE"]).glob("*/images-00000.raw")
     raw.write_bytes(raw.read_bytes()[:-1])
     with pytest.raises(ValueError, match=f"{raw.parent} is damaged; delete that folder"):
         prepare(tmp_path)
@@ -1113,7 +1113,7 @@ def test_prepared_data_without_its_facts_is_prepared_again(tmp_path):
     assert len(list(cache_folder().iterdir())) == 1
 
 
-@pytest.mark.parametrize("name", ["images.raw", "class.npy", "hashes.npy"])
+@pytest.mark.parametrize("name", ["images-00000.raw", "class.npy", "hashes.npy"])
 def test_prepared_data_that_changed_by_one_byte_is_refused_by_name(tmp_path, name):
     for c in "ab":
         grays(tmp_path / c)
@@ -1130,7 +1130,7 @@ def test_prepared_data_that_changed_by_one_byte_is_refused_by_name(tmp_path, nam
 def test_prepared_data_that_is_cut_while_in_use_is_an_error_and_not_the_end_of_the_process(tmp_path, size):
     dataset = prepare(grays(tmp_path, 40), holdout=0)
     before = dataset.batch(0, 0, 40).images
-    with open(only_entry().path / "images.raw", "r+b") as file:
+    with open(only_entry().path / "images-00000.raw", "r+b") as file:
         file.truncate(size)
     for look in (
         lambda: dataset.batch(0, 0, 40),
@@ -1190,10 +1190,10 @@ def test_prepared_labels_out_of_range_are_refused(tmp_path):
 def test_a_cache_that_was_copied_is_checked_once_and_used(tmp_path):
     grays(tmp_path)
     first = prepare(tmp_path)
-    raw = only_entry().path / "images.raw"
+    raw = only_entry().path / "images-00000.raw"
     os.utime(raw, ns=(0, 0))
     assert prepare(tmp_path).fingerprint == first.fingerprint
-    assert json.loads((raw.parent / "facts.json").read_text())["files"]["images.raw"]["mtime_ns"] == 0
+    assert json.loads((raw.parent / "facts.json").read_text())["files"]["images-00000.raw"]["mtime_ns"] == 0
 
 
 def test_a_preparation_that_was_killed_is_cleaned_up_by_the_next(tmp_path):
@@ -1264,14 +1264,14 @@ def test_equal_samples_of_several_entries_take_their_room_once(tmp_path):
     assert first.fingerprint == again.fingerprint == copied.fingerprint
     entries = cache_entries()
     assert len(entries) == 3
-    assert len({(entry.path / "images.raw").stat().st_ino for entry in entries}) == 1
+    assert len({(entry.path / "images-00000.raw").stat().st_ino for entry in entries}) == 1
     everything = {path.stat().st_ino: path.stat().st_size for path in cache_folder().rglob("*.*")}
     assert abs(sum(entry.size_bytes for entry in entries) - sum(everything.values())) < len(entries)
     shutil.rmtree(entries[-1].path)
     np.testing.assert_array_equal(prepare(tmp_path / "b").images, first.images)
     save(tmp_path / "b" / "000.png", noise(8, 8, seed=9))
     assert prepare(tmp_path / "b").fingerprint != first.fingerprint
-    assert len({path.stat().st_ino for path in cache_folder().glob("*/images.raw")}) == 2
+    assert len({path.stat().st_ino for path in cache_folder().glob("*/images-00000.raw")}) == 2
 
 
 # --- ranges and normalization ------------------------------------------------------------------

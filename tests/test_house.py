@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 LEAVES = {  # that everybody may know
-    "errors", "files", "images", "philox", "rng", "settings", "torchrun", "version", "world",
+    "errors", "files", "forked", "images", "philox", "rng", "settings", "torchrun", "version", "world",
 }  # fmt: skip
 MODEL = {"theory", "nn", "data", "model"}
 INSIDE = {*MODEL, "training", "sampling", "evaluation", "runs"}
@@ -32,6 +32,7 @@ MAY_KNOW = {  # beside leaves
     "rng": set(),
     "philox": set(),
     "files": set(),
+    "forked": set(),
     "images": set(),
     "settings": set(),
     "torchrun": set(),
@@ -62,10 +63,12 @@ LIBRARIES = {  # that each may use
     "images": {"numpy", "PIL"},
     "settings": {"pydantic"},
     "torchrun": {"torch"},
+    "forked": set(),
     "world": {"torch"},
     "theory": {"numpy"},
     "nn": {"numpy", "torch"},
     "data": {
+        "fsspec",
         "numpy",
         "PIL",
         "pydantic",

@@ -28,6 +28,11 @@ def rank() -> int:
     return int(os.environ["RANK"]) if are_several() else 0
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def end_with_parent() -> None:
     """Let this process save and end when the one that began it is gone, as far as the system can do so."""
     with contextlib.suppress(OSError, AttributeError, ImportError):  # no Linux
@@ -46,9 +51,8 @@ def launch(processes: int, words: Sequence[str], say: Callable[[str], None]) -> 
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", ",".join(stop.name for stop in STOPS))
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

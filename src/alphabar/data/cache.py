@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import filecmp
-import hashlib
 import os
-import re
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +12,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..files import DamagedFile, atomic_folder, clean, read_json, temporary_name, write_json
+from ..errors import check_whole
+from ..files import DamagedFile, clean, read_json, write_json
+from .building import (
+    CLASSES,
+    EMBEDDINGS,
+    FACTS,
+    FEATURES,
+    HASHES,
+    IMAGES,
+    TOLD,
+    TOLD_GRIDS,
+    is_entry,
+    own_files,
+    partial_folders,
+    remove_partial,
+    sha256_of,
+    stamp_of,
+)
 from .conditions.base import Condition
 from .conditions.embedding import EmbeddingCondition
 from .conditions.kinds import condition_from
@@ -24,24 +37,14 @@ from .conditions.picture import PictureCondition
 from .space import Space
 from .stored import StoredSamples
 
-IMAGES, HASHES, CLASSES, FACTS = "images.raw", "hashes.npy", "class.npy", "facts.json"
-TOLD = "told-{:03d}.npy"
-"""The values of a condition, by its number."""
-TOLD_GRIDS = "told-{:03d}.raw"
-"""The same of one that tells grids."""
-EMBEDDINGS = "told-{:03d}-embeddings.npy"
-"""Those of its texts, each once, sorted."""
-OWN = {IMAGES, HASHES, CLASSES, FACTS} | {
-    name.format(i) for i in range(1000) for name in (TOLD, TOLD_GRIDS, EMBEDDINGS)
-}
 AT_ONCE = 4096  # values that are checked
-FEATURES = "features"
-FEATURE_FILE = re.compile(r"(learned-)?[0-9a-f]{20}\.safetensors")
+UNFINISHED = "being prepared, or given up"
 
 
 class Stored(NamedTuple):
     """Prepared samples (N, *shape) with what belongs to them; `labels` (N,) if there are classes, and other
-    conditions by name with their values (N, …), of grids as `images` are.
+    conditions by name with their values (N, …), of grids as `images` are. `files`: of how many samples each
+    file of them is, and its SHA-256; `found`: notes on the source beside those on the samples.
     """
 
     images: Any
@@ -52,6 +55,8 @@ class Stored(NamedTuple):
     fingerprint: str
     notes: list[str]
     told: Mapping[str, tuple[Condition, Any]] = MappingProxyType({})
+    files: tuple[tuple[int, str], ...] = ()
+    found: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,54 +91,6 @@ def cache_folder() -> Path:
         ) from None
 
 
-# --- writing -----------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def new_entry(place: Path) -> Iterator[Path]:
-    """Yield a temporary folder to be filled; on success it becomes `place`, unless another was faster."""
-    with contextlib.suppress(FileExistsError), contextlib.ExitStack() as held:
-        try:
-            folder = held.enter_context(atomic_folder(place))
-        except PermissionError as error:
-            raise ValueError(
-                f"prepared data cannot be kept in {place.parent} ({error.strerror}): "
-                "set ALPHABAR_CACHE to another folder"
-            ) from None
-        yield folder
-        if place.exists() and not (place / FACTS).exists():  # it has lost its facts
-            aside = temporary_name(place)
-            with contextlib.suppress(OSError):
-                os.replace(place, aside)
-            shutil.rmtree(aside, ignore_errors=True)
-
-
-def write_facts(folder: Path, facts: dict[str, Any]) -> None:
-    """Write the description of a filled folder, with size, time and digest of each file in it."""
-    sha256 = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-    _share(folder / IMAGES, sha256[IMAGES])
-    files = {name: _stamp(folder / name) | {"sha256": digest} for name, digest in sha256.items()}
-    write_json(folder / FACTS, {**facts, "files": files})
-
-
-def _share(images: Path, sha256: str) -> None:
-    """Make `images` a hard link to equal ones of another entry, so that they take their room once.
-
-    The same pictures are prepared again whenever they were moved, copied or touched.
-    """
-    size = images.stat().st_size
-    for other in filter(_is_entry, images.parent.parent.iterdir()):
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            if (other / IMAGES).stat().st_size != size:
-                continue
-            known = read_json(other / FACTS)["files"][IMAGES]["sha256"]
-            if known == sha256 and filecmp.cmp(images, other / IMAGES, shallow=False):
-                link = temporary_name(images)
-                os.link(other / IMAGES, link)
-                os.replace(link, images)
-                return
-
-
 # --- reading -----------------------------------------------------------------------------------
 
 
@@ -144,7 +101,10 @@ def read_entry(place: Path) -> Stored:
         _verify(place, facts)
         space, classes = Space(**facts["space"]), tuple(facts["classes"])
         shape = (facts["num_samples"], *space.shape)
-        images = StoredSamples(place / IMAGES, shape, np.dtype(space.dtype))
+        parts = {place / IMAGES.format(k): check_whole("shards", n, 0) for k, n in enumerate(facts["shards"])}
+        images = StoredSamples(parts, space.shape, np.dtype(space.dtype))
+        if images.shape != shape:
+            raise ValueError(f"its files are of {len(images)} samples, and not of {shape[0]}")
         hashes = np.load(place / HASHES, allow_pickle=False)
         labels = np.load(place / CLASSES, allow_pickle=False) if classes else None
         if hashes.shape != shape[:1] or hashes.dtype != np.uint64:
@@ -156,8 +116,9 @@ def read_entry(place: Path) -> Stored:
             condition = condition_from(entry)
             told[name] = condition, _read_told(place, i, name, condition, shape[0])
         return Stored(
-            images, space, classes, labels, hashes, facts["fingerprint"], list(facts["notes"]), told
-        )
+            images, space, classes, labels, hashes, facts["fingerprint"], list(facts["notes"]), told,
+            found=tuple(facts["found"]),
+        )  # fmt: skip
     except (ValueError, TypeError, LookupError, OSError, EOFError, AttributeError) as error:
         raise DamagedFile(f"the prepared data in {place} is damaged; delete that folder: {error}") from None
 
@@ -165,8 +126,8 @@ def read_entry(place: Path) -> Stored:
 def _read_told(place: Path, i: int, name: str, condition: Condition, n: int) -> Any:
     """The values of a condition."""
     if isinstance(condition, PictureCondition):
-        shape, dtype = (n, *condition.own_shape), np.dtype(condition.space["dtype"])
-        return StoredSamples(place / TOLD_GRIDS.format(i), shape, dtype)
+        path, dtype = place / TOLD_GRIDS.format(i), np.dtype(condition.space["dtype"])
+        return StoredSamples({path: n}, condition.own_shape, dtype)
     values = np.load(place / TOLD.format(i), allow_pickle=False)
     if isinstance(condition, EmbeddingCondition):
         condition.learn(values, np.load(place / EMBEDDINGS.format(i), allow_pickle=False))
@@ -187,26 +148,16 @@ def _verify(place: Path, facts: dict[str, Any]) -> None:
     """Compare sizes, and the digests of files that were touched since they were written or checked."""
     touched = False
     for name, known in facts["files"].items():
-        now = _stamp(place / name)
+        now = stamp_of(place / name)
         if now["size"] != known["size"]:
             raise ValueError(f"{name} has {now['size']} bytes, and was written with {known['size']}")
         if now["mtime_ns"] != known["mtime_ns"]:
-            if _sha256(place / name) != known["sha256"]:
+            if sha256_of(place / name) != known["sha256"]:
                 raise ValueError(f"{name} has changed since it was written")
             known["mtime_ns"], touched = now["mtime_ns"], True
     if touched:
         with contextlib.suppress(OSError):  # a cache that can only be read is checked each time
             write_json(place / FACTS, facts)
-
-
-def _stamp(path: Path) -> dict[str, Any]:
-    stat = path.stat()
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- looking after it --------------------------------------------------------------------------
@@ -215,7 +166,8 @@ def _sha256(path: Path) -> str:
 def cache_entries() -> list[CacheEntry]:
     """What the cache holds, the newest first."""
     root = cache_folder()
-    found = [_entry(path) for path in root.iterdir() if _is_entry(path)] if root.is_dir() else []
+    found = [_entry(path) for path in root.iterdir() if is_entry(path)] if root.is_dir() else []
+    found += [_unfinished(path) for path in partial_folders(root)]
     return sorted(found, key=lambda entry: -entry.prepared_at)
 
 
@@ -229,33 +181,19 @@ def clear_cache() -> int:
     for entry in entries:
         with contextlib.suppress(FileNotFoundError):  # another process clears it as well
             # the facts first: without them it is no entry any more
-            for file in sorted(_own_files(entry.path), key=lambda file: file.name != FACTS):
+            for file in sorted(own_files(entry.path), key=lambda file: file.name != FACTS):
                 file.unlink(missing_ok=True)
             clean(entry.path)
             if not any(entry.path.iterdir()):
                 entry.path.rmdir()
+    for partial in partial_folders(cache_folder()):
+        remove_partial(partial)
     clean(cache_folder())
     return sum(entry.size_bytes for entry in entries)
 
 
-def _is_entry(path: Path) -> bool:
-    if not path.is_dir():
-        return False
-    return bool(re.fullmatch(r"[0-9a-f]{20}", path.name) or (path.name == FEATURES and _own_files(path)))
-
-
-def _own_files(folder: Path) -> list[Path]:
-    """The files in a folder of the cache that have the names of ours."""
-    features = folder.name == FEATURES
-    return [
-        file
-        for file in folder.iterdir()
-        if (FEATURE_FILE.fullmatch(file.name) if features else file.name in OWN)
-    ]
-
-
 def _entry(path: Path) -> CacheEntry:
-    stats = [file.stat() for file in _own_files(path)]
+    stats = [file.stat() for file in own_files(path)]
     size, at = sum(stat.st_size // stat.st_nlink for stat in stats), path.stat().st_mtime
     if path.name == FEATURES:
         return CacheEntry(path, "features for scores", len(stats), (), size, at)
@@ -265,3 +203,10 @@ def _entry(path: Path) -> CacheEntry:
         return CacheEntry(path, facts["source"], facts["num_samples"], shape, size, at)
     except (ValueError, OSError, LookupError, TypeError):
         return CacheEntry(path, "damaged", 0, (), size, at)
+
+
+def _unfinished(path: Path) -> CacheEntry:
+    files = [file for file in path.rglob("*") if file.is_file()]
+    return CacheEntry(
+        path, UNFINISHED, 0, (), sum(file.stat().st_size for file in files), path.stat().st_mtime
+    )

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from ..errors import some
+from ..files import write_all, written
+from ..torchrun import cores
+from .building import IMAGES, Building
 from .config import NUM_CHANNELS, DataConfig
 from .dataset import spread
+from .shards import Progress, Shards
 from .sources.fitting import centered, placed
-from .sources.headers import GRAY_MODES, Header, choose_size, found_notes, header_of, pixel_art_note
-from .sources.pictures import color_of, is_transparent, picture_array, reason
+from .sources.headers import (
+    GRAY_MODES,
+    Header,
+    choose_size,
+    found_notes,
+    header_from,
+    header_of,
+    pixel_art_note,
+    without_own,
+)
+from .sources.pictures import color_of, is_transparent, picture_array
 from .sources.source_types import BLOCK, Pictures, block_size, files
 from .space import Space
+from .stored import StoredSamples
 from .survey import LITTLE, Survey
+from .unreadable import Unreadable
 
 FRAMES_AT_ONCE = 32
 LOOKED_AT = 64  # pictures, for transparent pixels
 WHITE, BLACK = "white", "black"
-Progress = Callable[[int, int], None]
 
 
 class Part(NamedTuple):
@@ -37,24 +53,33 @@ class Part(NamedTuple):
 
 @dataclass
 class Decoder:
-    """Pictures on their way to samples; `notes` grows as they are read."""
+    """Pictures on their way to samples; `notes` grows as they are read.
+
+    Attributes:
+        source, config: which ones, and how.
+        progress: called with (done, total) while they are decoded.
+        place: where samples are written by shards, and what is known of these; or they are not.
+    """
 
     source: Pictures
     config: DataConfig
     progress: Progress | None = None
+    place: Building | None = None
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         names = self.source.names
-        self.bad: dict[tuple[int, int], str] = {}  # by file and frame
+        self.bad = Unreadable(names)
         self.frames: dict[int, tuple[int, ...]] = {}
         self.total = len(names)
-        parts = [Part(i, (0,)) for i in range(len(names))]
-        headers = {part.file: found for part, found in self._each(parts, lambda image, _: header_of(image))}
+        self.shards = Shards(len(names), self.place and self.place.parts, self.source.apart)
+        self.files: list[tuple[int, str]] = []
+        headers = self._read_headers()
         if not headers:
-            raise ValueError(self._bad_message())
-        headers = self._without_own(headers)
-        self.numbers = sorted([*headers, *(i for i, _ in self.bad)])
+            raise ValueError(self.bad.message(self.total, self.frames))
+        headers, note = without_own(headers, names)
+        self.notes += [note] * bool(note)
+        self.numbers = sorted([*headers, *(i for i, _ in self.bad.why)])
         self.source.labels(self.numbers)  # what is wrong with classes is said before all is decoded
         named = {names[i]: header for i, header in headers.items()}
         self.size, note = choose_size({name: header.size for name, header in named.items()}, self.config)
@@ -72,11 +97,8 @@ class Decoder:
 
     def _background(self, headers: list[Header]) -> str | None:
         """The color under what is transparent and around what is padded; None if there is neither."""
-        around = [
-            h
-            for h in headers
-            if self.config.fit == "pad" and placed(h.size, self.size, "pad")[1] != self.size
-        ]
+        pads = self.config.fit == "pad"
+        around = [h for h in headers if pads and placed(h.size, self.size, "pad")[1] != self.size]
         self.padded = bool(around)
         if self.channels == 4:
             self.notes += [f"padded with transparent pixels: {files(len(around))}"] * self.padded
@@ -94,7 +116,8 @@ class Decoder:
         may = np.array([i for i, header in headers.items() if header.alpha], np.int64)
         if self.config.background is None and 2 * len(may) > len(headers):
             parts = [Part(int(i), (0,)) for i in spread(may, LOOKED_AT)]
-            found = [clear for _, clear in self._each(parts, lambda image, _: is_transparent(image))]
+            each = self._each(parts, lambda image, _: is_transparent(image), self.bad)
+            found = [clear for _, clear in each]
             if 2 * sum(found) > len(found):
                 self.notes.append(
                     f"alpha is kept as a fourth channel: {sum(found)} of {len(found)} pictures looked at "
@@ -102,6 +125,26 @@ class Decoder:
                 )
                 return 4
         return 1 if {header.mode for header in headers.values()} <= GRAY_MODES else 3
+
+    def _read_headers(self) -> dict[int, Header]:
+        """The header of each file that has one; equal ones are one object."""
+        headers, alike = {}, {}
+
+        def read(_: int, shard: range, progress: Progress) -> dict[str, Any]:
+            bad = Unreadable(self.source.names)
+            parts = [Part(i, (0,)) for i in shard]
+            found = [(part.file, h) for part, h in self._each(parts, lambda one, _: header_of(one), bad)]
+            kinds = {header: k for k, header in enumerate(dict.fromkeys(header for _, header in found))}
+            return {
+                "kinds": [*kinds], "files": [i for i, _ in found], "which": [kinds[h] for _, h in found],
+                "bad": bad.listed(),
+            }  # fmt: skip
+
+        for found in self.shards.results("headers", read):
+            self.bad.add_listed(found["bad"])
+            kinds = [alike.setdefault(header, header) for header in map(header_from, found["kinds"])]
+            headers |= {i: kinds[k] for i, k in zip(found["files"], found["which"], strict=True)}
+        return headers
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -128,33 +171,73 @@ class Decoder:
         )
 
     def blocks(self) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Blocks of samples with the numbers of their files; ValueError at the end names all bad ones."""
+        """Blocks of samples with the numbers of their files; ValueError at the end names all bad ones.
+
+        If there is a place for it, they are written there, and read again.
+        """
+        self.deepest = 0
+        if self.place is None:
+            yield from self._decoded(range(len(self.source.names)), self.bad, self.progress)
+        else:
+            yield from self._written(self.place.folder)
+        self._check_depths(self.deepest)
+        if self.bad and not self.config.skip_bad:
+            raise ValueError(self.bad.message(self.total, self.frames))
+        if self.bad:
+            self.notes.append(f"left out as unreadable: {self.bad.shown(self.frames)}")
+
+    def _written(self, folder: Path) -> Iterator[tuple[list[int], np.ndarray]]:
+        def write(k: int, shard: range, progress: Progress) -> dict[str, Any]:
+            bad, numbers, digest = Unreadable(self.source.names), [], hashlib.sha256()
+            self.deepest = 0
+            with written(folder / IMAGES.format(k)) as file:
+                for some_numbers, block in self._decoded(shard, bad, progress):
+                    numbers += some_numbers
+                    digest.update(block.data)
+                    write_all(file, block)
+            found = {"numbers": numbers, "deepest": self.deepest, "sha256": digest.hexdigest()}
+            return found | {"bad": bad.listed()}
+
+        def is_whole(k: int, found: dict[str, Any]) -> bool:
+            file, each = folder / IMAGES.format(k), np.dtype((self.dtype, self.shape)).itemsize
+            return file.exists() and file.stat().st_size == each * len(found["numbers"])
+
+        deepest, at_once = 0, block_size(self.shape, self.dtype)
+        for k, found in enumerate(self.shards.results("images", write, self.progress, is_whole)):
+            numbers, deepest = found["numbers"], max(deepest, found["deepest"])
+            self.bad.add_listed(found["bad"])
+            self.files.append((len(numbers), found["sha256"]))
+            stored = StoredSamples({folder / IMAGES.format(k): len(numbers)}, self.shape, self.dtype)
+            for start in range(0, len(numbers), at_once):
+                yield numbers[start : start + at_once], stored[start : start + at_once]
+        self.deepest = deepest
+
+    def _decoded(
+        self, files: range, bad: Unreadable, progress: Progress | None
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Blocks of samples of some files, with the numbers of these."""
         at_once = block_size(self.shape, self.dtype)
         most = min(at_once, FRAMES_AT_ONCE, max(map(len, self.frames.values())))
         parts = [
             Part(i, frames[start : start + most])
-            for i, frames in self.frames.items()
+            for i in files
+            for frames in [self.frames.get(i, ())]
             for start in range(0, len(frames), most)
         ]
-        numbers, block, deepest = [], [], 0
-        for part, arrays in self._each(parts, self._decode, at_once // most, self.progress):
+        numbers, block = [], []
+        for part, arrays in self._each(parts, partial(self._decode, bad), bad, at_once // most, progress):
             numbers += [part.file] * len(arrays)
             block += arrays
             if self.headers[part.file].deep:
                 _, own = placed(self.headers[part.file].size, self.size, self.config.fit)
-                deepest = max([deepest, *(int(centered(array, own).max()) for array in arrays)])
+                self.deepest = max([self.deepest, *(int(centered(array, own).max()) for array in arrays)])
             while len(block) >= at_once:
                 yield numbers[:at_once], np.stack(block[:at_once])
                 numbers, block = numbers[at_once:], block[at_once:]
-        self._check_depths(deepest)
-        if self.bad and not self.config.skip_bad:
-            raise ValueError(self._bad_message())
         if block:
             yield numbers, np.stack(block)
-        if self.bad:
-            self.notes.append(f"left out as unreadable: {self._bad_names()}")
 
-    def _decode(self, image: Image.Image, part: Part) -> list[np.ndarray]:
+    def _decode(self, bad: Unreadable, image: Image.Image, part: Part) -> list[np.ndarray]:
         """Frames as samples; those that cannot be read are noted and passed over."""
         background, arrays = self.background or WHITE, []
         for frame in part.frames:
@@ -165,7 +248,7 @@ class Decoder:
                 form = self.channels, background, self.dtype, self.config.resize, self.config.fit
                 arrays.append(picture_array(one, self.size, *form))
             except Exception as error:  # decoders raise many kinds, all about the picture
-                self.bad[part.file, frame] = reason(error)
+                bad.add(part.file, (frame,), error)
         return arrays
 
     def _check_depths(self, deepest: int) -> None:
@@ -189,21 +272,22 @@ class Decoder:
         self,
         parts: Sequence[Part],
         act: Callable[[Image.Image, Part], Any],
+        bad: Unreadable,
         at_once: int = BLOCK,
         progress: Progress | None = None,
     ) -> Iterator[tuple[Part, Any]]:
-        """(part, act(its file, part)) in order, over some threads; what fails goes into `bad`."""
+        """(part, act(its file, part)) in order, over some threads; what fails is added to `bad`."""
 
         def one(part: Part) -> Any:
             try:
                 with self.source.open(part.file) as image:
                     return act(image, part)
             except Exception as error:  # decoders raise many kinds, all about the picture
-                self.bad.update({(part.file, frame): reason(error) for frame in part.frames})
+                bad.add(part.file, part.frames, error)
                 return None
 
         done, total = 0, sum(len(part.frames) for part in parts)
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(max(1, min(8, cores()) // self.shards.processes)) as pool:
             for start in range(0, len(parts), at_once):
                 block = parts[start : start + at_once]
                 with warnings.catch_warnings():  # around the threads: within them it isn't safe
@@ -214,39 +298,3 @@ class Decoder:
                     progress(done, total)
                 both = zip(block, results, strict=True)
                 yield from ((part, result) for part, result in both if result is not None)
-
-    def _without_own(self, headers: dict[int, Header]) -> dict[int, Header]:
-        """Leave out what Alphabar wrote; where it wrote all, take its samples without its sheets."""
-        own = {i for i, header in headers.items() if header.written is not None}
-        if not own:
-            return headers
-        all_own = len(own) == len(headers)
-        samples = {i for i in own if all_own and '"index"' in str(headers[i].written)}
-        out = sorted(own - samples)
-        if len(out) == len(headers):
-            raise ValueError(
-                f"all pictures are sheets that Alphabar wrote ({some([self.source.names[i] for i in out])}); "
-                "give a folder of pictures or of samples"
-            )
-        if out:
-            names = some([self.source.names[i] for i in out])
-            self.notes.append(f"left out, written by Alphabar: {names} ({files(len(out))})")
-        return {i: header for i, header in headers.items() if i not in out}
-
-    def _bad_message(self) -> str:
-        return (
-            f"{len(self.bad)} of {self.total} pictures cannot be read: {self._bad_names()}. "
-            "Repair, shrink or remove them, or go on without them (--skip-bad, skip_bad=True)"
-        )
-
-    def _bad_names(self) -> str:
-        named = {(i, k): self.source.names[i] + (f", frame {k + 1}" if k else "") for i, k in self.bad}
-        shown = some([f"{named[key]} ({self.bad[key]})" for key in sorted(self.bad)])
-        bad = {i for i, k in self.bad if len(self.frames.get(i, ())) <= 1}
-        kept = {self._top(i) for i in range(len(self.source.names)) if i not in bad}
-        lost = sorted({self._top(i) for i in bad} - kept - {""})
-        return shown + (f"; nothing in {some(lost)} can be read" if lost else "")
-
-    def _top(self, i: int) -> str:
-        top, slash, _ = self.source.names[i].partition("/")
-        return top if slash else ""

@@ -5,49 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..files import naming, write_all, write_array
-from .bounds import Clipped, array_space, survey_notes
-from .cache import (
-    CLASSES,
-    EMBEDDINGS,
-    FACTS,
-    HASHES,
-    IMAGES,
-    TOLD,
-    TOLD_GRIDS,
-    Stored,
-    cache_folder,
-    new_entry,
-    read_entry,
-    write_facts,
-)
+from .building import FACTS, Building, new_entry
+from .cache import Stored, cache_folder, read_entry
 from .conditions.base import Condition
-from .conditions.embedding import EmbeddingCondition
 from .conditions.encoders import stamp_of
 from .conditions.kinds import fitted
 from .conditions.named import ClassCondition
-from .conditions.picture import PictureCondition
 from .config import DataConfig, data_config
-from .crops import crop_sides, cropped
+from .crops import cropped
 from .dataset import Dataset
-from .decoding import Decoder, Progress
-from .embedded import embedding
-from .kinds import KINDS
-from .pairs import Pairs, beside, hashed
-from .sources.opener import open_source
-from .sources.source_types import TELLING, Arrays, Labels, Pictures, Rows, Samples
-from .sources.windows import timed
-from .space import Space
-from .survey import Survey
+from .pairs import Pairs
+from .recording import open_samples, record, write_rest
+from .remote import Remote, is_remote
+from .shards import Progress, shards_of
+from .sources.label_files import stamp_of_labels
+from .sources.opener import identity_of, open_source
+from .sources.source_types import TELLING, Arrays, Pictures
 
-VERSION = 8
+VERSION = 9
 __all__ = ["cache_folder", "prepare"]
 
 
@@ -59,7 +39,8 @@ def prepare(
     Args:
         data: a folder, .zip or .tar of pictures, an .npy or .npz file (FILE.npz:IMAGES,LABELS for arrays of
             it), a table, NetCDF or HDF5 (FILE.nc:NAME,NAME), a folder of sound, of .npy or of NIfTI files,
-            `hf:NAME` or `hf:PATH` for a Hugging Face data set, `digits`; or an array or tensor (N, …), a
+            `hf:NAME` or `hf:PATH` for a Hugging Face data set, `digits`; the address of any of these files or
+            folders (`s3://…`, `gs://…`, `https://…`: fsspec's); or an array or tensor (N, …), a
             list of samples, a map-style `torch.utils.data.Dataset`, or a pair (any of these, labels). Files
             are kept prepared in `cache_folder()`; what is given from Python is copied.
         config: how to read it.
@@ -67,29 +48,77 @@ def prepare(
         settings: fields of `DataConfig`, instead of it or to replace some of it.
     """
     config = data_config(config, settings)
+    if not isinstance(data, (str, os.PathLike)):
+        source, pairs = _opened_source(data, config)
+        return _dataset(record(open_samples(source, config, progress, pairs)), config)
+    if is_remote(data):
+        return _dataset(_fetched(str(data), config, progress), config)
+    place = None if (known := identity_of(data, config)) is None else _place([known], config)
+    if place is not None and (place / FACTS).exists():
+        return _dataset(read_entry(place), config)
+    source, pairs = _opened_source(data, config)
+    place = _place([source.identity, *([] if pairs is None else [pairs.identity])], config)
+    if not (place / FACTS).exists():
+        with new_entry(place, resumable=_are_many(source)) as building:
+            _fill(building, source, pairs, config, progress, str(data))
+    stored = read_entry(place)
+    if isinstance(source, Pictures):  # what lies beside them may have changed
+        stored = stored._replace(found=tuple(source.notes))
+    return _dataset(stored, config)
+
+
+def _fetched(address: str, config: DataConfig, progress: Progress | None) -> Stored:
+    """What lies at an address, prepared from a copy of it that is removed then."""
+    if config.pairs is not None:
+        raise ValueError(f"pairs are read beside data on this machine: copy {address} first")
+    remote = Remote(address)
+    place = _place([remote.identity, stamp_of_labels(config.labels)], config)
+    if not (place / FACTS).exists():
+        with new_entry(place, resumable=True) as building:
+            if building is not None and building.parts is not None:
+                local = remote.copy(building.parts.with_name("source"), progress)
+                source, _ = _opened_source(local, config)
+                _fill(building, source, None, config, progress, address)
+    return read_entry(place)
+
+
+def _are_many(source: Pictures | Arrays) -> bool:
+    return isinstance(source, Pictures) and len(shards_of(len(source.names))) > 1
+
+
+def _fill(
+    building: Building | None,
+    source: Pictures | Arrays,
+    pairs: Pairs | None,
+    config: DataConfig,
+    progress: Progress | None,
+    name: str,
+) -> None:
+    """Write an entry of the cache, unless another process has done it."""
+    if building is not None:
+        parts = building if _are_many(source) else None
+        stored = record(open_samples(source, config, progress, pairs, parts), building.folder)
+        write_rest(building.folder, stored, name)
+
+
+def _opened_source(data: Any, config: DataConfig) -> tuple[Pictures | Arrays, Pairs | None]:
     source = open_source(data, config)
     _refuse(source, config)
-    pairs = None if config.pairs is None else Pairs(source, config)
-    if not isinstance(data, (str, os.PathLike)):
-        stored = _record(_opened(source, config, progress, pairs), None)
-    else:
-        options = config.model_dump(mode="json", exclude={"holdout", "crop"})
-        identity = [source.identity, *([] if pairs is None else [pairs.identity])]
-        identity += [] if config.text_encoder is None else [stamp_of(config.text_encoder)]
-        key = hashlib.sha256(json.dumps([VERSION, *identity, options]).encode()).hexdigest()[:20]
-        place = cache_folder() / key
-        if not (place / FACTS).exists():
-            opened = _opened(source, config, progress, pairs)
-            with new_entry(place) as folder:
-                _write(folder, _record(opened, folder), str(data))
-        stored = read_entry(place)
+    return source, None if config.pairs is None else Pairs(source, config)
+
+
+def _place(identity: list[Any], config: DataConfig) -> Path:
+    """Where what has this identity is kept, prepared as the configuration says."""
+    identity = identity + ([] if config.text_encoder is None else [stamp_of(config.text_encoder)])
+    options = config.model_dump(mode="json", exclude={"holdout", "crop"})
+    key = hashlib.sha256(json.dumps([VERSION, *identity, options]).encode()).hexdigest()[:20]
+    return cache_folder() / key
+
+
+def _dataset(stored: Stored, config: DataConfig) -> Dataset:
     if config.crop is not None:
         stored = cropped(stored, config.crop)
-    found = source.notes if isinstance(source, Pictures) else []
-    return _dataset(stored, config, [*found, *stored.notes])
-
-
-def _dataset(stored: Stored, config: DataConfig, notes: list[str]) -> Dataset:
+    notes = [*stored.found, *stored.notes]
     conditions: dict[str, Condition] = {name: condition for name, (condition, _) in stored.told.items()}
     values: dict[str, Any] = {name: values for name, (_, values) in stored.told.items()}
     if stored.labels is not None:
@@ -136,164 +165,3 @@ MEANT_FOR = {
     **dict.fromkeys(TELLING, "files of pictures, tables, .npz, and labels by name from Python"),
 }
 """Settings that mean something for some data alone."""
-
-
-# --- one way for pictures and arrays -----------------------------------------------------------
-
-
-@dataclass
-class Opened:
-    """Samples on their way: blocks with their numbers, and what is known once all were seen."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    blocks: Callable[[], Iterator[tuple[list[int], np.ndarray]]]
-    space: Callable[[Survey], Space]
-    labels: Callable[[list[int]], Labels]
-    notes: list[str]
-    kind: str = "picture"
-    gaps: bool = False
-    origins: np.ndarray | None = None
-
-
-def _opened(
-    source: Pictures | Arrays, config: DataConfig, progress: Progress | None, pairs: Pairs | None
-) -> Opened:
-    """A source with all that can be said of it, and refused, before its samples are read."""
-
-    def told(labels: Labels, numbers: list[int], shape: tuple[int, ...]) -> Labels:
-        return labels if pairs is None else pairs.joined(labels, numbers, shape)
-
-    embedded = embedding(config.text_encoder, progress)
-    if isinstance(source, Pictures):
-        labels_of = source.labels
-        source = replace(source, labels=lambda kept: embedded(labels_of(kept)))
-        decoder = Decoder(source, config, progress)
-        if config.crop is not None:
-            crop_sides(config.crop, decoder.shape, "picture", resized=True)
-        return Opened(
-            (decoder.total, *decoder.shape), decoder.dtype, decoder.blocks, decoder.space,
-            lambda kept: told(source.labels(kept), kept, decoder.shape), decoder.notes,
-        )  # fmt: skip
-    samples = timed(source.open(), config)
-    samples = samples._replace(labels=embedded(samples.labels))
-    if config.gaps and samples.kind not in ("picture", "field", "volume"):
-        noun = KINDS[samples.kind].noun
-        raise ValueError(f"gaps are for fields and volumes, and these are {noun}: fill the values in")
-    if config.crop is not None:
-        crop_sides(config.crop, samples.rows.shape[1:], samples.kind, resized=False)
-    rows, notes = samples.rows, list(samples.notes)
-    clipped = Clipped(config.range, rows.dtype) if config.range and config.clip else None
-    if clipped is not None:
-        rows = rows.map(rows.shape, clipped)
-
-    def blocks() -> Iterator[tuple[list[int], np.ndarray]]:
-        start, total = 0, rows.shape[0]
-        for block in rows.blocks():
-            yield list(range(start, start + len(block))), block
-            start += len(block)
-            if progress is not None:
-                progress(start, total)
-
-    def space_of(survey: Survey) -> Space:
-        if samples.kind == "table":
-            return _table_space(samples)
-        notes.extend([] if clipped is None else clipped.notes())
-        return array_space(samples, survey, config.range)
-
-    return Opened(
-        rows.shape, rows.dtype, blocks, space_of,
-        lambda kept: told(samples.labels, kept, rows.shape[1:]), notes,
-        samples.kind, config.gaps, samples.origins,
-    )  # fmt: skip
-
-
-def _record(opened: Opened, folder: Path | None) -> Stored:
-    """Go through all samples once, writing them to a folder, or into memory without one."""
-    survey, kept = Survey(opened.kind == "table", opened.gaps), []
-
-    def seen() -> Iterator[np.ndarray]:
-        for numbers, block in opened.blocks():
-            yield survey.see(block)
-            kept.extend(numbers)
-
-    images = _stored(seen(), opened.shape, opened.dtype, folder and folder / IMAGES)[: survey.num]
-    if not kept:
-        raise ValueError(f"nothing readable is left: {'; '.join(opened.notes)}")
-    space, labels = opened.space(survey), opened.labels(kept)
-    notes = [*opened.notes, *labels.notes, *survey_notes(survey, space)]
-    facts = [space.to_dict(), labels.names, survey.sha256]
-    facts += [{name: c.meaning() for name, (c, _) in labels.told.items()}] if labels.told else []
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    numbers = None if labels.numbers is None else np.ascontiguousarray(labels.numbers, dtype=np.int64)
-    if numbers is not None:
-        digest.update(numbers.tobytes())
-    told = {}
-    for i, (name, (condition, values)) in enumerate(labels.told.items()):
-        if isinstance(values, Rows):
-            assert isinstance(condition, PictureCondition)
-            condition = beside(name, condition, values, survey.num, space)
-            path = folder and folder / TOLD_GRIDS.format(i)
-            values = _stored(hashed(values.blocks(), digest), values.shape, values.dtype, path)
-        else:
-            digest.update(np.ascontiguousarray(values).tobytes())
-        told[name] = condition, values
-    hashes = survey.hashes
-    if opened.origins is not None:  # those of one series are held out together
-        _, first, series = np.unique(opened.origins, return_index=True, return_inverse=True)
-        hashes = hashes[first][series]
-    return Stored(images, space, labels.names, numbers, hashes, digest.hexdigest(), notes, told)
-
-
-def _stored(
-    blocks: Iterator[np.ndarray], shape: tuple[int, ...], dtype: Any, path: Path | None
-) -> np.ndarray:
-    """Blocks of at most `shape` numbers as one array in memory; or written to `path`, and none here."""
-    if path is None:
-        memory, at = np.empty(shape, dtype), 0
-        for block in blocks:
-            memory[at : at + len(block)] = block
-            at += len(block)
-        return memory
-    with open(path, "wb", buffering=0) as file:
-        for block in blocks:
-            with naming(path):
-                write_all(file, block)
-        with naming(path):
-            os.fsync(file.fileno())
-    return np.empty((0, *shape[1:]), dtype)
-
-
-def _write(folder: Path, stored: Stored, source: str) -> None:
-    """The rest of a cache entry, beside the samples."""
-    write_array(folder / HASHES, stored.hashes)
-    if stored.labels is not None:
-        write_array(folder / CLASSES, stored.labels)
-    for i, (condition, values) in enumerate(stored.told.values()):
-        if isinstance(condition, EmbeddingCondition):
-            write_array(folder / EMBEDDINGS.format(i), condition.of_each(values))
-        if not isinstance(condition, PictureCondition):  # these are written as they are read
-            write_array(folder / TOLD.format(i), values)
-    facts = {
-        "source": source,
-        "space": stored.space.to_dict(),
-        "classes": stored.classes,
-        "told": {name: condition.to_dict() for name, (condition, _) in stored.told.items()},
-        "num_samples": len(stored.hashes),
-        "fingerprint": stored.fingerprint,
-        "notes": stored.notes,
-    }
-    write_facts(folder, facts)
-
-
-# --- ranges ------------------------------------------------------------------------------------
-
-
-def _table_space(samples: Samples) -> Space:
-    """The space of a table's rows: (D,) numbers, with what each column holds."""
-    (columns,) = samples.rows.shape[1:]
-    return Space(
-        (columns,), "float64", None, None, kind="table", layout=samples.layout,
-        names=tuple(samples.columns), columns=tuple(samples.columns.values()),
-        labels=samples.label_columns,
-    )  # fmt: skip

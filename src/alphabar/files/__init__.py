@@ -17,6 +17,7 @@ from .places import (
     temporary_name,
     write_all,
     write_bytes,
+    written,
 )
 from .tensors import load_tensors, read_metadata, save_tensors
 
@@ -51,4 +52,5 @@ __all__ = [
     "write_bytes",
     "write_json",
     "write_rows",
+    "written",
 ]

@@ -131,6 +131,14 @@ def write_all(file: FileIO, content: object) -> None:
         left = left[file.write(left) :]
 
 
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[FileIO]:
+    """A new file without a buffer, in place of what was there, flushed to the disk at the end."""
+    with open(path, "wb", buffering=0) as file, naming(path):
+        yield file
+        os.fsync(file.fileno())
+
+
 def write_bytes(path: Path, content: bytes, *, new_file: bool = False) -> None:
     """Write a whole file: whatever happens, `path` is either as it was, or has all of `content`.
 

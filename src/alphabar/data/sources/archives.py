@@ -8,14 +8,20 @@ import os
 import tarfile
 import zipfile
 import zlib
+from array import array
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
+
+import numpy as np
 
 from ...errors import some
+from ...forked import over_processes, processes_for
 from ..config import DataConfig
 from .folders import Files, is_one
 from .pictures import PICTURE_ENDINGS
@@ -25,6 +31,7 @@ from .source_types import stamp
 SAMPLE_ENDINGS = PICTURE_ENDINGS | SOUND_ENDINGS
 LARGEST_ENTRY = 2**29
 LARGEST_IN_MEMORY = 2**23
+LARGE = 2**28  # bytes of several .tar files that are looked through by several processes
 BLOCK = tarfile.BLOCKSIZE
 COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 """How files begin that were made by gzip, bzip2, xz and zstd."""
@@ -40,6 +47,13 @@ def zipped(path: Path, config: DataConfig) -> Files:
     entries = {name: info for name, info in found if PurePosixPath(name).parts}
     root = _root(list(entries), config)
     entries = {name.removeprefix(root): info for name, info in entries.items()}
+    opened = {os.getpid(): archive}
+
+    def own() -> zipfile.ZipFile:
+        """This process's: if one was forked, both would move the place that is read in one file."""
+        if os.getpid() not in opened:
+            opened[os.getpid()] = zipfile.ZipFile(path)
+        return opened[os.getpid()]
 
     @contextlib.contextmanager
     def unpacked(name: str, most: int | None) -> Iterator[BinaryIO]:
@@ -48,7 +62,7 @@ def zipped(path: Path, config: DataConfig) -> Files:
             raise ValueError(f"unpacks to {_gb(entries[name].file_size)}, too much for one file")
         with SpooledTemporaryFile(LARGEST_IN_MEMORY) as copy:
             try:
-                with archive.open(entries[name]) as file:  # whose end has the checksum
+                with own().open(entries[name]) as file:  # whose end has the checksum
                     copyfileobj(file if most is None else io.BytesIO(file.read(most)), copy)
             except (RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
                 raise ValueError(f"cannot be unpacked: {error}") from None  # encrypted, unknown, damaged
@@ -89,36 +103,34 @@ def _gb(size: int) -> str:
 # --- .tar ----------------------------------------------------------------------------------------
 
 
-class Entry(NamedTuple):
-    """A plain file within a .tar: which one, and where its bytes are."""
-
-    tar: Path
-    offset: int
-    size: int
-
-
 def tarred(path: Path, config: DataConfig) -> Files:
     """All files within a .tar, which is read where it lies; as in a .zip otherwise."""
-    names, entries, notes = _index(path)
-    root = _root(list(entries), config)
-    notes += _twice(names, entries)
-    return _of_tars([path], {name.removeprefix(root): e for name, e in entries.items()}, notes)
+    names, places, notes = _index(path)
+    root = _root(names, config)
+    return _of_tars([path], [name.removeprefix(root) for name in names], [places], notes)
 
 
 def shards(path: Path, names: Sequence[str]) -> Files:
     """All files within the .tar files of a folder, one after another."""
-    tars = {name: _index(path / name) for name in names}
-    counts = Counter(entry for _, entries, _ in tars.values() for entry in entries)
-    again = max(counts.values(), default=0) > 1
     notes = [f"{len(names)} .tar files are read one after another: {some(list(names))}"]
-    every: dict[str, Entry] = {}
-    for name, (found, entries, own) in tars.items():
-        notes += [f"{name}: {note}" for note in own + _twice(found, entries)]
-        before = PurePosixPath(name).stem + ":" if again else ""  # keys are those of a shard
-        for entry, where in entries.items():
-            above, slash, last = entry.rpartition("/")
-            every[above + slash + before + last] = where
-    return _of_tars([path / name for name in names], every, notes)
+    every, places = [], []
+    paths = [path / name for name in names]
+    large = sum(tar.stat().st_size for tar in paths) > LARGE and processes_for(len(paths)) > 1
+    listed = (over_processes if large else map)(_index, paths)
+    for name, (found, where, own) in zip(names, listed, strict=True):
+        notes += [f"{name}: {note}" for note in own]
+        every.append(found)
+        places.append(where)
+    if len(set(chain.from_iterable(every))) < sum(map(len, every)):  # keys are those of a shard
+        every = [[_within(PurePosixPath(tar).stem, entry) for entry in found]
+                 for tar, found in zip(names, every, strict=True)]  # fmt: skip
+    return _of_tars([path / name for name in names], list(chain.from_iterable(every)), places, notes)
+
+
+def _within(stem: str, name: str) -> str:
+    """The name of an entry that others may have in other shards."""
+    above, slash, last = name.rpartition("/")
+    return f"{above}{slash}{stem}:{last}"
 
 
 class _Bounded(io.BufferedReader):
@@ -129,9 +141,12 @@ class _Bounded(io.BufferedReader):
         return super().read(left if size is None or size < 0 else min(size, left))
 
 
-def _index(path: Path) -> tuple[list[str], dict[str, Entry], list[str]]:
-    """(names of all files, where each is, notes) of a .tar; ValueError if it is cut short or damaged."""
-    names, entries, left_out = [], {}, []
+def _index(path: Path) -> tuple[list[str], np.ndarray, list[str]]:
+    """(names of the plain files, (n, 2) where each begins and its size, notes) of a .tar.
+
+    ValueError if it is cut short or damaged.
+    """
+    names, places, left_out = [], array("q"), []
     with _Bounded(open(path, "rb", buffering=0)) as file:
         if file.peek(6).startswith(COMPRESSED):
             raise ValueError(
@@ -152,7 +167,7 @@ def _index(path: Path) -> tuple[list[str], dict[str, Entry], list[str]]:
                         left_out.append(member.name)
                         continue
                     names.append(member.name)
-                    entries[member.name] = Entry(path, member.offset_data, member.size)
+                    places.extend((member.offset_data, member.size))
                 file.seek(tar.offset)
             last, behind = file.read(BLOCK), file.read(LARGEST_IN_MEMORY)
         except (tarfile.TarError, ValueError, LookupError, OverflowError, EOFError, OSError) as error:
@@ -163,22 +178,34 @@ def _index(path: Path) -> tuple[list[str], dict[str, Entry], list[str]]:
     notes = [f"links, devices and the like are left out: {some(left_out)}"] if left_out else []
     if behind.strip(b"\0"):
         notes.append("what is behind its end mark is not read")
-    return names, entries, notes
+    last_of = {name: i for i, name in enumerate(names)}
+    found = np.array(places, np.int64).reshape(-1, 2)
+    if len(last_of) < len(names):
+        notes += _twice(names, last_of)
+        return list(last_of), found[list(last_of.values())], notes
+    return names, found, notes
 
 
-def _of_tars(tars: Sequence[Path], entries: dict[str, Entry], notes: list[str]) -> Files:
+def _of_tars(tars: Sequence[Path], names: list[str], places: Sequence[np.ndarray], notes: list[str]) -> Files:
+    """The files of these names; `places` of each .tar's, in their order. There may be millions."""
+    order = sorted(range(len(names)), key=names.__getitem__)
+    names = [names[i] for i in order]
+    tar_of = np.repeat(np.arange(len(tars), dtype=np.int32), [len(each) for each in places])[order]
+    where = np.concatenate(places)[order]
+
     @contextlib.contextmanager
     def stream(name: str, most: int | None) -> Iterator[BinaryIO]:
-        entry = entries[name]
-        if most is None and entry.size > LARGEST_ENTRY:
-            raise ValueError(f"has {_gb(entry.size)}, too much for one file")
-        wanted = entry.size if most is None else min(most, entry.size)
-        with open(entry.tar, "rb") as file:
-            file.seek(entry.offset)
+        i = bisect_left(names, name)
+        tar, (offset, size) = tars[tar_of[i]], where[i].tolist()
+        if most is None and size > LARGEST_ENTRY:
+            raise ValueError(f"has {_gb(size)}, too much for one file")
+        wanted = size if most is None else min(most, size)
+        with open(tar, "rb") as file:
+            file.seek(offset)
             content = file.read(wanted)
         if len(content) < wanted:
-            raise ValueError(f"{entry.tar.name} got shorter since it was opened")
+            raise ValueError(f"{tar.name} got shorter since it was opened")
         yield io.BytesIO(content)
 
-    where = str(tars[0]) if len(tars) == 1 else str(tars[0].parent)
-    return Files(where, sorted(entries), stream, lambda _: [stamp(tar) for tar in tars], notes)
+    at = str(tars[0]) if len(tars) == 1 else str(tars[0].parent)
+    return Files(at, names, stream, lambda _: [stamp(tar) for tar in tars], notes)

@@ -84,7 +84,7 @@ def pictures_of(found: Files, config: DataConfig) -> Pictures:
     notes += [*side.notes, *(side.told.notes if side.told else ())]
     identity = [found.stamp([*names, *sorted(side.used)]), side.identity]
     takes = Pictures.takes | TELLING | {"labels", "skip_unlabeled"}
-    return Pictures(names, lambda i: found.open(names[i]), identity, labels, notes, takes)
+    return Pictures(names, lambda i: found.open(names[i]), identity, labels, notes, takes, apart=True)
 
 
 def folder(path: Path) -> Files:
@@ -144,9 +144,11 @@ def _without_own(names: list[str], head: Callable[[str], bytes]) -> tuple[list[s
     """Names without what lies in folders that Alphabar wrote (runs, samples), other than DATA itself."""
     lists = [name for name in names if "/" in name and name.rpartition("/")[2] in OWN_LISTS]
     own = {name.rpartition("/")[0] for name in lists if b'"alphabar"' in head(name)}
+    if not own:
+        return names, []
     kept = [name for name in names if not any(str(above) in own for above in PurePosixPath(name).parents)]
     notes = [f"left out, written by Alphabar: {some(sorted(own))} ({files(len(names) - len(kept))})"]
-    return kept, notes if own else []
+    return kept, notes
 
 
 def is_picture(name: str) -> bool:
@@ -186,10 +188,10 @@ def files_of(
     if others:
         more = f" and {len(others) - 4} more kinds" if len(others) > 4 else ""
         notes.append(f"{len(rest)} other file{'s' if len(rest) > 1 else ''} left out ({listing}{more})")
-    tops = {PurePosixPath(name).parts[0] for name in pictures}
+    tops = {top_of(name) for name in pictures}
     unread: dict[str, Counter[str]] = {}
     for name in rest:
-        top = PurePosixPath(name).parts[0]
+        top = top_of(name)
         if "/" in name and top not in tops:
             unread.setdefault(top, Counter())[_ending(name) or "no ending"] += 1
     for top, kinds in unread.items():
@@ -203,8 +205,22 @@ def files_of(
 
 def _hidden(name: str) -> str:
     """The part of a name by which it is hidden; "" if it isn't."""
+    if name[:1] != "." and "/." not in name and not any(aside in name for aside in ASIDE):
+        return ""  # there may be millions
     return next((p for p in PurePosixPath(name).parts if p.startswith(".") or p in ASIDE), "")
 
 
 def _ending(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
+    """As of a `PurePosixPath`, in lower case.
+
+    >>> _ending("a.b/c.JPG"), _ending("a.b/c"), _ending(".png"), _ending("a.")
+    ('.jpg', '', '', '')
+    """
+    last = name.rpartition("/")[2]
+    at = last.rfind(".")
+    return last[at:].lower() if 0 < at < len(last) - 1 else ""
+
+
+def top_of(name: str) -> str:
+    """The first part of a name: of a folder, or of the file itself."""
+    return PurePosixPath(name).parts[0] if name[:1] in "./" else name.partition("/")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -61,6 +61,13 @@ def header_of(image: Image.Image) -> Header:
     return Header(size, mode, alpha, deep, cut, profile, written, frames, geo)
 
 
+def header_from(listed: Sequence[Any]) -> Header:
+    """A header from the list of its values, as JSON."""
+    size, mode, alpha, deep, cut, profile, written, frames, geo = listed
+    own = None if profile is None else Profile(*profile)
+    return Header(tuple(size), mode, alpha, deep, cut, own, written, tuple(frames), geo)
+
+
 def _written(image: Image.Image) -> str | None:
     """The mark that `images` leaves in what it writes."""
     comment = image.info.get("comment", b"")
@@ -79,6 +86,23 @@ def _frames(image: Image.Image) -> tuple[int, ...]:
         if not image.tag_v2.get(SUBFILE, 0) & REDUCED_OR_MASK:  # pyright: ignore[reportAttributeAccessIssue]
             whole.append(k)
     return tuple(whole) or (0,)
+
+
+def without_own(headers: dict[int, Header], names: Sequence[str]) -> tuple[dict[int, Header], str]:
+    """Those that Alphabar didn't write, and a note; where it wrote all, its samples without its sheets."""
+    own = {i for i, header in headers.items() if header.written is not None}
+    if not own:
+        return headers, ""
+    all_own = len(own) == len(headers)
+    samples = {i for i in own if all_own and '"index"' in str(headers[i].written)}
+    out = sorted(own - samples)
+    if len(out) == len(headers):
+        raise ValueError(
+            f"all pictures are sheets that Alphabar wrote ({some([names[i] for i in out])}); "
+            "give a folder of pictures or of samples"
+        )
+    note = f"left out, written by Alphabar: {some([names[i] for i in out])} ({files(len(out))})"
+    return {i: header for i, header in headers.items() if i not in out}, note if out else ""
 
 
 # --- what follows --------------------------------------------------------------------------------

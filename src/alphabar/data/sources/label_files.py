@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from unicodedata import normalize
 
 from ...errors import no_column, some
-from ...files import parse_json
+from ...files import expanded, parse_json
 from .labels import the_one
 from .pictures import PICTURE_ENDINGS
-from .source_types import LABEL_KEYS, LABEL_NAMES
+from .source_types import LABEL_KEYS, LABEL_NAMES, stamp
 from .tables import delimiter_of
 from .typed import check_kinds, is_class
 
@@ -234,3 +234,19 @@ def label_of(value: Any, whose: str) -> str | int | None:
         what = f"{type(value).__name__} {str(value)[:60]}"
         raise ValueError(f"a label must be a whole number or text, one a picture, got {what} for {whose}")
     return value.strip() or None if isinstance(value, str) else value
+
+
+def file_and_columns(given: str) -> tuple[str, str]:
+    """FILE:NAMES,LABELS → the file, and its columns, "" if they aren't given."""
+    before, colon, columns = given.rpartition(":")
+    if not colon or not before.lower().endswith(LABEL_FILES) or expanded(given).exists():
+        return given, ""
+    return before, columns
+
+
+def stamp_of_labels(given: str | None) -> Any:
+    """What changes when a file of labels outside of DATA does; None if there is none."""
+    if given is None or (given.startswith(".") and "/" not in given):
+        return None
+    path = expanded(file_and_columns(given)[0])
+    return stamp(path) if path.is_file() else None

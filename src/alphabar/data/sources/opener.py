@@ -18,11 +18,12 @@ from .grid_files import FILES as GRIDS
 from .grid_files import ZARR
 from .grids import grid_file
 from .hub import hugging_face
+from .label_files import stamp_of_labels
 from .parquet_pictures import parquet_pictures, picture_columns
 from .pictures import PICTURE_ENDINGS
 from .recordings import is_sound, recordings
 from .sample_files import sample_files, volume_file
-from .source_types import Arrays, Pictures
+from .source_types import Arrays, Pictures, stamp
 from .tables import TABLES, table_file
 from .tiff_files import scene
 from .volume_files import NIFTI, TIFF
@@ -88,21 +89,45 @@ def open_source(data: Any, config: DataConfig | None = None) -> Pictures | Array
     return FILES[ending](path, key, config)
 
 
+def identity_of(data: Any, config: DataConfig) -> Any:
+    """The identity of a .tar, or of a folder of them, which says itself whether it has changed, without a
+    look at what is in it; None for other DATA.
+    """
+    path, _ = _path(str(data))
+    if config.pairs is not None or not path.exists() or str(data) == DIGITS:
+        return None
+    tars = (
+        [path]
+        if path.is_file() and _ending(path) == ".tar"
+        else _alone(path, ".tar")
+        if path.is_dir()
+        else []
+    )
+    return [[stamp(tar) for tar in tars], stamp_of_labels(config.labels)] if tars else None
+
+
+def _alone(path: Path, ending: str) -> list[Path]:
+    """The files of a folder with this ending; none if there are pictures or other folders."""
+    found = sorted(name for name in os.listdir(path) if not name.startswith("."))
+    if any(is_picture(name) or (path / name).is_dir() for name in found):
+        return []
+    return [path / name for name in found if name.lower().endswith(ending) and (path / name).is_file()]
+
+
 def _folder(path: Path, config: DataConfig) -> Pictures | Arrays:
     """A folder of pictures, of .tar or Parquet files of them, of sound, or of arrays, a sample each."""
     if (each := sample_files(path, config)) is not None:
         _no_folders(str(path), config, "files that are a sample each have no classes")
         return each
-    found = sorted(name for name in os.listdir(path) if not name.startswith("."))
-    tars = [name for name in found if name.lower().endswith(".tar") and (path / name).is_file()]
-    tables = [name for name in found if name.lower().endswith(PARQUET) and (path / name).is_file()]
-    if any(is_picture(name) or (path / name).is_dir() for name in found) or not (tars or tables):
+    tars, tables = _alone(path, ".tar"), _alone(path, PARQUET)
+    if not (tars or tables):
         return _of(folder(path), config)
     if tars and tables:
+        names, others = ([file.name for file in some_files] for some_files in (tars, tables))
         raise ValueError(
-            f"{path} holds {some(tars)} and {some(tables)}: give one of them, or a folder of one kind"
+            f"{path} holds {some(names)} and {some(others)}: give one of them, or a folder of one kind"
         )
-    return _of(shards(path, tars), config) if tars else _parquet([path / name for name in tables], config)
+    return _of(shards(path, [tar.name for tar in tars]), config) if tars else _parquet(tables, config)
 
 
 def _of(found: Files, config: DataConfig) -> Pictures | Arrays:

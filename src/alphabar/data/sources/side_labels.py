@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from shlex import quote
 from typing import Any, Protocol
 
@@ -13,12 +12,21 @@ from ...errors import no_column, some
 from ...files import expanded, missing, parse_json
 from ..config import DataConfig
 from .classes import classes_named
-from .label_files import LABEL_FILES, METADATA, Told, forms, label_of, labels_in, read_sheet
-from .source_types import LABEL_NAMES, Labels, stamp
+from .label_files import (
+    LABEL_FILES,
+    METADATA,
+    Told,
+    file_and_columns,
+    forms,
+    label_of,
+    labels_in,
+    read_sheet,
+    stamp_of_labels,
+)
+from .source_types import LABEL_NAMES, Labels
 from .typed import CLASS, check_kinds, is_class, told_columns
 
-LARGEST_LABEL = 2**20
-"""Bytes of a file that labels one picture."""
+LARGEST_LABEL = 2**20  # bytes of a file that labels one picture
 LARGEST_TABLE, MOST_TABLES = 2**24, 8
 """Bytes of a table that is looked at by itself, and how many are."""
 BESIDE = (".cls", ".json")
@@ -99,9 +107,7 @@ def find_labels(files: Readable, pictures: list[str], config: DataConfig) -> Fou
 
 
 def _from_file(files: Readable, pictures: list[str], given: str, kinds: Mapping[str, str] | None) -> Found:
-    before, colon, columns = given.rpartition(":")
-    if not colon or not before.lower().endswith(LABEL_FILES) or expanded(given).exists():
-        before, columns = given, ""
+    before, columns = file_and_columns(given)
     path = expanded(before)
     if not before.lower().endswith(LABEL_FILES):
         raise ValueError(
@@ -113,7 +119,7 @@ def _from_file(files: Readable, pictures: list[str], given: str, kinds: Mapping[
         raise missing(before, "file of labels", "nor one of that name within DATA")
     content = files.read(before) if inside else path.read_bytes()
     told = labels_in(read_sheet(content, before, _namer(pictures)), pictures, before, columns, kinds=kinds)
-    return Found(told, before, {before} if inside else set(), None if inside else stamp(path))
+    return Found(told, before, {before} if inside else set(), stamp_of_labels(given))
 
 
 def _namer(pictures: Sequence[str]) -> Any:
@@ -191,7 +197,7 @@ def _plain(files: Readable, pictures: list[str]) -> Found:
     found = Found(Told())
     for name in sorted(files.names, key=lambda name: name.endswith(METADATA[1])):
         above = name.rpartition("/")[0]
-        if PurePosixPath(name).name in METADATA and above not in {u.rpartition("/")[0] for u in found.used}:
+        if name.rpartition("/")[2] in METADATA and above not in {u.rpartition("/")[0] for u in found.used}:
             _add_metadata(found, files, pictures, name, f"{above}/" if above else "")
     if found.used:
         found.where = some(sorted(found.used))
@@ -208,7 +214,7 @@ def _plain(files: Readable, pictures: list[str]) -> Found:
 def _tables(files: Readable, pictures: list[str]) -> list[str]:
     """What to say of tables among the files that name pictures."""
     tables = [name for name in files.names if name.lower().endswith(LABEL_FILES)]
-    tables = [name for name in tables if PurePosixPath(name).name not in METADATA]
+    tables = [name for name in tables if name.rpartition("/")[2] not in METADATA]
     notes: list[str] = []
     if not 0 < len(tables) <= MOST_TABLES:  # more are files of one picture each
         return notes

@@ -53,6 +53,7 @@ class Pictures:
         labels: of the pictures with these numbers; asked when it is known which can be read.
         notes: what was found and left out.
         takes: as for `Arrays`.
+        apart: whether a process may go on opening them after it was forked, beside the others.
     """
 
     names: list[str]
@@ -64,6 +65,7 @@ class Pictures:
         {"size", "resize", "fit", "crop", "channels", "frames", "background", "range", "skip_bad"}
         | {"pairs", "pairs_resize"}
     )
+    apart: bool = False
 
 
 @dataclass

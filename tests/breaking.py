@@ -11,6 +11,7 @@ samples, and fitted plans follow runs of few evaluations.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import errno
 import functools
 import importlib
@@ -186,7 +187,9 @@ def copied(start, place):
     """`place` anew, as `start` is; nothing ever writes into the pictures, which are linked."""
 
     def copy(a, b):
-        (os.link if a.endswith(".png") and Path(a).parent.name in ("pets", "fresh") else shutil.copy2)(a, b)
+        copied = os.link if a.endswith(".png") and Path(a).parent.name in ("pets", "fresh") else shutil.copy2
+        with contextlib.suppress(*[FileNotFoundError] * a.endswith(".lock")):  # that ended meanwhile
+            copied(a, b)
 
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(start, place, copy_function=copy)

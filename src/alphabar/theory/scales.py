@@ -58,7 +58,8 @@ def scales_of(x_0: np.ndarray) -> Scales:
     if not len(roots):
         return USUAL
     finest = roots[0] if x_0.ndim == 2 else _finest(x_0)
-    return Scales(float(roots[-1]), float(np.clip(finest, 1e-3 * roots[-1], roots[-1])))
+    coarsest = float(f"{roots[-1]:.9g}")  # the last bits of linear algebra depend on its threads
+    return Scales(coarsest, min(max(float(f"{finest:.9g}"), 1e-3 * coarsest), coarsest))
 
 
 HALF_LOST = 5.0

@@ -160,11 +160,11 @@ def main() -> None:
     )  # fmt: skip
     digests = {}
     for processes in (1, 4):
-        out = runs / f"of-{processes}"
+        out = runs / f"of-{processes}" / "run"  # a model's file names its run
         words = ["train", str(tars), *TINY, "--images", "1280", "--virtual-processes", "4", "--out", str(out)]
         done = Watched([*words, *(["--processes", "4"] if processes > 1 else [])], env)
         files = [(out / name).read_bytes() for name in ("metrics.jsonl", "model.safetensors")]
-        digests[processes] = hashlib.sha256(files[0]).hexdigest()[:12], done.rc
+        digests[processes] = [hashlib.sha256(file).hexdigest()[:12] for file in files], done.rc
     say("first updates", by_processes=digests)
 
 

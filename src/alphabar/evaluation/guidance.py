@@ -71,6 +71,7 @@ def match_guidance(
     interval = [WITHIN[0] * T, WITHIN[1] * T]
     real = own_features(denoiser, data.take(spread(data.training, REFERENCE)).images)
     widths = real.std(0) + 1e-6 * real.std()
+    real = real / widths
     told = data.values_at(spread(data.training, n), denoiser.conditions)
 
     def guided(scale: float) -> Denoiser:
@@ -78,14 +79,13 @@ def match_guidance(
         model.guidance = {"scale": scale, "interval": None if scale == 1 else interval}
         return model
 
-    steps = choose_plan(
-        guided(SCALES[-1]), SampleConfig()
-    ).num_evaluations  # as `sample` would take by itself
+    # as many as `sample` would take by itself
+    steps = choose_plan(guided(SCALES[-1]), SampleConfig()).num_evaluations
 
     def distance(scale: float) -> float:
         how = {"seed": seed, "cond": dict(told), "evaluations": steps, "progress": progress}
         drawn = stream_samples(guided(scale), len(next(iter(told.values()))), **how).collected()
-        return frechet_distance(own_features(denoiser, drawn.images) / widths, real / widths)
+        return frechet_distance(own_features(denoiser, drawn.images) / widths, real)
 
     scale = round(least_at([distance(scale) for scale in SCALES]), 1)
     return guided(1.0 if scale < LEAST else scale).guidance or {}

@@ -43,9 +43,8 @@ def _run(block: nn.Module, forward: Callable[..., Any], sharded: bool, *args: An
         return forward(*args, **kwargs)
     if sharded:
         return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-    weights: dict[str, Tensor] = dict(
-        block.named_parameters()
-    )  # of now, which may stand in for the block's own
+    # those of now, which may stand in for the block's own
+    weights: dict[str, Tensor] = dict(block.named_parameters())
 
     def again(*args: Any) -> Any:
         own = block.forward

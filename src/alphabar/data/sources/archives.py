@@ -124,7 +124,7 @@ def shards(path: Path, names: Sequence[str]) -> Files:
     if len(set(chain.from_iterable(every))) < sum(map(len, every)):  # keys are those of a shard
         every = [[_within(PurePosixPath(tar).stem, entry) for entry in found]
                  for tar, found in zip(names, every, strict=True)]  # fmt: skip
-    return _of_tars([path / name for name in names], list(chain.from_iterable(every)), places, notes)
+    return _of_tars(paths, list(chain.from_iterable(every)), places, notes)
 
 
 def _within(stem: str, name: str) -> str:

@@ -96,13 +96,7 @@ def identity_of(data: Any, config: DataConfig) -> Any:
     path, _ = _path(str(data))
     if config.pairs is not None or not path.exists() or str(data) == DIGITS:
         return None
-    tars = (
-        [path]
-        if path.is_file() and _ending(path) == ".tar"
-        else _alone(path, ".tar")
-        if path.is_dir()
-        else []
-    )
+    tars = _alone(path, ".tar") if path.is_dir() else [path] * (_ending(path) == ".tar")
     return [[stamp(tar) for tar in tars], stamp_of_labels(config.labels)] if tars else None
 
 

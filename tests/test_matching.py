@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,13 +23,13 @@ from alphabar.sampling import (
     Guidance,
     Known,
     Observation,
-    choices,
     choose_plan,
     fit_sampler,
     sample,
     store_plan,
 )
 from alphabar.sampling.config import SampleConfig
+from alphabar.sampling.sampler import stream_samples
 from alphabar.theory.plans import make_plan
 from alphabar.theory.schedule import Schedule
 from tiny import NETWORK, Mixture, tiny_config, tiny_data, tiny_denoiser
@@ -77,26 +78,48 @@ def pixels(monkeypatch):
     monkeypatch.setattr(guidance, "own_features", lambda _, images: images.reshape(len(images), -1))
 
 
-@pytest.mark.usefixtures("pixels")
+@pytest.fixture
+def steps_cost_nothing(monkeypatch):
+    """As many of them with guidance as without, which is then nearer where it helps at all."""
+    monkeypatch.setattr(guidance, "choose_plan", lambda *_: SimpleNamespace(num_evaluations=60))
+
+
+@pytest.mark.usefixtures("pixels", "steps_cost_nothing")
 @pytest.mark.parametrize("right", [1.0, 1.3, 1.6])
 def test_the_scale_that_makes_up_for_what_a_network_lacks_is_found(right, monkeypatch):
     monkeypatch.setattr(guidance, "WITHIN", (0.0, 1.0))  # everywhere: then it is exactly right
-    monkeypatch.setattr(choices, "DEFAULT_EVALUATIONS", 120)  # as many as make no difference
     found = match_guidance(model(1 / right), real(), n=1024)
     assert found["scale"] == pytest.approx(right, abs=0.2)
     assert found["interval"] == ([0.0, 1000.0] if found["scale"] > 1 else None)
 
 
-@pytest.mark.usefixtures("pixels")
+@pytest.mark.usefixtures("pixels", "steps_cost_nothing")
 def test_it_acts_within_some_times_alone():
     assert match_guidance(model(1 / 1.6), real(), n=512)["interval"] == [200.0, 800.0]
 
 
 def test_the_least_of_a_parabola_is_found_within_its_scales():
     for at in (0.3, 1.0, 1.2, 1.77, 2.0, 3.1):
-        assert least_at([(s - at) ** 2 + 4 for s in (1, 1.5, 2)]) == pytest.approx(min(max(at, 1), 2))
-    assert least_at([1.0, 3.0, 2.0]) == 1.0
-    assert least_at([3.0, 2.5, 1.0]) == 2.0
+        within = min(max(at, 1), 2)
+        found = least_at([(s - at) ** 2 + 4 for s in (1, 1.5, 2)])
+        assert found == pytest.approx((within, (within - at) ** 2 + 4))
+    assert least_at([1.0, 3.0, 2.0]) == (1.0, 1.0)
+    assert least_at([3.0, 2.5, 1.0]) == (2.0, 1.0)
+
+
+@pytest.mark.usefixtures("pixels")
+@pytest.mark.parametrize(("unguided", "scale"), [(1.5, 1.5), (0.5, 1.0)])
+def test_guidance_has_to_be_worth_the_steps_that_it_takes(unguided, scale, monkeypatch):
+    distances, steps = iter([2.0, 1.0, 2.0, unguided]), []
+
+    def drawn(model, n, **how):
+        steps.append(how["evaluations"])
+        return stream_samples(model, n, **how)
+
+    monkeypatch.setattr(guidance, "frechet_distance", lambda *_: next(distances))
+    monkeypatch.setattr(guidance, "stream_samples", drawn)
+    assert match_guidance(model(), real(), n=16)["scale"] == scale
+    assert steps == [14, 14, 14, 20]
 
 
 def picture_model(network):
@@ -112,6 +135,7 @@ def test_what_it_takes_is_what_it_says(network, monkeypatch):
     monkeypatch.setattr(guidance, "REFERENCE", 100)
     (denoiser, data), calls = picture_model(network), []
     denoiser.net.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    monkeypatch.setattr(guidance, "least_at", lambda _: (1.5, 0.0))  # all are measured
     match_guidance(denoiser, data, n=64)
     assert evaluations(64) * 0.9 <= sum(calls) <= evaluations(64) + 16
 

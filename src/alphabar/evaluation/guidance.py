@@ -37,7 +37,7 @@ NOISED = 0.3  # the share of T at which the model looks at pictures
 
 def evaluations(n: int) -> int:
     """How many `match_guidance` takes with n samples at each scale, at most."""
-    return n * (14 + 20 + 20 + len(SCALES)) + REFERENCE
+    return n * (14 + 20 + 20 + 20 + len(SCALES) + 1) + REFERENCE
 
 
 def can_be_matched(denoiser: Denoiser) -> bool:
@@ -55,7 +55,8 @@ def match_guidance(
     A model that has not learned enough draws samples that are too vague, and guidance makes up for that; of
     one that has, it would only take variety away. So the Fréchet distance in what the model itself sees in
     pictures (`own_features`) is measured at three scales, of samples from the same noises in as many steps,
-    told the same, and the scale is where a parabola through the three is least. No classifier is asked.
+    told the same, and the scale is where a parabola through the three is least. It is taken if that is nearer
+    than without guidance, which leaves more steps for as many evaluations. No classifier is asked.
 
     Args:
         denoiser: the model.
@@ -80,15 +81,18 @@ def match_guidance(
         return model
 
     # as many as `sample` would take by itself
-    steps = choose_plan(guided(SCALES[-1]), SampleConfig()).num_evaluations
+    more, steps = (choose_plan(guided(s), SampleConfig()).num_evaluations for s in (1.0, SCALES[-1]))
 
-    def distance(scale: float) -> float:
+    def distance(scale: float, steps: int) -> float:
         how = {"seed": seed, "cond": dict(told), "evaluations": steps, "progress": progress}
         drawn = stream_samples(guided(scale), len(next(iter(told.values()))), **how).collected()
         return frechet_distance(own_features(denoiser, drawn.images) / widths, real)
 
-    scale = round(least_at([distance(scale) for scale in SCALES]), 1)
-    return guided(1.0 if scale < LEAST else scale).guidance or {}
+    scale, least = least_at([distance(scale, steps) for scale in SCALES])
+    scale = round(scale, 1)
+    if scale < LEAST or distance(1.0, more) < least:
+        scale = 1.0
+    return guided(scale).guidance or {}
 
 
 def own_features(denoiser: Denoiser, images: np.ndarray) -> np.ndarray:
@@ -118,15 +122,16 @@ def own_features(denoiser: Denoiser, images: np.ndarray) -> np.ndarray:
     return np.concatenate(rows).astype(np.float64)
 
 
-def least_at(distances: list[float]) -> float:
-    """Where within `SCALES` a parabola through distances at these is least; at the least one if it has no
-    valley.
+def least_at(distances: list[float]) -> tuple[float, float]:
+    """Where within `SCALES` a parabola through distances at these is least, and what it is there; of one that
+    has no valley the least of the three.
 
     >>> least_at([4.0, 1.0, 4.0]), least_at([1.0, 2.0, 2.5]), least_at([2.0, 1.0, 0.5])
-    (1.5, 1.0, 2.0)
+    ((1.5, 1.0), (1.0, 1.0), (2.0, 0.5))
     """
     a, b, c = distances
     if (bend := a - 2 * b + c) <= 0:
-        return SCALES[int(np.argmin(distances))]
-    step = SCALES[1] - SCALES[0]
-    return float(np.clip(SCALES[1] + step / 2 * (a - c) / bend, SCALES[0], SCALES[-1]))
+        i = int(np.argmin(distances))
+        return SCALES[i], distances[i]
+    x = float(np.clip((a - c) / 2 / bend, -1, 1))  # in steps of the scale, from the middle one on
+    return SCALES[1] + x * (SCALES[1] - SCALES[0]), b + x * (c - a) / 2 + x**2 * bend / 2

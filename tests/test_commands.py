@@ -912,7 +912,7 @@ def test_guidance_cannot_be_fitted_for_a_model_without_classes(refused):
 def test_fitting_never_takes_a_checkpoints_place(here, capfd):
     """What is fitted to an earlier moment of a run goes elsewhere: the run must still resume from it."""
     trainer = Trainer(tiny_config(), tiny_data())
-    save_checkpoint(here / "trained" / "checkpoints", Moment.of(trainer))
+    save_checkpoint(Moment.of(trainer, here / "trained" / "checkpoints"))
     save(trainer.ema, here / "trained" / "model.safetensors")
     before = contents(here / "trained" / "checkpoints")
     name = sorted(before)[-1]

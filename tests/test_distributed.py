@@ -10,17 +10,19 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import nn
 
 import several
 from alphabar import load
-from alphabar.files import load_tensors
+from alphabar.files import DamagedFile, load_tensors
 from alphabar.runs import RunFolder
 from alphabar.runs.checkpoints import checkpoint_files
 from alphabar.training.distributed import Node, Tree, nodes_of, slots_of
@@ -355,3 +357,64 @@ def test_shards_go_on_to_the_bit_by_as_many_and_closely_by_others(tmp_path):
     for place in ("more", "one"):
         expected = losses(tmp_path / "whole" / "dropout")
         np.testing.assert_allclose(losses(tmp_path / place / "dropout"), expected, rtol=2e-3)
+
+
+def in_parts(folder, size=2, stop_after=3):
+    """The newest checkpoint of a run in shards that was stopped."""
+    train = functools.partial(several.train_case, sharded=True)
+    assert several.run(size, train, "dropout", folder, stop_after) == [0] * size
+    return RunFolder(folder / "dropout").checkpoints()[-1]
+
+
+def test_a_checkpoint_of_shards_is_a_file_of_each_process_that_torch_reads_as_well(tmp_path):
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+
+    path = in_parts(tmp_path)
+    parts = sorted(path.with_suffix("").iterdir())
+    assert [part.name for part in parts] == [f"part-{k:05d}-of-00002.safetensors" for k in (1, 2)]
+    tensors = load_tensors(path)[0]
+    each = [sum(tensor.numel() for tensor in load_file(part).values()) for part in parts]
+    assert sum(each) == sum(tensor.numel() for tensor in tensors.values())
+    assert max(each) < 0.6 * sum(each)
+    assert load_file(path) == {}
+    theirs = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    reader = HuggingFaceStorageReader(str(path.with_suffix("")))
+    with warnings.catch_warnings(action="ignore"):  # that this is one process
+        dcp.load(theirs, storage_reader=reader, no_dist=True)
+    assert all(torch.equal(theirs[name], tensor) for name, tensor in tensors.items())
+    averaged = load(path).net.state_dict()
+    assert all(torch.equal(weight, tensors[f"ema.{name}"]) for name, weight in averaged.items())
+
+
+def test_a_checkpoint_that_lost_a_part_or_a_bit_is_set_aside_and_parts_of_none_are_removed(tmp_path):
+    path = in_parts(tmp_path, stop_after=5)
+    folder, parts = path.parent, path.with_suffix("")
+    earlier = RunFolder(tmp_path / "dropout").checkpoints()
+    content = bytearray((parts / "part-00002-of-00002.safetensors").read_bytes())
+    content[-3] ^= 1
+    (parts / "part-00002-of-00002.safetensors").write_bytes(content)
+    with pytest.raises(DamagedFile, match=r"part-00002-of-00002.safetensors is damaged"):
+        load_tensors(path)
+    (parts / "part-00002-of-00002.safetensors").unlink()
+    with pytest.raises(DamagedFile, match=r"it has lost step-000000005/part-00002-of-00002"):
+        load_tensors(path)
+    (folder / "step-000000007").mkdir()
+    (folder / "step-000000007" / "part-00001-of-00002.safetensors").write_bytes(b"half")
+    expected = in_parts(tmp_path / "whole", stop_after=99)
+    if len(earlier) > 1:
+        assert in_parts(tmp_path, stop_after=99).name == expected.name
+        assert_same(tmp_path / "whole" / "dropout", tmp_path / "dropout")
+    assert not (folder / "step-000000007").exists()
+    kept = {file.with_suffix("").name for file in RunFolder(tmp_path / "dropout").checkpoints()}
+    kept |= {file.name.partition(".")[0] for file in folder.glob("*.damaged")}
+    assert {file.name for file in folder.iterdir() if file.is_dir()} == kept
+
+
+def test_a_part_that_can_not_be_written_ends_the_run_with_its_name(tmp_path):
+    codes = several.run(2, several.train_without_room, tmp_path)
+    assert codes[0] == 1
+    said = (tmp_path / "0.txt").read_text()
+    assert "No space left on device" in said
+    assert "part-00002-of-00002.safetensors" in said
+    assert not RunFolder(tmp_path / "vit").checkpoints()

@@ -118,7 +118,7 @@ def test_a_checkpoint_is_loaded_with_its_averaged_weights(tmp_path):
     trainer = Trainer(tiny_config(condition_dropout=0.25, network=network), tiny_data())
     for _ in range(5):
         trainer.update()
-    bad = load(save_checkpoint(tmp_path, Moment.of(trainer)), device="cpu")
+    bad = load(save_checkpoint(Moment.of(trainer, tmp_path)), device="cpu")
     weights = bad.net.state_dict()
     assert all(torch.equal(weights[name], p) for name, p in trainer.averages.items())
     assert not all(torch.equal(weights[name], p) for name, p in trainer.parameters.items())

@@ -6,7 +6,7 @@ import atexit
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -33,10 +33,13 @@ class World:
     Args:
         rank, size: of this process, and how many there are.
         control: their group for messages, of the CPU.
+        beside: the same processes by another group, for a thread.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, control: Any = None) -> None:
-        self.rank, self.size, self._control = rank, size, control
+    def __init__(
+        self, rank: int = 0, size: int = 1, control: Any = None, beside: World | None = None
+    ) -> None:
+        self.rank, self.size, self._control, self.beside = rank, size, control, beside
 
     def __bool__(self) -> bool:
         return self.size > 1
@@ -72,7 +75,7 @@ class World:
             with lost():
                 dist.barrier(group=self._control)
 
-    def shared(self, tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    def shared(self, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """The first one's tensors with their names, one after another, on the CPU; at the others what they
         give counts for nothing.
         """
@@ -154,7 +157,9 @@ def join() -> World:
             store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
         dist.init_process_group(backend, store=store, rank=number, world_size=size)
         atexit.register(_leave)
-    return World(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo", timeout=PATIENCE))
+    rank, size = dist.get_rank(), dist.get_world_size()
+    control, beside = (dist.new_group(backend="gloo", timeout=PATIENCE) for _ in range(2))
+    return World(rank, size, control, World(rank, size, beside))
 
 
 def _leave() -> None:

@@ -19,13 +19,14 @@ from .places import (
     write_bytes,
     written,
 )
-from .tensors import load_tensors, read_metadata, save_tensors
+from .tensors import Piece, load_tensors, read_metadata, save_part, save_tensors
 
 __all__ = [
     "COUNT",
     "DamagedFile",
     "Lines",
     "Locked",
+    "Piece",
     "atomic_folder",
     "brief",
     "check_facts",
@@ -45,6 +46,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "read_metadata",
+    "save_part",
     "save_tensors",
     "temporary_name",
     "write_all",

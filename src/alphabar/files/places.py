@@ -16,7 +16,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 
@@ -126,7 +126,8 @@ def naming(path: Path) -> Iterator[None]:
 
 def write_all(file: FileIO, content: object) -> None:
     """Write all of `content`, bytes or an array, to a file without a buffer."""
-    left = memoryview(content).cast("B")  # type: ignore[arg-type]
+    view = memoryview(content)  # type: ignore[arg-type]
+    left = view.cast("B") if view.nbytes else b""
     while left:
         left = left[file.write(left) :]
 
@@ -140,14 +141,19 @@ def written(path: Path) -> Iterator[FileIO]:
 
 
 def write_bytes(path: Path, content: bytes, *, new_file: bool = False) -> None:
-    """Write a whole file: whatever happens, `path` is either as it was, or has all of `content`.
+    """Write a whole file: whatever happens, `path` is either as it was, or has all of `content`."""
+    write_parts(path, [content], new_file=new_file)
+
+
+def write_parts(path: Path, contents: Iterable[object], *, new_file: bool = False) -> None:
+    """The same of bytes and arrays that are made one after another.
 
     It is written under a temporary name beside `path`, flushed and renamed. What dead processes have left in
     that folder is removed first.
 
     Args:
         path: of the file; its folder is made.
-        content: the bytes.
+        contents: bytes or arrays, one after another.
         new_file: raise FileExistsError, and change nothing, if it exists or comes to exist meanwhile.
     """
     if new_file and os.path.lexists(path):
@@ -158,7 +164,8 @@ def write_bytes(path: Path, content: bytes, *, new_file: bool = False) -> None:
     try:
         with naming(path):
             with open(temporary, "xb", buffering=0) as file:
-                write_all(file, content)
+                for content in contents:
+                    write_all(file, content)
                 os.fsync(file.fileno())
             if new_file:
                 _rename_to_new(temporary, path)

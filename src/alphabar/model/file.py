@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def load(path: str | Path, device: str = "auto", net: nn.Module | None = None) -
             described = _described(facts, tensors)
         denoiser = denoiser_from(facts, described if net is None else net)
         if described is None:
-            denoiser.net.load_state_dict(tensors)
+            denoiser.net.load_state_dict(dict(tensors))
     except (RuntimeError, ValueError) as error:
         raise DamagedFile(f"{path} does not fit its own description: {error}") from None
     denoiser.digest = digest
@@ -157,9 +158,9 @@ def _warn_of_version(path: Path, facts: dict[str, Any]) -> None:
         )
 
 
-def averaged(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def averaged(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The averaged weights among the tensors of a checkpoint."""
-    return {name.removeprefix(AVERAGED): t for name, t in tensors.items() if name.startswith(AVERAGED)}
+    return {name.removeprefix(AVERAGED): tensors[name] for name in tensors if name.startswith(AVERAGED)}
 
 
 def _checked(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
@@ -178,7 +179,7 @@ def _checked(path: Path, facts: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _described(facts: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module | None:
+def _described(facts: dict[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module | None:
     """The network of `facts` with these weights; None for one of the user's, not made yet.
 
     DamagedFile unless it has the shapes of `tensors`, before any memory is taken for it.

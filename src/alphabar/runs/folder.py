@@ -39,7 +39,7 @@ from ..files import (
 from ..images import html_image
 from ..model.facts import CHECKPOINT
 from ..model.file import MODEL_FILE
-from .checkpoints import checkpoint_files
+from .checkpoints import checkpoint_files, clean_parts
 from .facts import LOGGED, METRICS, TIMES, check_run
 
 PARTS = {"identity", "budget", "habits", "measured", "history"}
@@ -215,6 +215,7 @@ class RunFolder:
         """Remove what killed processes left."""
         for folder in (self.path, self.checkpoint_folder, self.previews):
             clean(folder)
+        clean_parts(self.checkpoint_folder)
         for lock in (lock_of(self.model), lock_of(self.best)):
             if lock.exists():
                 with contextlib.suppress(Locked), locked(lock, wait=False):

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,8 +17,10 @@ from ..torchrun import STOPS
 from ..training.config import TrainConfig
 from ..training.distributed import is_exact
 from ..training.pending import Diverged
-from ..training.trainer import COLLECT, LOAD, STATE, Trainer
+from ..training.trainer import COLLECT, LOAD, SAVE, Trainer
 from ..world import World
+from .checkpoints import Part
+from .saving import Saving
 
 if TYPE_CHECKING:
     from .run import Run
@@ -54,7 +57,7 @@ def follow(world: World, data: Any = None, net: nn.Module | None = None) -> None
             one has it.
         net: the network itself, if it is given.
     """
-    with _deaf():
+    with _deaf(), contextlib.closing(Saving()) as saving:
         trainer = None
         while (told := world.hear()) is not None:
             if isinstance(told, dict):
@@ -62,21 +65,23 @@ def follow(world: World, data: Any = None, net: nn.Module | None = None) -> None
                 trainer = _trainer(world, told, data, net)
             else:
                 assert trainer is not None
-                _do(trainer, *told)
+                _do(trainer, saving, *told)
 
 
-def _do(trainer: Trainer, what: str, step: int, *rate: float) -> None:
+def _do(trainer: Trainer, saving: Saving, what: str, step: int, *rest: Any) -> None:
     """What the first one's trainer does as well."""
     trainer.step = step
     if what == LOAD:
         trainer.load_state({}, step)
-    elif what == STATE:
-        trainer.state()
+    elif what == SAVE:
+        for _ in saving.done(wait=True):
+            pass
+        saving.begin(Part.of(trainer, Path(*rest)).write)
     elif what == COLLECT:
         trainer.collect()
     else:
         with contextlib.suppress(Diverged):  # which the first one says
-            trainer.launch(*rate)
+            trainer.launch(*rest)
             for _ in trainer.rows(LAG):
                 pass
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.guidance import can_be_matched, evaluations, match_guidance
-from ..model.file import AVERAGED
 from ..training.trainer import Trainer
 from .checkpoints import Moment
 from .export import export, facts_after
@@ -47,5 +46,5 @@ def complete(trainer: Trainer, path: Path, say: Callable[[str], None]) -> None:
     there = facts_after(trainer.images, path)
     guidance = there.get("guidance") or matched(trainer)
     if not there or there.get("guidance") != guidance:
-        moment = Moment.of(trainer, copied=False, part=AVERAGED)
+        moment = Moment.of(trainer, copied=False)
         export(moment._replace(facts=moment.facts | {"guidance": guidance}), path, say)

@@ -16,7 +16,6 @@ from ..data.dataset import Dataset
 from ..errors import unknown
 from ..files import Lines
 from ..model.devices import pick_device, threads
-from ..model.file import AVERAGED
 from ..training.autotune import fastest_execution
 from ..training.config import TrainConfig
 from ..training.distributed import slots_of
@@ -172,7 +171,7 @@ class Run:
         self.folder.write_entry(self.entry)
         self.describe_model()
         if self.resumed_from is None and self.entry["identity"]["start"]:
-            save_checkpoint(self.folder.checkpoint_folder, Moment.of(self.trainer, copied=False))
+            save_checkpoint(Moment.of(self.trainer, self.folder.checkpoint_folder, copied=False))
         if not enough:
             self.say(f"{self.folder} has {self.trainer.images:,} images already, as many as are asked for")
         return enough and not self.finished
@@ -245,11 +244,12 @@ class Run:
         self.times.write(self.pace.reading(self.trainer.step, self.trainer.images))
         self.times.flush()
         self.describe_model()
-        moment, folder = Moment.of(self.trainer), self.folder.checkpoint_folder
+        folder = self.folder.checkpoint_folder
+        moment = Moment.of(self.trainer, folder)
         kept = [step for step in checkpoint_steps(folder) if self.is_milestone(step)]
 
         def write() -> None:
-            save_checkpoint(folder, moment, kept)
+            save_checkpoint(moment, kept)
             export(moment, self.folder.model, self.say)
 
         self.saving.begin(write, moment.images)
@@ -258,7 +258,7 @@ class Run:
         """Write the averaged model as the best one, while training goes on."""
         self.settle(wait=True)
         self.describe_model()
-        moment = Moment.of(self.trainer, part=AVERAGED)
+        moment = Moment.of(self.trainer)
         self.saving.begin(lambda: export(moment, self.folder.best, self.say))
 
     def settle(self, wait: bool = False) -> None:

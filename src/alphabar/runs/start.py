@@ -104,7 +104,7 @@ def fork_differences(entry: Entry, config: TrainConfig, data: Dataset) -> list[s
     )
 
 
-def _newest(path: Path, say: Say) -> tuple[Path, dict[str, Tensor], Entry, str]:
+def _newest(path: Path, say: Say) -> tuple[Path, Mapping[str, Tensor], Entry, str]:
     """(file, tensors, metadata, digest) of a checkpoint, or of the newest sound one of a run."""
     if not path.exists():
         raise missing(path, "run or checkpoint")
@@ -127,7 +127,7 @@ def _newest(path: Path, say: Say) -> tuple[Path, dict[str, Tensor], Entry, str]:
     )
 
 
-def _fitting(tensors: dict[str, Tensor], trainer: Trainer, path: Path) -> dict[str, Tensor]:
+def _fitting(tensors: Mapping[str, Tensor], trainer: Trainer, path: Path) -> dict[str, Tensor]:
     """The tensors of a state that a trainer with other settings can go on from.
 
     Weights must be the same ones; what an optimizer remembers of a weight that is now another one's is left.

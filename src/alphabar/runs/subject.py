@@ -71,7 +71,7 @@ class Subject:
         for path in reversed(self.folder.checkpoints() if self.folder is not None else []):
             with contextlib.suppress(DamagedFile, RuntimeError):
                 tensors = load_tensors(path)[0]
-                net = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
+                net = {k.removeprefix("net."): tensors[k] for k in tensors if k.startswith("net.")}
                 model = copy.deepcopy(self.denoiser)
                 model.net.load_state_dict(net)
                 return model

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..files import Piece
 from ..model.denoiser import Denoiser
 from ..nn import blocks_of
 from ..world import World, lost
@@ -53,6 +54,15 @@ def whole(tensor: Tensor) -> Tensor:
         return tensor
     with lost():
         return full()
+
+
+def piece_of(tensor: Tensor) -> Piece | None:
+    """A copy of what this process has of a tensor in shards, if anything, on the CPU."""
+    here: Any = tensor
+    (chunk,) = here.__create_chunk_list__()  # as torch.distributed.checkpoint asks for it
+    if not all(chunk.sizes):
+        return None
+    return here.to_local().detach().cpu().clone(), tuple(chunk.offsets)
 
 
 def shard_of(tensor: Tensor, like: Tensor) -> Tensor:

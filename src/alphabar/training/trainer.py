@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ from .recompute import recompute
 from .sharding import Sharding, shard_of, whole
 
 FINEST = 4096  # steps of the average in a half-life, at most
-UPDATE, LOAD, STATE, COLLECT = "update", "load", "state", "collect"
+UPDATE, LOAD, SAVE, COLLECT = "update", "load", "save", "collect"
 """What the first of several processes tells the others, with the number of updates done."""
 
 
@@ -64,7 +64,7 @@ class Trainer:
         self.config, self.data, self.world, self.step = config, data, world, 0
         self.device = torch.device(device)
         if config.balanced:
-            _ = data.by_class  # raises without classes
+            data.balanced_indices(0, 0, 1)  # raises without classes
         conditions = conditions_told(config, data)
         shapes = {name: condition.shape for name, condition in conditions.items()}
         codec, scales, _ = fitted_to(data)
@@ -220,28 +220,24 @@ class Trainer:
                     there[name].copy_(found)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that decides the next bit, besides configuration, data and `step`."""
-        if self.sharding is None:
-            return self._state()
-        self.world.tell((STATE, self.step))
-        self._collect()
-        found = {}
-        for name, tensor in self._state().items():
-            whole_one = tensor if tensor.is_meta else whole(tensor)
-            if not self.world.rank:  # the others help to put it together
-                found[name] = whole_one.cpu()
-        return found
-
-    def _state(self) -> dict[str, Tensor]:
+        """Everything that decides the next bit, besides configuration, data and `step`; of a network in
+        shards these.
+        """
         tensors = {f"net.{name}": tensor for name, tensor in self.model.net.state_dict().items()}
-        tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.net.state_dict().items()}
+        averages = self.ema.net.state_dict() | ({} if self.sharding is None else self.averages)
+        tensors |= {f"ema.{name}": tensor for name, tensor in averages.items()}
         for which, optimizer in self.optimizers.items():
             for name, parameter in self.parameters.items():
                 for key, value in optimizer.state.get(parameter, {}).items():
                     tensors[f"{which}.{key}.{name}"] = value
         return tensors
 
-    def load_state(self, tensors: dict[str, Tensor], step: int) -> None:
+    def average(self) -> dict[str, Tensor]:
+        """The averaged weights, whole, by their names in the state."""
+        self.collect()
+        return {f"ema.{name}": tensor for name, tensor in self.ema.net.state_dict().items()}
+
+    def load_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Go on from `state()` after `step` updates; of several processes, from what the first one has, of
         which the others hold one tensor at a time.
 

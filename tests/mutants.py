@@ -418,8 +418,8 @@ MODEL_AND_DATA = [
         43,
         "a batch larger than the data set never comes",
         "data.dataset:Dataset.indices",
-        "epochs, within = np.divmod(places, len(self.training))",
-        "epochs, within = places // len(self.training), places",
+        "epochs, within = np.divmod(places, len(self))",
+        "epochs, within = places // len(self), places",
         "test_training.py::test_less_data_than_a_batch_trains",
     ),
 ]

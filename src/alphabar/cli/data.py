@@ -56,13 +56,13 @@ def _show(data: str, out: str | None, json: bool, preparing: dict[str, Any]) -> 
     if json:
         document(_facts(dataset) | {"source": data, "wrote": None if target is None else str(target)})
         return
-    space, n, held_out = dataset.space, len(dataset.images), len(dataset.held_out)
+    space, n, held_out = dataset.space, dataset.num_samples, dataset.num_samples - len(dataset)
     rows = [
         ("samples", f"{n:,}"),
         ("model sees", f"{space.shown_shape()}, {space.dtype}"),
         *([("channels", space.shown_names())] if space.names and not space.columns else []),
         *_value_rows(dataset),
-        ("training", f"{len(dataset.training):,}"),
+        ("training", f"{len(dataset):,}"),
         ("held out", f"{held_out:,} ({held_out / n:.0%}, the same ones for every run)"),
         *(_condition_row(name, condition) for name, condition in dataset.conditions.items()),
     ]
@@ -97,10 +97,10 @@ def _condition_row(name: str, condition: Any) -> tuple[str, str]:
 
 def _facts(dataset: Dataset) -> dict[str, Any]:
     return {
-        "samples": len(dataset.images),
+        "samples": dataset.num_samples,
         "space": dataset.space.to_dict(),
-        "training": len(dataset.training),
-        "held_out": len(dataset.held_out),
+        "training": len(dataset),
+        "held_out": dataset.num_samples - len(dataset),
         "conditions": {name: condition.to_dict() for name, condition in dataset.conditions.items()},
         "notes": dataset.notes,
         "prepared": dataset.prepared,

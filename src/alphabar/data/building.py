@@ -26,6 +26,8 @@ from ..files import (
 )
 
 IMAGES, HASHES, CLASSES, FACTS = "images-{:05d}.raw", "hashes.npy", "class.npy", "facts.json"
+STREAM = "stream.json"
+"""The files of a stream, of which an entry keeps a few samples."""
 TOLD = "told-{:03d}.npy"
 """The values of a condition, by its number."""
 TOLD_GRIDS = "told-{:03d}.raw"
@@ -33,7 +35,8 @@ TOLD_GRIDS = "told-{:03d}.raw"
 EMBEDDINGS = "told-{:03d}-embeddings.npy"
 """Those of its texts, each once, sorted."""
 OWN = re.compile(
-    r"images-\d{5}\.raw|hashes\.npy|class\.npy|facts\.json|told-\d{3}(\.npy|\.raw|-embeddings\.npy)"
+    r"images-\d{5}\.raw|hashes\.npy|class\.npy|facts\.json|stream\.json"
+    r"|told-\d{3}(\.npy|\.raw|-embeddings\.npy)"
 )
 """Those, and the files of samples."""
 FEATURES = "features"

@@ -179,17 +179,22 @@ def clear_cache() -> int:
     """
     entries = cache_entries()
     for entry in entries:
-        with contextlib.suppress(FileNotFoundError):  # another process clears it as well
-            # the facts first: without them it is no entry any more
-            for file in sorted(own_files(entry.path), key=lambda file: file.name != FACTS):
-                file.unlink(missing_ok=True)
-            clean(entry.path)
-            if not any(entry.path.iterdir()):
-                entry.path.rmdir()
+        remove_entry(entry.path)
     for partial in partial_folders(cache_folder()):
         remove_partial(partial)
     clean(cache_folder())
     return sum(entry.size_bytes for entry in entries)
+
+
+def remove_entry(path: Path) -> None:
+    """Remove an entry, if it is there; OSError if it can't be."""
+    with contextlib.suppress(FileNotFoundError):  # another process removes it as well
+        # the facts first: without them it is no entry any more
+        for file in sorted(own_files(path), key=lambda file: file.name != FACTS):
+            file.unlink(missing_ok=True)
+        clean(path)
+        if not any(path.iterdir()):
+            path.rmdir()
 
 
 def _entry(path: Path) -> CacheEntry:

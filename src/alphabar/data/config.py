@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from PIL import ImageColor
@@ -12,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from ..errors import unknown
 from ..settings import Settings
 from .conditions.kinds import CONDITIONS
+from .parsing import parse_pairs, parse_range, parse_sides, parse_size
 
 Channels = Literal["auto", "gray", "rgb", "rgba"]
 Classes = Literal["auto", "folders", "none"]
@@ -21,8 +20,6 @@ Fit = Literal["crop", "pad", "stretch"]
 Frames = Literal["first", "all"]
 TOLD_AS = (*(kind for kind in CONDITIONS if kind != "place"), "skip")
 NUM_CHANNELS: dict[str, int | None] = {"auto": None, "gray": 1, "rgb": 3, "rgba": 4}
-SIZES = 4, 4096
-"""The least and the greatest side of a picture."""
 
 
 def _one_of(what: str, choices: Any) -> BeforeValidator:
@@ -49,72 +46,12 @@ def _above_zero(name: str, unit: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _parse_size(given: Any) -> Any:
-    """32, (32, 48), "32" and "32x48" → (height, width)."""
-    sides = given
-    if isinstance(given, str):
-        sides = [int(side) for side in re.split(r"[x×]", given.strip().lower()) if side.isdecimal()]
-        sides = sides * 2 if given.strip().isdecimal() else sides
-    elif isinstance(given, int) and not isinstance(given, bool):
-        sides = [given, given]
-    if sides is None:
-        return None
-    if not isinstance(sides, Sequence) or len(sides) != 2 or not all(type(side) is int for side in sides):
-        raise ValueError(
-            f"size must be a side such as 64, or height and width as 48x64, (48, 64) in Python, got {given!r}"
-        )
-    if not all(SIZES[0] <= side <= SIZES[1] for side in sides):
-        raise ValueError(f"size must be {SIZES[0]} to {SIZES[1]} pixels a side, got {sides[0]} × {sides[1]}")
-    return tuple(sides)
-
-
-def parse_sides(given: Any) -> Any:
-    """32, (32, 48, 48), "32" and "32x48x48" → a row of one to three sides."""
-    sides = re.split(r"[x×]", given.strip().lower()) if isinstance(given, str) else given
-    sides = [sides] if isinstance(sides, int) else sides
-    if sides is None:
-        return None
-    try:
-        found = tuple(int(side) if isinstance(side, str) or type(side) is int else 0 for side in sides)
-    except (TypeError, ValueError):
-        found = ()
-    if not 1 <= len(found) <= 3 or min(found) < 1:
-        raise ValueError(
-            f"sides must be one such as 32, or a row as 32x48x48, (32, 48, 48) in Python, got {given!r}"
-        )
-    return found
-
-
-def _parse_range(given: Any) -> Any:
-    """(0, 1), "0 1" and "0,1" → (0.0, 1.0)."""
-    ends = re.split(r"[\s,]+", given.strip()) if isinstance(given, str) else given
-    if ends is None:
-        return None
-    try:
-        low, high = (float(end) for end in ends)
-    except (TypeError, ValueError):
-        raise ValueError(f"range must be two numbers, the least and the greatest, got {given!r}") from None
-    if not low < high or high - low == float("inf"):
-        raise ValueError(f"the range must rise from one finite number to another, got {low} to {high}")
-    return low, high
-
-
-def _parse_pairs(given: Any, what: str, form: str) -> Any:
-    """{"zip": "category"} and "zip=category, born=%d.%m.%Y" → a dictionary."""
-    if not isinstance(given, str):
-        return given
-    pairs = [part.rpartition("=") for part in given.split(",") if part.strip()]
-    if not all(name.strip() and kind.strip() for name, _, kind in pairs):
-        raise ValueError(f"{what} must be {form}, one or more with commas between them, got {given!r}")
-    return {name.strip(): kind.strip() for name, _, kind in pairs}
-
-
 def _parse_types(given: Any) -> Any:
-    return _parse_pairs(given, "types", "COLUMN=TYPE")
+    return parse_pairs(given, "types", "COLUMN=TYPE")
 
 
 def _parse_conditions(given: Any) -> Any:
-    found = _parse_pairs(given, "conditions", "NAME=KIND")
+    found = parse_pairs(given, "conditions", "NAME=KIND")
     for kind in found.values() if isinstance(found, dict) else ():
         if kind not in TOLD_AS:
             raise unknown("kind of condition", kind, TOLD_AS)
@@ -126,7 +63,7 @@ class DataConfig(Settings):
 
     kind: ClassVar[str] = "setting of data"
 
-    size: Annotated[tuple[int, int] | None, BeforeValidator(_parse_size)] = Field(
+    size: Annotated[tuple[int, int] | None, BeforeValidator(parse_size)] = Field(
         default=None,
         description="bring pictures to this size; SIDE or HxW pixels",
         json_schema_extra={
@@ -192,7 +129,7 @@ class DataConfig(Settings):
         description="lay transparent pixels over this color, and fill with it where pictures are padded",
         json_schema_extra={"metavar": "COLOR", "shown": "white; around 16 bits black; none with alpha"},
     )
-    range: Annotated[tuple[float, float] | None, BeforeValidator(_parse_range)] = Field(
+    range: Annotated[tuple[float, float] | None, BeforeValidator(parse_range)] = Field(
         default=None,
         description="lowest and highest possible values",
         json_schema_extra={
@@ -244,6 +181,12 @@ class DataConfig(Settings):
         json_schema_extra={"metavar": "COLUMN=TYPE,…", "shown": "found from their values"},
     )
     skip_bad: bool = Field(default=False, description="skip pictures that cannot be read")
+    stream: Annotated[int | None, Field(ge=1)] = Field(
+        default=None,
+        description="prepare so many files (.tar, .zip, .parquet, .npz) of a folder or address at a time, "
+        "shuffle their samples, and give them up for the next ones: for data larger than the disk",
+        json_schema_extra={"metavar": "FILES", "shown": "all are prepared, kept and shuffled"},
+    )
     holdout: float = Field(
         default=0.05,
         description="share held out for validation, picked by a hash of each sample",
@@ -261,6 +204,9 @@ class DataConfig(Settings):
             raise ValueError(f"labels and classes {self.classes} are two answers to one question: give one")
         if self.pairs_resize is not None and self.pairs is None:
             raise ValueError("pairs_resize is for pairs: give these, or leave it out")
+        for name in ("pairs", "text_encoder"):
+            if self.stream is not None and getattr(self, name) is not None:
+                raise ValueError(f"{name} need all of the data at hand, and stream has a part: leave one out")
         if self.background is not None and self.channels == "rgba":
             raise ValueError(
                 f"background {self.background} is what transparent pixels are laid over, and channels rgba "

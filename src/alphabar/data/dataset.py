@@ -99,12 +99,22 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.training)
 
+    @property
+    def num_samples(self) -> int:
+        """How many there are, held out or not."""
+        return len(self.images)
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether `images` are all samples, of which batches are made."""
+        return True
+
     def _draw_order(self, seed: int, epoch: int) -> np.ndarray:
-        return rng.stream(seed, "order", epoch).permutation(len(self.training))
+        return rng.stream(seed, "order", epoch).permutation(len(self))
 
     def _shuffled(self, seed: int, epoch: int, places: np.ndarray) -> np.ndarray:
         """The training samples at these places of an epoch."""
-        if (n := len(self.training)) > SMALL:
+        if (n := len(self)) > SMALL:
             return self.training[permuted(places, n, seed, epoch)]
         return self.training[self._order(seed, epoch)[places]]
 
@@ -115,7 +125,7 @@ class Dataset:
         a batch may reach across epochs, and may be larger than the data set.
         """
         places = np.arange(k * size, (k + 1) * size)
-        epochs, within = np.divmod(places, len(self.training))
+        epochs, within = np.divmod(places, len(self))
         chosen = np.empty(size, dtype=np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
@@ -175,9 +185,13 @@ class Dataset:
         check_augment(self.space, flip, turns, self.conditions)
         indices = (self.balanced_indices if balanced else self.indices)(seed, k, size)
         draw = Draw(seed, k, np.arange(size)[part])
-        batch = self.take(indices[part], draw)
+        batch = self._drawn(indices[part], draw)
         augment(batch.images, batch.values, self.conditions, draw, flip, turns)
         return batch
+
+    def _drawn(self, indices: np.ndarray, draw: Draw) -> Batch:
+        """The samples that `indices` or `balanced_indices` chose."""
+        return self.take(indices, draw)
 
     def take(self, indices: np.ndarray, draw: Draw | None = None) -> Batch:
         """The samples at `indices`, copied; of crops the fixed ones, or those that are drawn."""

@@ -49,6 +49,10 @@ class Remote:
         }
         self.identity = [address, hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()]
 
+    def addresses(self) -> list[str]:
+        """Of each file."""
+        return sorted(self.system.unstrip_protocol(name) for name in self.files)
+
     def copy(self, folder: Path, progress: Progress | None = None) -> Path:
         """The local copy, a file or folder in `folder`. What is there whole already is not copied again."""
         base = self.path.rstrip("/")

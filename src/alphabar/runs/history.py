@@ -38,7 +38,7 @@ def new_entry(
         "alphabar": __version__,
         "id": secrets.token_hex(6),
         "command": command,
-        "data": {"source": source, "prepared": data.prepared, "samples": len(data.images)},
+        "data": {"source": source, "prepared": data.prepared, "samples": data.num_samples},
         "identity": identity(config, data) | {"start": start},
         "budget": config.of_role("budget"),
         "habits": config.of_role("habit"),
@@ -69,8 +69,8 @@ def check_same(path: Path, before: Entry, config: TrainConfig, data: Dataset, st
     found = other_settings(before["identity"], identity(config, data))
     own = {"holdout": None}  # which is among the settings already
     found += differences(before["data"]["prepared"] | own, data.prepared | own)
-    if (there := before["data"]["samples"]) != len(data.images):
-        found.append(f"samples ({there:,} → {len(data.images):,})")
+    if (there := before["data"]["samples"]) != data.num_samples:
+        found.append(f"samples ({there:,} → {data.num_samples:,})")
     begun = before["identity"].get("start")
     if not _same_start(begun, start):
         found.append(f"weights to start from ({_start_words(begun)} → {_start_words(start)})")

@@ -19,7 +19,7 @@ from pydantic import (
 
 from ..data.conditions.base import plain
 from ..data.conditions.picture import as_json
-from ..data.config import parse_sides
+from ..data.parsing import parse_sides
 from ..errors import check_whole, unknown
 from ..files import expanded, parse_json
 from ..model import Denoiser

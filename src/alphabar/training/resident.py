@@ -95,9 +95,9 @@ def is_suited(
     config: TrainConfig,
     device: torch.device,
 ) -> bool:
-    """Whether samples can be kept on a device: they fit, none is a part of a larger one, and what moves with
-    them (grids, places, gaps) needn't."""
-    if rng.by_numpy(device) or isinstance(data.images, Crops):
+    """Whether samples can be kept on a device: all are at hand and fit, none is a part of a larger one, and
+    what moves with them (grids, places, gaps) needn't."""
+    if rng.by_numpy(device) or isinstance(data.images, Crops) or not data.is_at_hand:
         return False
     along = any(isinstance(each, PictureCondition | PlaceCondition) for each in conditions.values())
     if (config.flip or config.turns) and (along or not is_raw(codec)):

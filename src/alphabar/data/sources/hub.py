@@ -17,6 +17,7 @@ from .side_labels import asked_columns, told_by_columns
 from .source_types import LABEL_KEYS, TELLING, Pictures
 
 TAKES = Pictures.takes | TELLING | {"labels", "skip_unlabeled"}
+MISSING = "hf: needs the package datasets; pip install 'alphabar[hf]'"
 PICTURE_KEYS = ("image", "images", "img", "picture", "photo", "pixel_values")
 
 
@@ -29,7 +30,7 @@ def hugging_face(name: str, config: DataConfig) -> Pictures:
     try:
         import datasets
     except ImportError:
-        raise ValueError("hf: needs the package datasets; pip install 'alphabar[hf]'") from None
+        raise ValueError(MISSING) from None
     name, columns = _columns(name)
     name, _, split = name.partition("@")
     split = split or "train"
@@ -56,6 +57,28 @@ def hugging_face(name: str, config: DataConfig) -> Pictures:
 
     identity = ["hf", name, split, table._fingerprint, column, *told]
     return Pictures([names[i] for i in kept], open_row, identity, labels, notes, TAKES)
+
+
+def files_of(name: str) -> list[str]:
+    """The addresses or paths of the files of NAME@SPLIT, as a repository or folder of files has them.
+
+    ValueError where the package can't tell them.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError(MISSING) from None
+    name, _, split = name.partition("@")
+    split = split or "train"
+    try:
+        files = datasets.load_dataset_builder(name).config.data_files or {}
+    except Exception as error:  # many kinds, all about the user's name or network
+        raise ValueError(f"the data set {name!r} could not be looked up: {error}") from None
+    if split not in files:
+        raise ValueError(
+            f"{name} has no files of a split {split!r}; its splits: {', '.join(map(str, files)) or 'none'}"
+        )
+    return [str(file) for file in files[split]]
 
 
 def _columns(name: str) -> tuple[str, str]:

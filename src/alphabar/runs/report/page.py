@@ -183,9 +183,9 @@ class Page:
         source = self.results.entry.get("data", {}).get("source") or self.model.about.get("source")
         return [
             ("source", source),
-            (self.noun, f"{len(data.images):,}"),
-            ("trained on", f"{len(data.training):,}"),
-            ("held out", f"{len(data.held_out):,}"),
+            (self.noun, f"{data.num_samples:,}"),
+            ("trained on", f"{len(data):,}"),
+            ("held out", f"{data.num_samples - len(data):,}"),
             ("values", f"{space.dtype}, {space.shown_range()}"),
             ("conditions", ", ".join(data.conditions) or "none"),
             ("fingerprint", data.fingerprint[:16]),

@@ -1,0 +1,254 @@
+"""A stream begun: each file prepared once and counted, and some of its samples kept to measure by."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..files import DamagedFile, read_json, write_all, write_bytes, write_json, written
+from .building import FACTS, IMAGES, STREAM, Building, new_entry
+from .cache import Stored, cache_folder, read_entry, remove_entry
+from .conditions.base import Condition
+from .conditions.kinds import condition_from
+from .conditions.named import ClassCondition
+from .config import DataConfig
+from .dataset import Dataset, spread
+from .keeping import dataset_of, kept, place_of
+from .part_files import part_files
+from .recording import write_rest
+from .shards import Progress
+from .space import Space
+from .turns import Part, Streamed, renumbered
+
+KEPT = 4096
+"""Training samples that are kept, about; and held-out ones, at most."""
+NOTES = 10
+"""On files, that are said."""
+
+
+def streamed(data: str, config: DataConfig, progress: Progress | None = None) -> Streamed:
+    """The samples of all files that DATA names (`part_files`); of `config.stream` files at a time shuffled.
+
+    For the first time all of them are read; files are given up when there are more than twice as many.
+
+    Args:
+        data: a folder, an address, or `hf:NAME@SPLIT`.
+        config: how to read them, with `stream`.
+        progress: called with (done, total) files.
+    """
+    window = config.stream
+    assert window is not None
+    names, identity = part_files(data)
+    each = config.model_copy(update={"stream": None})
+    place = place_of(["stream", identity, config.holdout, config.crop], each)
+    if not (place / FACTS).exists():
+        with new_entry(place, resumable=True) as building:
+            if building is not None:
+                _survey(building, data, names, each, 2 * window, progress)
+    stored, listed = read_entry(place), read_json(place / STREAM)
+    try:
+        parts = [Part(**part) for part in listed["parts"]]
+        counts = listed["counts"]
+    except (TypeError, KeyError) as error:
+        raise DamagedFile(f"{place / STREAM} is damaged ({error}); delete that folder") from None
+    found = dataset_of(stored, each.model_copy(update={"crop": None}))
+    told = {field.name: getattr(found, field.name) for field in fields(Dataset)}
+    told["prepared"] = config.model_dump(mode="json", exclude_defaults=True)
+    told["fingerprint"] = hashlib.sha256(f"{stored.fingerprint} {window}".encode()).hexdigest()
+    told["notes"] = list(stored.notes)
+    for name, condition in found.conditions.items():
+        if isinstance(condition, ClassCondition):
+            condition = told["conditions"][name] = replace(condition, counts=tuple(counts[name]))
+        notes = condition.notes(name, found.values[name])
+        told["notes"] += notes if name == "class" else [f"of the samples that stay: {note}" for note in notes]
+    whole = Streamed(**told, parts=parts, window=window, config=each)
+    whole.notes.insert(0, _note(whole))
+    return whole
+
+
+def _note(data: Streamed) -> str:
+    """What a stream is, in words."""
+    n, files, together = len(data), len(data.parts), min(data.window, len(data.parts))
+    share = together / files
+    mib = (
+        2
+        * share
+        * data.num_samples
+        * math.prod(data.space.shape)
+        * np.dtype(data.space.dtype).itemsize
+        / 2**20
+    )
+    return (
+        f"streamed: {n:,} training samples in {files} files, shuffled within {together} files "
+        f"(about {round(share * n):,} samples) at a time; up to {2 * together} files are kept prepared, "
+        f"about {mib:,.0f} MiB; {len(data.training):,} training and {len(data.held_out):,} held-out samples "
+        "stay, to measure by"
+    )
+
+
+# --- the first time ------------------------------------------------------------------------------
+
+
+class Record(NamedTuple):
+    """What is known of a file once it was prepared, with some of its samples."""
+
+    part: Part
+    space: dict[str, Any]
+    conditions: dict[str, dict[str, Any]]
+    notes: list[str]
+    images: np.ndarray
+    hashes: np.ndarray
+    values: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, part: Part, data: Dataset, notes: list[str], most: int) -> Record:
+        """That of a file's data, with notes on it and so many training and held-out samples at most."""
+        chosen = np.concatenate([spread(data.training, most), spread(data.held_out, most)])
+        assert data.hashes is not None
+        told = data.take(chosen)
+        conditions = {name: condition.to_dict() for name, condition in data.conditions.items()}
+        return cls(
+            part, data.space.to_dict(), conditions, notes, told.images, data.hashes[chosen], told.values
+        )
+
+    def write(self, path: Path) -> None:
+        """As one file."""
+        facts = json.dumps([self.part._asdict(), self.space, self.conditions, self.notes])
+        values: dict[str, Any] = {f"told {name}": values for name, values in self.values.items()}
+        buffer = io.BytesIO()
+        np.savez(buffer, facts=np.array(facts), images=self.images, hashes=self.hashes, **values)
+        write_bytes(path, buffer.getvalue())
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """What was written."""
+        with np.load(path, allow_pickle=False) as file:
+            part, space, conditions, notes = json.loads(str(file["facts"]))
+            values = {name: file[f"told {name}"] for name in conditions}
+            return cls(Part(**part), space, conditions, notes, file["images"], file["hashes"], values)
+
+
+def _survey(
+    building: Building,
+    data: str,
+    names: Sequence[str],
+    config: DataConfig,
+    most: int,
+    progress: Progress | None,
+) -> None:
+    """Write the entry of a stream; what was counted of it before a kill is not counted again.
+
+    Args:
+        building: what is written to.
+        data: its name.
+        names: of the files.
+        config: how each is read.
+        most: so many files may be kept prepared.
+        progress: called with (done, total) files.
+    """
+    assert building.parts is not None
+    records = [building.parts / f"part-{number:05d}.npz" for number in range(len(names))]
+    first: Record | None = None
+    for number, (name, path) in enumerate(zip(names, records, strict=True)):
+        if not path.exists():
+            place, noted = kept(name, config, alone=True)
+            stored = read_entry(place)
+            prepared = dataset_of(stored, config)
+            part = Part(name, place.name, len(prepared.images), len(prepared.training), prepared.fingerprint)
+            notes = [*(stored.found if noted is None else noted), *stored.notes]
+            Record.of(part, prepared, notes, -(-KEPT // len(names))).write(path)
+            if number >= most:
+                remove_entry(cache_folder() / place.name)
+        record = Record.read(path)
+        first = first or record
+        _check_alike(first, record)
+        if progress is not None:
+            progress(number + 1, len(names))
+    _write(building.folder, data, [Record.read(path) for path in records])
+
+
+FIXES = {"shape": "--size, --channels", "colors": "--channels", "range": "--range", "dtype": "--channels"}
+"""What makes files alike that differ so."""
+
+
+def _check_alike(first: Record, other: Record) -> None:
+    """ValueError unless the samples of two files are of one space, and are told the same things."""
+    ours, theirs = first.space, other.space
+    differ = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    if differ:
+        fixes = sorted({FIXES[name] for name in differ if name in FIXES})
+        shown = ", ".join(f"{name} {theirs.get(name)} for {ours.get(name)}" for name in differ[:3])
+        raise ValueError(
+            f"the samples of {other.part.data} differ from those of {first.part.data} ({shown}): they are "
+            "one stream if all are alike" + (f"; {', '.join(fixes)} say how" if fixes else "")
+        )
+    meanings = [
+        {
+            name: condition_from(entry).meaning() if entry["kind"] != ClassCondition.kind else "class"
+            for name, entry in record.conditions.items()
+        }
+        for record in (first, other)
+    ]
+    if meanings[0] != meanings[1]:
+        told = [", ".join(record.conditions) or "nothing" for record in (first, other)]
+        raise ValueError(
+            f"the samples of {other.part.data} are told {told[1]}, those of {first.part.data} {told[0]}, or "
+            "not in the same way: --labels and --conditions say what they are told"
+        )
+
+
+def _write(folder: Path, data: str, records: Sequence[Record]) -> None:
+    first, n = records[0], sum(len(record.images) for record in records)
+    told: dict[str, tuple[Condition, Any]] = {}
+    counts: dict[str, list[int]] = {}
+    for name in first.conditions:
+        each = [condition_from(record.conditions[name]) for record in records]
+        values = [record.values[name] for record in records]
+        classes = [condition for condition in each if isinstance(condition, ClassCondition)]
+        whole = each[0]
+        if classes:
+            whole = ClassCondition(names=_names(classes))
+            values = [renumbered(v, c.names, whole.names) for v, c in zip(values, classes, strict=True)]
+            counted = np.zeros(len(whole.names), np.int64)
+            for condition in classes:
+                counted[[whole.names.index(own) for own in condition.names]] += np.array(condition.counts)
+            counts[name] = counted.tolist()
+        told[name] = whole, np.concatenate(values)
+    digest = hashlib.sha256()
+    with written(folder / IMAGES.format(0)) as file:
+        for record in records:
+            write_all(file, np.ascontiguousarray(record.images))
+            digest.update(np.ascontiguousarray(record.images).data)
+    meanings = {name: condition.meaning() for name, (condition, _) in told.items()}
+    notes = list(dict.fromkeys(note for record in records for note in record.notes))
+    more = [f"and {len(notes) - NOTES} more notes on its files"] if len(notes) > NOTES else []
+    facts = [
+        [record.part.fingerprint for record in records],
+        meanings,
+    ]
+    stored = Stored(
+        np.empty((0, *first.images.shape[1:]), first.images.dtype), Space(**first.space), (), None,
+        np.concatenate([record.hashes for record in records]),
+        hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(),
+        notes[:NOTES] + more,
+        told, ((n, digest.hexdigest()),),
+    )  # fmt: skip
+    write_json(folder / STREAM, {"parts": [record.part._asdict() for record in records], "counts": counts})
+    write_rest(folder, stored, data)
+
+
+def _names(classes: Sequence[ClassCondition]) -> tuple[str, ...]:
+    """Those of all, as they are, or sorted: whole numbers by their size."""
+    if len({condition.names for condition in classes}) == 1:
+        return classes[0].names
+    names = {name for condition in classes for name in condition.names}
+    whole = all(name.isdecimal() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name) if whole else 0, name)))

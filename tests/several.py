@@ -122,3 +122,13 @@ def train_without_room(folder):
     except OSError as error:
         (folder / f"{os.environ['RANK']}.txt").write_text(str(error))
         raise
+
+
+def train_stream(tars, folder):
+    """Train on files of which two at a time are prepared."""
+    from alphabar.data import prepare
+    from alphabar.runs import train
+
+    config = tiny_config(batch_size=8, images=96, previews=False, virtual_processes=2)
+    for _ in train(prepare(tars, stream=2), folder / "run", **config.model_dump(exclude_unset=True)):
+        pass

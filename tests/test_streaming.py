@@ -13,6 +13,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
+import several
 from alphabar import train
 from alphabar.data import prepare, turns
 from alphabar.data.cache import cache_entries, cache_folder, clear_cache
@@ -165,6 +166,22 @@ def test_training_goes_on_to_the_bit_and_another_window_is_another_run(tars, tmp
         assert ours.read_bytes() == theirs.read_bytes()
     with pytest.raises(ValueError, match=r"stream \(2 → 3\)"):
         trained("parts/run", window=3)
+
+
+def test_two_processes_see_the_same_stream_as_one(tars, tmp_path):
+    for size in (1, 2):
+        assert several.run(size, several.train_stream, tars, tmp_path / str(size)) == [0] * size
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert len({(tmp_path / str(size) / "run" / name).read_bytes() for size in (1, 2)}) == 1
+    assert len(cache_entries()) <= 5
+
+
+def test_a_file_may_be_held_out_as_a_whole(tmp_path):
+    data = prepare(write_tars(tmp_path / "ones", sizes=[1] * 12), holdout=0.4, stream=2)
+    assert 0 < len(data) < 12
+    assert 0 in [part.training for part in data.parts]
+    images, _ = epoch_of(data, size=3)
+    assert len(set(content_hashes(images).tolist())) == len(data)
 
 
 def test_a_killed_count_goes_on(tars, monkeypatch):

@@ -43,13 +43,14 @@ def explain(run: Run, as_json: bool, expected: int | None) -> None:
     facts = {
         "run": str(run.folder), "images": total, "seconds": total_s, "images_per_s": rate,
         "update_s": update_s, "parameters": parameters, "memory_bytes": _peak_memory(run), "disk_bytes": disk,
-        "data_bytes": run.data.images.nbytes, "execution": execution(run),
+        "data_bytes": run.data.disk_bytes, "execution": execution(run), "processes": run.world.size,
     }  # fmt: skip
     if as_json:
         document(facts | {"config": config.model_dump(mode="json")})
         return
     memory, data_mib = facts["memory_bytes"], facts["data_bytes"] / 2**20
     picture = run.data.space.kind == "picture"
+    several = f", {run.world.size} processes" if run.world else ""
     measured = "; ".join(f"{way} {each:,.1f}" for way, each in rates.items())
     table([
         ("time", f"{time_left(total_s)} for {total:,} images, {total / len(run.data):.1f} passes over "
@@ -59,7 +60,7 @@ def explain(run: Run, as_json: bool, expected: int | None) -> None:
         ("network", _network(run, parameters, total)),
         ("schedule", _schedule(run)),
         *([("expect", measured_alike(run.data.space.shape, total))] if picture else []),
-        ("here", execution(run)),
+        ("here", execution(run) + several),
         ("because", f"images/s here: {measured}" if measured else "it was asked for"),
         ("an update", f"{update_s:.3f} s, {rate:,.1f} images/s; reading images takes {loading:.1%} of it"),
     ])  # fmt: skip

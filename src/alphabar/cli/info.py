@@ -102,10 +102,10 @@ def _guidance(denoiser: Denoiser) -> str:
 
 def _fitted(denoiser: Denoiser) -> list[str]:
     """The options of `sample` for what `alphabar fit-sampler` found."""
-    own = denoiser.guidance or {}
-    plans = []
+    from ..sampling import Guidance
+
+    own, plans = Guidance(**(denoiser.guidance or {})).facts(), []
     for plan in denoiser.plans:
         how = plan.made_by["guidance"]
-        taken = how["scale"] == own.get("scale") and how.get("interval") == own.get("interval")
-        plans.append(fitted_words(plan.num_evaluations, 1.0 if taken else how["scale"]))
+        plans.append(fitted_words(plan.num_evaluations, 1.0 if how == own else how["scale"]))
     return plans + [OPTIMAL_WORDS] * (denoiser.x0_mse is not None)

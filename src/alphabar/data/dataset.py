@@ -47,6 +47,7 @@ class Dataset:
         notes: what a user should know about how the data was read.
         prepared: the settings of `prepare` that were not the defaults.
         hashes: 64 bits of each sample's content, (N,); computed unless given.
+        is_part: whether it is a part of a data set, of which all samples may be held out.
     """
 
     images: Any
@@ -58,6 +59,7 @@ class Dataset:
     notes: list[str] = field(default_factory=list)
     prepared: dict[str, Any] = field(default_factory=dict)
     hashes: np.ndarray | None = None
+    is_part: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.holdout < 1:
@@ -89,7 +91,7 @@ class Dataset:
             return np.zeros(0, np.int64), np.arange(n)
         hashes = content_hashes(self.images) if self.hashes is None else self.hashes
         chosen = hashes < np.uint64(self.holdout * 2**64)
-        if n and chosen.all():
+        if n and chosen.all() and not self.is_part:
             raise ValueError(
                 f"all of the {n} samples would be held out, and none left to train on, got holdout "
                 f"{self.holdout}: choose a smaller one (0 holds none out)"
@@ -103,6 +105,11 @@ class Dataset:
     def num_samples(self) -> int:
         """How many there are, held out or not."""
         return len(self.images)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the prepared samples take."""
+        return self.images.nbytes
 
     @property
     def is_at_hand(self) -> bool:

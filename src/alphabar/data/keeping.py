@@ -104,7 +104,7 @@ def place_of(identity: list[Any], config: DataConfig) -> Path:
     return cache_folder() / key
 
 
-def dataset_of(stored: Stored, config: DataConfig) -> Dataset:
+def dataset_of(stored: Stored, config: DataConfig, is_part: bool = False) -> Dataset:
     """The data set of what is stored: cropped, held out and fitted as the configuration says."""
     if config.crop is not None:
         stored = cropped(stored, config.crop)
@@ -117,7 +117,7 @@ def dataset_of(stored: Stored, config: DataConfig) -> Dataset:
     prepared = config.model_dump(mode="json", exclude_defaults=True)
     dataset = Dataset(
         stored.images, stored.space, conditions, values, stored.fingerprint, config.holdout, notes, prepared,
-        stored.hashes,
+        stored.hashes, is_part,
     )  # fmt: skip
     if config.holdout and not len(dataset.held_out):
         few = len(np.unique(dataset.hashes)) if dataset.hashes is not None else len(dataset.images)

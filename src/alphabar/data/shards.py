@@ -64,20 +64,22 @@ class Shards:
             if (found := self._kept(name, k)) is not None and is_whole(k, found)
         }
         missing = [k for k in range(len(self.all)) if k not in kept]
-        each = (self._over_processes if self.processes > 1 and len(missing) > 1 else self._one_by_one)(
-            missing, lambda k, shard, within: self._keep(name, k, work(k, shard, within)), say
-        )
+
+        def done(k: int, within: Progress) -> dict[str, Any]:
+            return self._keep(name, k, work(k, self.all[k], within))
+
+        if self.processes > 1 and len(missing) > 1:
+            each = over_processes(lambda k: done(k, lambda done, total: None), missing)
+        else:
+            each = (done(k, self._counted(k, say)) for k in missing)
         for k, shard in enumerate(self.all):
             yield kept[k] if k in kept else next(each)
             say(shard.stop, self.n)
 
-    def _one_by_one(self, missing: list[int], work: Work, say: Progress) -> Iterator[dict[str, Any]]:
-        for k in missing:
-            shard = self.all[k]  # what is done in it may be counted in frames
-            yield work(k, shard, lambda done, _, s=shard: say(min(s.start + done, s.stop), self.n))
-
-    def _over_processes(self, missing: list[int], work: Work, say: Progress) -> Iterator[dict[str, Any]]:
-        return over_processes(lambda k: work(k, self.all[k], lambda done, total: None), missing)
+    def _counted(self, k: int, say: Progress) -> Progress:
+        """Says what is done in a shard, perhaps counted in frames, as files of all."""
+        shard = self.all[k]
+        return lambda done, total: say(min(shard.start + done, shard.stop), self.n)
 
     def _file(self, name: str, k: int) -> Path | None:
         return self.folder and self.folder / f"{name}-{k:05d}.json"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..files import DamagedFile, read_json, write_all, write_bytes, write_json, written
+from ..files import COUNT, check_facts, read_json, write_all, write_bytes, write_json, written
 from .building import FACTS, IMAGES, STREAM, Building, new_entry
 from .cache import Stored, cache_folder, read_entry, remove_entry
 from .conditions.base import Condition
@@ -32,6 +31,11 @@ KEPT = 4096
 """Training samples that are kept, about; and held-out ones, at most."""
 NOTES = 10
 """On files, that are said."""
+LISTED = {
+    "parts": [{"data": str, "entry": str, "samples": COUNT, "training": COUNT, "fingerprint": str}],
+    "counts": {str: [COUNT]},
+}
+"""What the list of files must be: they, and how many training samples each class has."""
 
 
 def streamed(data: str, config: DataConfig, progress: Progress | None = None) -> Streamed:
@@ -53,12 +57,7 @@ def streamed(data: str, config: DataConfig, progress: Progress | None = None) ->
         with new_entry(place, resumable=True) as building:
             if building is not None:
                 _survey(building, data, names, each, 2 * window, progress)
-    stored, listed = read_entry(place), read_json(place / STREAM)
-    try:
-        parts = [Part(**part) for part in listed["parts"]]
-        counts = listed["counts"]
-    except (TypeError, KeyError) as error:
-        raise DamagedFile(f"{place / STREAM} is damaged ({error}); delete that folder") from None
+    stored, listed = read_entry(place), check_facts(place / STREAM, read_json(place / STREAM), LISTED)
     found = dataset_of(stored, each.model_copy(update={"crop": None}))
     told = {field.name: getattr(found, field.name) for field in fields(Dataset)}
     told["prepared"] = config.model_dump(mode="json", exclude_defaults=True)
@@ -66,9 +65,10 @@ def streamed(data: str, config: DataConfig, progress: Progress | None = None) ->
     told["notes"] = list(stored.notes)
     for name, condition in found.conditions.items():
         if isinstance(condition, ClassCondition):
-            condition = told["conditions"][name] = replace(condition, counts=tuple(counts[name]))
+            condition = told["conditions"][name] = replace(condition, counts=tuple(listed["counts"][name]))
         notes = condition.notes(name, found.values[name])
         told["notes"] += notes if name == "class" else [f"of the samples that stay: {note}" for note in notes]
+    parts = [Part(**part) for part in listed["parts"]]
     whole = Streamed(**told, parts=parts, window=window, config=each)
     whole.notes.insert(0, _note(whole))
     return whole
@@ -78,19 +78,12 @@ def _note(data: Streamed) -> str:
     """What a stream is, in words."""
     n, files, together = len(data), len(data.parts), min(data.window, len(data.parts))
     share = together / files
-    mib = (
-        2
-        * share
-        * data.num_samples
-        * math.prod(data.space.shape)
-        * np.dtype(data.space.dtype).itemsize
-        / 2**20
-    )
+    mib = data.disk_bytes / 2**20
     return (
         f"streamed: {n:,} training samples in {files} files, shuffled within {together} files "
-        f"(about {round(share * n):,} samples) at a time; up to {2 * together} files are kept prepared, "
-        f"about {mib:,.0f} MiB; {len(data.training):,} training and {len(data.held_out):,} held-out samples "
-        "stay, to measure by"
+        f"(about {round(share * n):,} samples) at a time; up to {min(2 * together, files)} files are kept "
+        f"prepared, in all about {mib:,.0f} MiB; {len(data.training):,} training and {len(data.held_out):,} "
+        "held-out samples stay, to measure by"
     )
 
 
@@ -161,7 +154,7 @@ def _survey(
         if not path.exists():
             place, noted = kept(name, config, alone=True)
             stored = read_entry(place)
-            prepared = dataset_of(stored, config)
+            prepared = dataset_of(stored, config, is_part=True)
             part = Part(name, place.name, len(prepared.images), len(prepared.training), prepared.fingerprint)
             notes = [*(stored.found if noted is None else noted), *stored.notes]
             Record.of(part, prepared, notes, -(-KEPT // len(names))).write(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -61,6 +62,7 @@ class Shelf:
         self.parts, self.config = parts, config
         self._open: dict[int, Dataset] = {}
         self._wanted: set[int] = set()
+        self._next: list[int] = []
         self._lock = RLock()
         self._ahead: subprocess.Popen[bytes] | None = None
         self._leads = os.environ.get("LOCAL_RANK", "0") == "0"  # one of the processes of a machine
@@ -68,13 +70,14 @@ class Shelf:
     def turn(self, now: Sequence[int], later: Sequence[int]) -> None:
         """Say whose turn it is, and whose it will be."""
         with self._lock:
-            if self._wanted == {*now, *later}:
-                return
-            self._wanted = {*now, *later}
-            self._open = {number: data for number, data in self._open.items() if number in self._wanted}
-            if self._leads:
-                self._give_up()
-                self._begin([number for number in later if number not in self._open])
+            if self._wanted != {*now, *later}:
+                self._wanted = {*now, *later}
+                self._open = {number: data for number, data in self._open.items() if number in self._wanted}
+                self._next = [number for number in later if number not in self._open]
+                if self._leads:
+                    self._give_up()
+            if self._leads and self._next and (self._ahead is None or self._ahead.poll() is not None):
+                self._begin()
 
     def _give_up(self) -> None:
         entries = {self.parts[number].entry for number in self._wanted}
@@ -83,13 +86,9 @@ class Shelf:
                 with contextlib.suppress(OSError):
                     remove_entry(cache_folder() / part.entry)
 
-    def _begin(self, numbers: Sequence[int]) -> None:
-        """Prepare these in another process, unless one is still at work, which is never waited for: whoever
-        needs a file prepares it.
-        """
-        if not numbers or (self._ahead is not None and self._ahead.poll() is None):
-            return
-        files = [self.parts[number].data for number in numbers]
+    def _begin(self) -> None:
+        """Prepare the next ones in another process. It is never waited for: whoever needs one prepares it."""
+        files, self._next = [self.parts[number].data for number in self._next], []
         told = {"files": files, "config": self.config.model_dump(mode="json", exclude_defaults=True)}
         words = [sys.executable, "-c", f"from {__name__} import prepare_ahead; prepare_ahead()"]
         quiet = subprocess.DEVNULL
@@ -110,7 +109,7 @@ class Shelf:
         for last in range(TRIES, 0, -1):
             place, _ = kept(part.data, self.config, alone=True)
             try:
-                found = dataset_of(read_entry(place), self.config)
+                found = dataset_of(read_entry(place), self.config, is_part=True)
             except DamagedFile:  # another run may have given it up since
                 if last == 1:
                     raise
@@ -170,6 +169,13 @@ class Streamed(Dataset):
     @property
     def is_at_hand(self) -> bool:
         return False
+
+    @property
+    def disk_bytes(self) -> int:
+        """Of the samples that stay, and of as many files as are kept prepared."""
+        share = min(2 * self.window / len(self.parts), 1.0)
+        each = math.prod(self.space.shape) * np.dtype(self.space.dtype).itemsize
+        return self.images.nbytes + round(share * self.num_samples * each)
 
     @property
     def num_samples(self) -> int:

@@ -86,7 +86,7 @@ class Trainer:
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         if config.compile:
             self.model.call = compiled(call_network, config.compile, self.device)
-        self.sharding = self._shard() if world and config.sharded else None
+        self.sharding, self._collected = self._shard() if world and config.sharded else None, -1
         self.parameters = dict(self.model.net.named_parameters())
         self.averages: dict[str, Tensor] = dict(self.ema.net.named_parameters())
         if self.sharding is not None:
@@ -207,11 +207,10 @@ class Trainer:
 
     def collect(self) -> None:
         """Let `ema` be the average of now, also where that is in shards."""
-        if self.sharding is not None:
-            self.world.tell((COLLECT, self.step))
-            self._collect()
-
-    def _collect(self) -> None:
+        if self.sharding is None or self._collected == self.step:
+            return
+        self.world.tell((COLLECT, self.step))
+        self._collected = self.step
         there = dict(self.ema.net.named_parameters())
         with torch.no_grad():
             for name, average in self.averages.items():
@@ -262,7 +261,7 @@ class Trainer:
                 own.copy_(shard_of(tensor, own))
         if missing:
             raise KeyError(", ".join(sorted(missing)))
-        self.step = step
+        self.step, self._collected = step, -1
         self._sound()
 
     def _wanted(self) -> dict[str, list[Tensor]]:

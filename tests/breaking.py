@@ -122,7 +122,8 @@ class Breaker:
 
 
 READ = (
-    "torch._dynamo", "alphabar.runs.run", "alphabar.runs.report", "alphabar.data.cache", "safetensors.torch",
+    "torch._dynamo", "alphabar.runs.run", "alphabar.runs.report", "alphabar.data.preparing.cache",
+    "safetensors.torch",
     "alphabar.evaluation.features.learned", "alphabar.sampling.bench", "alphabar.sampling.output",
     "matplotlib.figure", "matplotlib.backends.backend_agg", "jinja2", "rich.progress",
 )  # fmt: skip

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alphabar.data import ClassCondition, DataConfig, Dataset, Space, condition_from, decoding, prepare
-from alphabar.data.cache import cache_entries, cache_folder, clear_cache
+from alphabar.data import ClassCondition, DataConfig, Dataset, Space, condition_from, prepare
+from alphabar.data.preparing import decoding
+from alphabar.data.preparing.cache import cache_entries, cache_folder, clear_cache
 from alphabar.data.sources.opener import is_array, open_source
 from alphabar.data.sources.pictures import open_picture, picture_array
 from alphabar.data.sources.source_types import Arrays

@@ -11,9 +11,9 @@ from PIL import Image
 
 from alphabar import prepare
 from alphabar.data import DataConfig, EmbeddingCondition, TextCondition
-from alphabar.data.cache import cache_folder, clear_cache
 from alphabar.data.conditions.encoders import PLACE, SENTENCE, encoder_of, packed
 from alphabar.data.conditions.kinds import fitted
+from alphabar.data.preparing.cache import cache_folder, clear_cache
 from alphabar.model import Denoiser, fit_codec, load, save
 from alphabar.nn import build_network
 from alphabar.runs.given import alike

@@ -15,7 +15,7 @@ import pytest
 from alphabar.cli.sampling import sample_flags
 from alphabar.cli.variants import Variant, variant_of
 from alphabar.data import Space
-from alphabar.data.cache import cache_folder
+from alphabar.data.preparing.cache import cache_folder
 from alphabar.evaluation.comparison import scores_of
 from alphabar.evaluation.table import with_error
 from alphabar.files import load_tensors, save_tensors

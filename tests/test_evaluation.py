@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from alphabar.data import ClassCondition, Dataset, Space
 from alphabar.data.missing import packed
-from alphabar.data.preparation import cache_folder
+from alphabar.data.preparing.preparation import cache_folder
 from alphabar.evaluation import FEATURES, compare, comparison, frechet_distance, open_features
 from alphabar.evaluation import scorecard as scorecard_module
 from alphabar.evaluation.comparison import embed, split

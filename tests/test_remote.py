@@ -9,8 +9,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from alphabar.data import prepare
-from alphabar.data.cache import cache_folder
-from alphabar.data.remote import is_remote
+from alphabar.data.preparing.cache import cache_folder
+from alphabar.data.preparing.remote import is_remote
 from program import TINY, call, pictures
 
 

@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from alphabar import forked
-from alphabar.data import decoding, prepare, recording, shards
-from alphabar.data.cache import cache_entries, cache_folder, clear_cache
+from alphabar.data import prepare
+from alphabar.data.preparing import decoding, recording, shards
+from alphabar.data.preparing.cache import cache_entries, cache_folder, clear_cache
 from alphabar.data.sources import archives
 from alphabar.data.stored import StoredSamples
 from alphabar.files import DamagedFile
@@ -132,7 +133,8 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_not_lost(tmp_path):
 KILLED = """
 import os, sys
 from alphabar import forked
-from alphabar.data import prepare, shards
+from alphabar.data import prepare
+from alphabar.data.preparing import shards
 shards.FEWEST, where = 20, int(sys.argv[2])
 forked.cores = lambda: int(sys.argv[3])
 seen = []
@@ -200,7 +202,8 @@ def test_two_that_prepare_the_same_do_it_once(tmp_path, at_once):
     data = tars(tmp_path / "data")
     code = f"""
 import sys
-from alphabar.data import prepare, shards
+from alphabar.data import prepare
+from alphabar.data.preparing import shards
 shards.FEWEST, seen = 20, []
 prepare({str(data)!r}, progress=lambda *done: seen.append(done))
 print(len(seen))

@@ -15,10 +15,11 @@ from PIL import Image
 
 import several
 from alphabar import train
-from alphabar.data import prepare, turns
-from alphabar.data.cache import cache_entries, cache_folder, clear_cache
+from alphabar.data import prepare
 from alphabar.data.dataset import content_hashes
-from alphabar.data.turns import Streamed
+from alphabar.data.preparing import turns
+from alphabar.data.preparing.cache import cache_entries, cache_folder, clear_cache
+from alphabar.data.preparing.turns import Streamed
 from program import TINY, call
 from tiny import tiny_config
 
@@ -124,7 +125,7 @@ def test_a_batch_is_the_same_whatever_came_before_and_by_parts(tars):
 
 
 def test_what_is_measured_is_measured_on_samples_that_stay(tars, monkeypatch):
-    monkeypatch.setattr("alphabar.data.streaming.KEPT", 10)
+    monkeypatch.setattr("alphabar.data.preparing.streaming.KEPT", 10)
     whole, data = prepare(tars, holdout=0.3), prepare(tars, holdout=0.3, stream=1)
     known = set(content_hashes(whole.images[whole.training]).tolist())
     assert set(content_hashes(data.images[data.training]).tolist()) <= known
@@ -185,7 +186,7 @@ def test_a_file_may_be_held_out_as_a_whole(tmp_path):
 
 
 def test_a_killed_count_goes_on(tars, monkeypatch):
-    from alphabar.data import streaming
+    from alphabar.data.preparing import streaming
 
     kept, asked = streaming.kept, []
 

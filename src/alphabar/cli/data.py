@@ -136,7 +136,7 @@ def _write_sheet(path: Any, dataset: Dataset) -> None:
 
 def _cache(clear: bool, json: bool) -> None:
     """List the prepared data in the cache, or remove them."""
-    from ..data.cache import cache_entries, cache_folder, clear_cache
+    from ..data.preparing.cache import cache_entries, cache_folder, clear_cache
     from .console import columns, document, show
 
     entries = cache_entries()

@@ -12,7 +12,7 @@ from .conditions.vector import VectorCondition
 from .config import DataConfig
 from .dataset import Batch, Dataset, spread
 from .kinds import KINDS
-from .preparation import prepare
+from .preparing.preparation import prepare
 from .space import Space
 
 __all__ = [

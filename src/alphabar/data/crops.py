@@ -13,14 +13,13 @@ import numpy as np
 
 from .. import rng
 from .augment import Draw
-from .cache import Stored
 from .conditions.base import Condition
 from .conditions.picture import PictureCondition
 from .conditions.place import PlaceCondition
 from .kinds import KINDS, shown_shape
 from .sources.source_types import block_size
 from .space import Space
-from .stored import ByNumber, StoredSamples
+from .stored import ByNumber, Stored, StoredSamples
 
 LEAST = 4
 """The shortest side of a crop of samples that are longer."""

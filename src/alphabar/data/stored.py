@@ -1,4 +1,4 @@
-"""Samples in a file, read as they are asked for."""
+"""Prepared samples: files that are read as they are asked for, with what belongs to them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..files import DamagedFile
+from .conditions.base import Condition
+from .space import Space
 
 
 class ByNumber:
@@ -114,6 +117,24 @@ class StoredSamples(ByNumber):
             f"the prepared data in {self.paths[0].parent} got shorter since it was opened: delete that "
             "folder, and it is prepared again"
         )
+
+
+class Stored(NamedTuple):
+    """Prepared samples (N, *shape) with what belongs to them; `labels` (N,) if there are classes, and other
+    conditions by name with their values (N, …), of grids as `images` are. `files`: of how many samples each
+    file of them is, and its SHA-256; `found`: notes on the source beside those on the samples.
+    """
+
+    images: Any
+    space: Space
+    classes: tuple[str, ...]
+    labels: np.ndarray | None
+    hashes: np.ndarray
+    fingerprint: str
+    notes: list[str]
+    told: Mapping[str, tuple[Condition, Any]] = MappingProxyType({})
+    files: tuple[tuple[int, str], ...] = ()
+    found: tuple[str, ...] = ()
 
 
 def _close(descriptors: Sequence[int]) -> None:

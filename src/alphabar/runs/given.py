@@ -13,8 +13,8 @@ import numpy as np
 from ..data.conditions.picture import Grid
 from ..data.config import DataConfig
 from ..data.dataset import Dataset
-from ..data.decoding import Decoder
-from ..data.preparation import prepare
+from ..data.preparing.decoding import Decoder
+from ..data.preparing.preparation import prepare
 from ..data.sources.layouts import AmbiguousLayoutError
 from ..data.sources.opener import is_array, open_source
 from ..data.sources.pictures import upright_size

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...data import Dataset, Space, spread
-from ...data.preparation import cache_folder
+from ...data.preparing.preparation import cache_folder
 from ...files import DamagedFile, load_tensors, save_tensors
 from ...model import Codec, fit_codec
 

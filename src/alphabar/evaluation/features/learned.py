@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ...data import Batch, ClassCondition, Dataset, spread
 from ...data.conditions.base import is_told
-from ...data.preparation import cache_folder
+from ...data.preparing.preparation import cache_folder
 from ...files import DamagedFile, load_tensors, save_tensors
 from ...model import Codec
 from ...model.generators import seeded

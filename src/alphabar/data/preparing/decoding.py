@@ -14,15 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..errors import some
-from ..files import write_all, written
-from ..torchrun import cores
-from .building import IMAGES, Building
-from .config import NUM_CHANNELS, DataConfig
-from .dataset import spread
-from .shards import Progress, Shards
-from .sources.fitting import centered, placed
-from .sources.headers import (
+from ...errors import some
+from ...files import write_all, written
+from ...torchrun import cores
+from ..config import NUM_CHANNELS, DataConfig
+from ..dataset import spread
+from ..sources.fitting import centered, placed
+from ..sources.headers import (
     GRAY_MODES,
     Header,
     choose_size,
@@ -32,10 +30,12 @@ from .sources.headers import (
     pixel_art_note,
     without_own,
 )
-from .sources.pictures import color_of, is_transparent, picture_array
-from .sources.source_types import BLOCK, Pictures, block_size, files
-from .space import Space
-from .stored import StoredSamples
+from ..sources.pictures import color_of, is_transparent, picture_array
+from ..sources.source_types import BLOCK, Pictures, block_size, files
+from ..space import Space
+from ..stored import StoredSamples
+from .building import IMAGES, Building
+from .shards import Progress, Shards
 from .survey import LITTLE, Survey
 from .unreadable import Unreadable
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ..errors import some
-from .sources.pictures import reason
+from ...errors import some
+from ..sources.pictures import reason
 
 
 class Unreadable:

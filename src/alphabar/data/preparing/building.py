@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..files import (
+from ...files import (
     Locked,
     atomic_folder,
     clean,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..files import DamagedFile, read_json, write_json
-from ..forked import over_processes, processes_for
+from ...files import DamagedFile, read_json, write_json
+from ...forked import over_processes, processes_for
 
 FEWEST, MOST = 4096, 256
 """Files in a shard at least, and shards at most: prepared samples are in one file for each."""

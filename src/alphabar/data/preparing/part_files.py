@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..errors import some
-from ..files import expanded, missing
+from ...errors import some
+from ...files import expanded, missing
+from ..sources.hub import files_of
+from ..sources.opener import HUB
+from ..sources.source_types import stamp
 from .remote import Remote, is_remote
-from .sources.hub import files_of
-from .sources.opener import HUB
-from .sources.source_types import stamp
 
 ENDINGS = (".tar", ".zip", ".parquet", ".npz")
 

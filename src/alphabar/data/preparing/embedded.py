@@ -8,12 +8,12 @@ from functools import partial
 
 import numpy as np
 
-from ..errors import some
-from .conditions.base import is_told
-from .conditions.embedding import EmbeddingCondition
-from .conditions.encoders import PLACE, Encoder, encoder_of
-from .conditions.text import TextCondition
-from .sources.source_types import Labels
+from ...errors import some
+from ..conditions.base import is_told
+from ..conditions.embedding import EmbeddingCondition
+from ..conditions.encoders import PLACE, Encoder, encoder_of
+from ..conditions.text import TextCondition
+from ..sources.source_types import Labels
 
 OTHERWISE = (
     f"give a folder that an encoder was saved to (--text-encoder FOLDER; {PLACE}=FOLDER where that of a run "

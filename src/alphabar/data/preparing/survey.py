@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
-from .dataset import content_hashes
-from .differences import less
-from .missing import check_missing
+from ..dataset import content_hashes
+from ..differences import less
+from ..missing import check_missing
 
 LITTLE = 0.25
 """The share of their range below which samples fill little of it."""

@@ -12,22 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from ..files import write_all, write_array, written
+from ...files import write_all, write_array, written
+from ..conditions.embedding import EmbeddingCondition
+from ..conditions.picture import PictureCondition
+from ..config import DataConfig
+from ..crops import crop_sides
+from ..kinds import KINDS
+from ..sources.source_types import Arrays, Labels, Pictures, Rows, Samples
+from ..sources.windows import timed
+from ..space import Space
+from ..stored import Stored
 from .bounds import Clipped, array_space, survey_notes
 from .building import CLASSES, EMBEDDINGS, HASHES, IMAGES, TOLD, TOLD_GRIDS, Building, write_facts
-from .cache import Stored, cache_folder
-from .conditions.embedding import EmbeddingCondition
-from .conditions.picture import PictureCondition
-from .config import DataConfig
-from .crops import crop_sides
+from .cache import cache_folder
 from .decoding import Decoder
 from .embedded import embedding
-from .kinds import KINDS
 from .pairs import Pairs, beside, hashed
 from .shards import Progress
-from .sources.source_types import Arrays, Labels, Pictures, Rows, Samples
-from .sources.windows import timed
-from .space import Space
 from .survey import Survey
 
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import some
-from .conditions.picture import PictureCondition
-from .config import DataConfig
+from ...errors import some
+from ..conditions.picture import PictureCondition
+from ..config import DataConfig
+from ..sources.label_files import FORMS, forms
+from ..sources.opener import open_source
+from ..sources.source_types import Arrays, Labels, Pictures, Rows
+from ..sources.told_grids import space_of
+from ..sources.windows import timed
+from ..space import Space
 from .decoding import Decoder
-from .sources.label_files import FORMS, forms
-from .sources.opener import open_source
-from .sources.source_types import Arrays, Labels, Pictures, Rows
-from .sources.told_grids import space_of
-from .sources.windows import timed
-from .space import Space
 from .survey import Survey
 
 PICTURE = PictureCondition.kind

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..files import temporary_name
+from ...files import temporary_name
 from .shards import Progress
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+", re.DOTALL)

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import some
-from ..images import MODES
-from .kinds import KINDS
-from .missing import packed
-from .sources.source_types import Samples
-from .space import Space
+from ...errors import some
+from ...images import MODES
+from ..kinds import KINDS
+from ..missing import packed
+from ..sources.source_types import Samples
+from ..space import Space
 from .survey import LITTLE, Survey
 
 UNIT = ((0.0, 1.0), (-1.0, 1.0))

@@ -10,22 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from ..conditions.base import Condition
+from ..conditions.encoders import stamp_of
+from ..conditions.kinds import fitted
+from ..conditions.named import ClassCondition
+from ..config import DataConfig
+from ..crops import cropped
+from ..dataset import Dataset
+from ..sources.label_files import stamp_of_labels
+from ..sources.opener import identity_of, open_source
+from ..sources.source_types import TELLING, Arrays, Pictures
+from ..stored import Stored
 from .building import FACTS, Building, new_entry
-from .cache import Stored, cache_folder
-from .conditions.base import Condition
-from .conditions.encoders import stamp_of
-from .conditions.kinds import fitted
-from .conditions.named import ClassCondition
-from .config import DataConfig
-from .crops import cropped
-from .dataset import Dataset
+from .cache import cache_folder
 from .pairs import Pairs
 from .recording import open_samples, record, write_rest
 from .remote import Remote, is_remote
 from .shards import Progress, shards_of
-from .sources.label_files import stamp_of_labels
-from .sources.opener import identity_of, open_source
-from .sources.source_types import TELLING, Arrays, Pictures
 
 VERSION = 9
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ..config import DataConfig, data_config
+from ..dataset import Dataset
 from .cache import cache_folder, read_entry
-from .config import DataConfig, data_config
-from .dataset import Dataset
 from .keeping import dataset_of, kept, opened_source
 from .recording import open_samples, record
 from .shards import Progress

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..errors import check_whole
-from ..files import DamagedFile, clean, read_json, write_json
+from ...errors import check_whole
+from ...files import DamagedFile, clean, read_json, write_json
+from ..conditions.base import Condition
+from ..conditions.embedding import EmbeddingCondition
+from ..conditions.kinds import condition_from
+from ..conditions.picture import PictureCondition
+from ..space import Space
+from ..stored import Stored, StoredSamples
 from .building import (
     CLASSES,
     EMBEDDINGS,
@@ -30,33 +35,9 @@ from .building import (
     sha256_of,
     stamp_of,
 )
-from .conditions.base import Condition
-from .conditions.embedding import EmbeddingCondition
-from .conditions.kinds import condition_from
-from .conditions.picture import PictureCondition
-from .space import Space
-from .stored import StoredSamples
 
 AT_ONCE = 4096  # values that are checked
 UNFINISHED = "being prepared, or given up"
-
-
-class Stored(NamedTuple):
-    """Prepared samples (N, *shape) with what belongs to them; `labels` (N,) if there are classes, and other
-    conditions by name with their values (N, …), of grids as `images` are. `files`: of how many samples each
-    file of them is, and its SHA-256; `found`: notes on the source beside those on the samples.
-    """
-
-    images: Any
-    space: Space
-    classes: tuple[str, ...]
-    labels: np.ndarray | None
-    hashes: np.ndarray
-    fingerprint: str
-    notes: list[str]
-    told: Mapping[str, tuple[Condition, Any]] = MappingProxyType({})
-    files: tuple[tuple[int, str], ...] = ()
-    found: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..files import COUNT, check_facts, read_json, write_all, write_bytes, write_json, written
+from ...files import COUNT, check_facts, read_json, write_all, write_bytes, write_json, written
+from ..conditions.base import Condition
+from ..conditions.kinds import condition_from
+from ..conditions.named import ClassCondition
+from ..config import DataConfig
+from ..dataset import Dataset, spread
+from ..space import Space
+from ..stored import Stored
 from .building import FACTS, IMAGES, STREAM, Building, new_entry
-from .cache import Stored, cache_folder, read_entry, remove_entry
-from .conditions.base import Condition
-from .conditions.kinds import condition_from
-from .conditions.named import ClassCondition
-from .config import DataConfig
-from .dataset import Dataset, spread
+from .cache import cache_folder, read_entry, remove_entry
 from .keeping import dataset_of, kept, place_of
 from .part_files import part_files
 from .recording import write_rest
 from .shards import Progress
-from .space import Space
 from .turns import Part, Streamed, renumbered
 
 KEPT = 4096

@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import rng
-from ..files import DamagedFile
-from ..torchrun import end_with_parent
-from .augment import Draw
+from ... import rng
+from ...files import DamagedFile
+from ...torchrun import end_with_parent
+from ..augment import Draw
+from ..conditions.base import is_told
+from ..conditions.named import ClassCondition
+from ..config import DataConfig
+from ..dataset import Batch, Dataset
 from .cache import cache_folder, read_entry, remove_entry
-from .conditions.base import is_told
-from .conditions.named import ClassCondition
-from .config import DataConfig
-from .dataset import Batch, Dataset
 from .keeping import dataset_of, kept
 
 TRIES = 3

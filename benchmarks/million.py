@@ -4,13 +4,15 @@
 
 Writes small JPEGs with a class each into tars of 10,000 in FOLDER/tars, as WebDataset does; prepares them in
 FOLDER/cache by `alphabar data`; again, killed (SIGKILL) when half of the headers and when half of the samples
-are there; then trains on them for some seconds, and compares the first updates of one process and of four.
+are there; then trains on them for some seconds, compares the first updates of one process and of four, and
+counts and trains again as a stream of a few files at a time.
 Memory is the sum of what all processes of the command have to themselves (PSS), at its highest.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import io
 import json
@@ -56,12 +58,14 @@ def write_tars(folder: Path, n: int, side: int) -> None:
 
 
 class Watched:
-    """A command with its peak memory, to its end or until it is killed, when `is_time` says so."""
+    """A command with its peak memory, and what its cache had at most, to its end or until it is killed, when
+    `is_time` says so.
+    """
 
     def __init__(
         self, words: list[str], env: dict[str, str], is_time: Callable[[], bool] = lambda: False
     ) -> None:
-        start, self.peak_mib, self.curve = time.time(), 0.0, []
+        start, self.peak_mib, self.disk_mib, self.curve = time.time(), 0.0, 0.0, []
         process = subprocess.Popen(
             [sys.executable, "-m", "alphabar", *words], env=env, stdout=subprocess.PIPE, text=True,
             start_new_session=True,
@@ -72,6 +76,7 @@ class Watched:
             while not done.wait(0.5):
                 now = memory_mib(process.pid)
                 self.peak_mib = max(self.peak_mib, now)
+                self.disk_mib = max(self.disk_mib, size_mib(Path(env["ALPHABAR_CACHE"])))
                 self.curve.append(round(now))
                 if is_time():
                     os.kill(process.pid, signal.SIGKILL)
@@ -103,7 +108,12 @@ def memory_mib(pid: int) -> float:
 
 
 def size_mib(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
+    found = 0
+    for inside, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # it was given up meanwhile
+                found += os.stat(os.path.join(inside, name)).st_size
+    return found / 2**20
 
 
 def say(what: str, **facts: object) -> None:
@@ -116,6 +126,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=1_000_000)
     parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60, help="of training")
+    parser.add_argument("--stream", type=int, default=4, help="files at a time")
     args = parser.parse_args()
     tars, cache = args.folder / "tars", args.folder / "cache"
     start = time.time()
@@ -166,6 +177,19 @@ def main() -> None:
         files = [(out / name).read_bytes() for name in ("metrics.jsonl", "model.safetensors")]
         digests[processes] = [hashlib.sha256(file).hexdigest()[:12] for file in files], done.rc
     say("first updates", by_processes=digests)
+    shutil.rmtree(cache)
+    streamed = ["--stream", str(args.stream)]
+    counted = Watched([*prepare, *streamed], env)
+    say(
+        "counted as a stream", seconds=round(counted.seconds, 1), peak_mib=round(counted.peak_mib),
+        cache_mib=round(counted.disk_mib),
+    )  # fmt: skip
+    trained = Watched([*train[:-1], str(runs / "streamed"), *streamed], env)
+    say(
+        "trained on a stream", rc=trained.rc, seconds=round(trained.seconds, 1),
+        updates=len((runs / "streamed" / "metrics.jsonl").read_text().splitlines()),
+        peak_mib=round(trained.peak_mib), cache_mib=round(trained.disk_mib), every_15_s=trained.curve[::30],
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

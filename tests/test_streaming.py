@@ -20,6 +20,7 @@ from alphabar.data.dataset import content_hashes
 from alphabar.data.preparing import turns
 from alphabar.data.preparing.cache import cache_entries, cache_folder, clear_cache
 from alphabar.data.preparing.turns import Streamed
+from alphabar.runs import RunFolder
 from program import TINY, call
 from tiny import tiny_config
 
@@ -167,6 +168,27 @@ def test_training_goes_on_to_the_bit_and_another_window_is_another_run(tars, tmp
         assert ours.read_bytes() == theirs.read_bytes()
     with pytest.raises(ValueError, match=r"stream \(2 → 3\)"):
         trained("parts/run", window=3)
+
+
+def test_what_was_trained_before_data_were_lost_is_saved(tars, tmp_path):
+    settings = tiny_config(batch_size=4, images=160, previews=False).model_dump(exclude_unset=True)
+    whole = train(prepare(tars, stream=1), tmp_path / "whole" / "run", **settings)
+    assert len(list(whole)) == 40
+    clear_cache()
+    steps, done = train(prepare(tars, stream=1), tmp_path / "lost" / "run", **settings), 0
+    with pytest.raises((OSError, ValueError)):
+        for row in steps:
+            done = row["step"]
+            if done == 3:
+                tars.rename(tmp_path / "elsewhere")
+                clear_cache()
+    assert 3 <= done < 40
+    assert RunFolder(tmp_path / "lost" / "run").progress()["step"] == done
+    (tmp_path / "elsewhere").rename(tars)
+    list(train(prepare(tars, stream=1), tmp_path / "lost" / "run", **settings))
+    for name in ("model.safetensors", "metrics.jsonl"):
+        ours, theirs = (tmp_path / place / "run" / name for place in ("whole", "lost"))
+        assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_two_processes_see_the_same_stream_as_one(tars, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +43,22 @@ class Loop:
                         run.metrics.write(row)
                     yield row
         except (GeneratorExit, ProcessLost):
-            for row in trainer.rows():
-                run.metrics.write(row)
-            if trainer.step != self.saved_step:
-                run.save()
-            run.settle(wait=True)
+            self._save()
             raise
+        except (OSError, ValueError):  # such as of data that can't be reached any more
+            if trainer.sharding is None:  # which the others would have to help with, and they wait elsewhere
+                with contextlib.suppress(OSError, ValueError):
+                    self._save()
+            raise
+
+    def _save(self) -> None:
+        """What was done since the last save."""
+        run, trainer = self.run, self.run.trainer
+        for row in trainer.rows():
+            run.metrics.write(row)
+        if trainer.step != self.saved_step:
+            run.save()
+        run.settle(wait=True)
 
     def _due(self) -> set[str]:
         """What comes after the last update, before another begins."""

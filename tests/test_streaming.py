@@ -280,6 +280,20 @@ def test_the_program_streams(tars, tmp_path, capsys):
     assert call("fit-sampler", "run", "--steps", 3) == 0
 
 
+def test_transparent_pictures_in_one_file_are_no_other_kind(tmp_path):
+    write_tars(tmp_path / "mixed", sizes=[6, 6])
+    with tarfile.open(tmp_path / "mixed" / "part-1.tar", "a") as tar:
+        file = io.BytesIO()
+        Image.new("RGBA", (8, 8), (9, 9, 9, 0)).save(file, "PNG")
+        for ending, content in ((".png", file.getvalue()), (".cls", b"ant")):
+            info = tarfile.TarInfo(f"clear{ending}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    data = prepare(tmp_path / "mixed", stream=1, holdout=0)
+    assert data.space.background == prepare(tmp_path / "mixed").space.background == "white"
+    assert len(epoch_of(data)[0]) == 13
+
+
 def test_what_can_not_be_streamed_is_refused(tars, tmp_path):
     with pytest.raises(ValueError, match="stream is for files, and these data are in memory"):
         prepare(np.zeros((4, 8, 8), np.uint8), stream=1)

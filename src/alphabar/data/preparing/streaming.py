@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...files import COUNT, check_facts, read_json, write_all, write_bytes, write_json, written
+from ...files import COUNT, brief, check_facts, read_json, write_all, write_bytes, write_json, written
 from ..conditions.base import Condition
 from ..conditions.kinds import condition_from
 from ..conditions.named import ClassCondition
@@ -26,7 +26,7 @@ from .keeping import dataset_of, kept, place_of
 from .part_files import part_files
 from .recording import write_rest
 from .shards import Progress
-from .turns import Part, Streamed, renumbered
+from .turns import PartFile, Streamed, renumbered
 
 KEPT = 4096
 """Training samples that are kept, about; and held-out ones, at most."""
@@ -69,7 +69,7 @@ def streamed(data: str, config: DataConfig, progress: Progress | None = None) ->
             condition = told["conditions"][name] = replace(condition, counts=tuple(listed["counts"][name]))
         notes = condition.notes(name, found.values[name])
         told["notes"] += notes if name == "class" else [f"of the samples that stay: {note}" for note in notes]
-    parts = [Part(**part) for part in listed["parts"]]
+    parts = [PartFile(**part) for part in listed["parts"]]
     whole = Streamed(**told, parts=parts, window=window, config=each)
     whole.notes.insert(0, _note(whole))
     return whole
@@ -94,7 +94,7 @@ def _note(data: Streamed) -> str:
 class Record(NamedTuple):
     """What is known of a file once it was prepared, with some of its samples."""
 
-    part: Part
+    part: PartFile
     space: dict[str, Any]
     conditions: dict[str, dict[str, Any]]
     notes: list[str]
@@ -103,7 +103,7 @@ class Record(NamedTuple):
     values: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, part: Part, data: Dataset, notes: list[str], most: int) -> Record:
+    def of(cls, part: PartFile, data: Dataset, notes: list[str], most: int) -> Record:
         """That of a file's data, with notes on it and so many training and held-out samples at most."""
         chosen = np.concatenate([spread(data.training, most), spread(data.held_out, most)])
         assert data.hashes is not None
@@ -127,7 +127,7 @@ class Record(NamedTuple):
         with np.load(path, allow_pickle=False) as file:
             part, space, conditions, notes = json.loads(str(file["facts"]))
             values = {name: file[f"told {name}"] for name in conditions}
-            return cls(Part(**part), space, conditions, notes, file["images"], file["hashes"], values)
+            return cls(PartFile(**part), space, conditions, notes, file["images"], file["hashes"], values)
 
 
 def _survey(
@@ -156,7 +156,9 @@ def _survey(
             place, noted = kept(name, config, alone=True)
             stored = read_entry(place)
             prepared = dataset_of(stored, config, is_part=True)
-            part = Part(name, place.name, len(prepared.images), len(prepared.training), prepared.fingerprint)
+            part = PartFile(
+                name, place.name, len(prepared.images), len(prepared.training), prepared.fingerprint
+            )
             notes = [*(stored.found if noted is None else noted), *stored.notes]
             Record.of(part, prepared, notes, -(-KEPT // len(names))).write(path)
             if number >= most:
@@ -169,20 +171,25 @@ def _survey(
     _write(building.folder, data, [Record.read(path) for path in records])
 
 
-FIXES = {"shape": "--size, --channels", "colors": "--channels", "range": "--range", "dtype": "--channels"}
+FIXES = {"shape": "--size and --channels say how", "low": "--range says how", "high": "--range says how"}
 """What makes files alike that differ so."""
+FOUND = "background"
+"""What is said of a space if there was reason to."""
 
 
 def _check_alike(first: Record, other: Record) -> None:
     """ValueError unless the samples of two files are of one space, and are told the same things."""
     ours, theirs = first.space, other.space
-    differ = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    names = sorted({*ours, *theirs} - {FOUND})
+    differ = [name for name in names if ours.get(name) != theirs.get(name)]
     if differ:
         fixes = sorted({FIXES[name] for name in differ if name in FIXES})
-        shown = ", ".join(f"{name} {theirs.get(name)} for {ours.get(name)}" for name in differ[:3])
+        shown = ", ".join(
+            f"{name} {brief(theirs.get(name))} for {brief(ours.get(name))}" for name in differ[:3]
+        )
         raise ValueError(
             f"the samples of {other.part.data} differ from those of {first.part.data} ({shown}): they are "
-            "one stream if all are alike" + (f"; {', '.join(fixes)} say how" if fixes else "")
+            "one stream if all are alike" + "".join(f"; {fix}" for fix in fixes)
         )
     meanings = [
         {
@@ -201,6 +208,8 @@ def _check_alike(first: Record, other: Record) -> None:
 
 def _write(folder: Path, data: str, records: Sequence[Record]) -> None:
     first, n = records[0], sum(len(record.images) for record in records)
+    found = next((record.space[FOUND] for record in records if record.space.get(FOUND)), None)
+    space = Space(**first.space | {FOUND: found})
     told: dict[str, tuple[Condition, Any]] = {}
     counts: dict[str, list[int]] = {}
     for name in first.conditions:
@@ -229,7 +238,7 @@ def _write(folder: Path, data: str, records: Sequence[Record]) -> None:
         meanings,
     ]
     stored = Stored(
-        np.empty((0, *first.images.shape[1:]), first.images.dtype), Space(**first.space), (), None,
+        np.empty((0, *first.images.shape[1:]), first.images.dtype), space, (), None,
         np.concatenate([record.hashes for record in records]),
         hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest(),
         notes[:NOTES] + more,

@@ -31,7 +31,7 @@ from .keeping import dataset_of, kept
 TRIES = 3
 
 
-class Part(NamedTuple):
+class PartFile(NamedTuple):
     """A file of a stream.
 
     Attributes:
@@ -58,7 +58,7 @@ class Shelf:
         config: how each is read.
     """
 
-    def __init__(self, parts: Sequence[Part], config: DataConfig) -> None:
+    def __init__(self, parts: Sequence[PartFile], config: DataConfig) -> None:
         self.parts, self.config = parts, config
         self._open: dict[int, Dataset] = {}
         self._wanted: set[int] = set()
@@ -105,7 +105,7 @@ class Shelf:
                 self._open[number] = self._prepared(self.parts[number])
             return self._open[number]
 
-    def _prepared(self, part: Part) -> Dataset:
+    def _prepared(self, part: PartFile) -> Dataset:
         for last in range(TRIES, 0, -1):
             place, _ = kept(part.data, self.config, alone=True)
             try:
@@ -151,7 +151,7 @@ class Streamed(Dataset):
         config: how each is read.
     """
 
-    parts: Sequence[Part] = ()
+    parts: Sequence[PartFile] = ()
     window: int = 1
     config: DataConfig = field(default_factory=DataConfig)
 

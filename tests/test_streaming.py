@@ -170,7 +170,7 @@ def test_training_goes_on_to_the_bit_and_another_window_is_another_run(tars, tmp
         trained("parts/run", window=3)
 
 
-def test_what_was_trained_before_data_were_lost_is_saved(tars, tmp_path):
+def test_what_was_trained_before_data_were_lost_is_saved(tars, tmp_path, caplog):
     settings = tiny_config(batch_size=4, images=160, previews=False).model_dump(exclude_unset=True)
     whole = train(prepare(tars, stream=1), tmp_path / "whole" / "run", **settings)
     assert len(list(whole)) == 40
@@ -184,6 +184,7 @@ def test_what_was_trained_before_data_were_lost_is_saved(tars, tmp_path):
                 clear_cache()
     assert 3 <= done < 40
     assert RunFolder(tmp_path / "lost" / "run").progress()["step"] == done
+    assert f"{4 * done} images are saved; the same command goes on from there" in caplog.text
     (tmp_path / "elsewhere").rename(tars)
     list(train(prepare(tars, stream=1), tmp_path / "lost" / "run", **settings))
     for name in ("model.safetensors", "metrics.jsonl"):

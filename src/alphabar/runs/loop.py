@@ -49,6 +49,7 @@ class Loop:
             if trainer.sharding is None:  # which the others would have to help with, and they wait elsewhere
                 with contextlib.suppress(OSError, ValueError):
                     self._save()
+                    run.say(f"{trainer.images:,} images are saved; the same command goes on from there")
             raise
 
     def _save(self) -> None:

@@ -281,6 +281,23 @@ def test_the_program_streams(tars, tmp_path, capsys):
     assert call("fit-sampler", "run", "--steps", 3) == 0
 
 
+def test_a_note_on_one_file_says_which(tmp_path):
+    write_tars(tmp_path / "some", sizes=[6, 6, 4])
+    notes = prepare(tmp_path / "some", stream=1).notes
+    assert "part-0.tar and 1 more: modes: 6 × RGB" in notes
+    assert "part-2.tar: modes: 4 × RGB" in notes
+    assert "each file: classes from files .cls beside them" in notes
+
+
+def test_a_cache_that_can_not_be_one_is_named(tars, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "sub"):
+        monkeypatch.setenv("ALPHABAR_CACHE", str(place))
+        for how in ({}, {"stream": 1}):
+            with pytest.raises(ValueError, match="set ALPHABAR_CACHE to another folder"):
+                prepare(tars, **how)
+
+
 def test_transparent_pictures_in_one_file_are_no_other_kind(tmp_path):
     write_tars(tmp_path / "mixed", sizes=[6, 6])
     with tarfile.open(tmp_path / "mixed" / "part-1.tar", "a") as tar:
@@ -312,7 +329,13 @@ def test_what_can_not_be_streamed_is_refused(tars, tmp_path):
     (tars / "more.npz").write_bytes(b"")
     with pytest.raises(ValueError, match="stream is for files of one kind"):
         prepare(tars, stream=1)
-    (tars / "more.npz").unlink()
+    (tars / "more.npz").rename(tars / "README.md")
+    with pytest.raises(ValueError, match=r"beside them .* holds .*README.md: move that elsewhere"):
+        prepare(tars, stream=1)
+    (tars / "README.md").unlink()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"empty is empty: leave stream out"):
+        prepare(tmp_path / "empty", stream=1)
     with tarfile.open(tars / "part-9.tar", "w") as tar:
         file = io.BytesIO()
         Image.new("L", (8, 8), 7).save(file, "PNG")

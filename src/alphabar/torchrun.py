@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -47,13 +49,16 @@ def launch(processes: int, words: Sequence[str], say: Callable[[str], None]) -> 
     What ends one of them from outside is said. The threads of the CPU are shared among them, unless
     OMP_NUM_THREADS says how many each has.
     """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", ",".join(stop.name for stop in STOPS))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
+    logs = tempfile.mkdtemp(prefix="alphabar-")  # which torch makes and leaves otherwise
     config = LaunchConfig(
+        logs_specs=DefaultLogsSpecs(log_dir=logs),
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
@@ -74,4 +79,6 @@ def launch(processes: int, words: Sequence[str], say: Callable[[str], None]) -> 
         return 128 - failure.exitcode
     except SignalException as stop:
         return 128 + int(stop.sigval)
+    finally:
+        shutil.rmtree(logs, ignore_errors=True)
     return 0

@@ -16,6 +16,7 @@ from torch import nn
 from ..data.dataset import Dataset
 from ..model.devices import LAYOUTS, has_bfloat16, threads
 from ..model.memory import check_memory
+from ..torchrun import cores
 from .config import TrainConfig
 from .distributed import at_once
 from .trainer import Trainer
@@ -57,7 +58,7 @@ def fastest_execution(
         config, data, device, net: of the run.
         budget_s: stop after so many seconds, and choose among the pairs that have been timed, at least one.
         clock: gives the time in seconds.
-        processes: of the run, each of which is taken to be as fast as this one.
+        processes: of the run, each of which is taken to be as fast as this one, where it has a core.
     """
     size = whole = at_once(config, processes)
     if torch.device(device).type == "cpu" and data.space.shape[1:]:  # else the choice depends on the size
@@ -90,7 +91,7 @@ def fastest_execution(
     alone = None if config.threads is not None else _alone(trials[best])
     busy = trials[best].mean / min(trials[best].times)  # so many times as long takes an update on average
     gain = 1.0 if size in (1, whole) else _gain(trials[best], data, size, config.batch_size // processes)
-    gain *= processes
+    gain *= processes if device.startswith("cuda") else min(processes, cores())
     rates = {pair: gain * size / (busy * min(trial.times)) for pair, trial in trials.items()}
     if alone is not None:
         found["threads"], rates[best] = 1, gain * size / alone.mean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import filecmp
 import hashlib
 import os
@@ -62,17 +63,27 @@ def new_entry(place: Path, resumable: bool = False) -> Iterator[Building | None]
     A resumable one stays if this fails, and the next process to fill it goes on with it. One process at a
     time does so; None for who waited for another until it was done.
     """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_there(place, error) from None
     with contextlib.suppress(FileExistsError), contextlib.ExitStack() as held:
         try:
             building = held.enter_context((_kept_folder if resumable else _new_folder)(place))
-        except PermissionError as error:
-            raise ValueError(
-                f"prepared data cannot be kept in {place.parent} ({error.strerror}): "
-                "set ALPHABAR_CACHE to another folder"
-            ) from None
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise _not_there(place, error) from None
+            raise
         yield building
         if place.exists() and not (place / FACTS).exists():  # it has lost its facts
             _remove_aside(place)
+
+
+def _not_there(place: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"prepared data cannot be kept in {place.parent} ({error.strerror}): set ALPHABAR_CACHE to another "
+        "folder"
+    )
 
 
 @contextlib.contextmanager
@@ -84,7 +95,6 @@ def _new_folder(place: Path) -> Iterator[Building]:
 @contextlib.contextmanager
 def _kept_folder(place: Path) -> Iterator[Building | None]:
     """The folder `.NAME.partial` with the entry and what is known of its parts, until the entry is there."""
-    place.parent.mkdir(parents=True, exist_ok=True)
     for old in partial_folders(place.parent):
         if time.time() - old.stat().st_mtime > FORGOTTEN_S:
             remove_partial(old)

@@ -34,11 +34,18 @@ def part_files(data: str) -> tuple[list[str], list[Any]]:
         names = os.listdir(folder) if folder.is_dir() else [""]
         found = sorted(str(folder / name) for name in names if not _is_hidden(name))
         identity = [stamp(expanded(each)) for each in found]
+    strangers = [each for each in found if not each.lower().endswith(ENDINGS)]
+    if strangers and len(strangers) < len(found):
+        raise ValueError(
+            f"stream is for files of one kind, {', '.join(ENDINGS)}, and beside them {data} holds "
+            f"{some(strangers)}: move that elsewhere"
+        )
     endings = {os.path.splitext(each)[1].lower() for each in found}
     if len(endings) != 1 or not endings <= {*ENDINGS}:
         raise ValueError(
             f"stream is for files of one kind, {', '.join(ENDINGS)}, in a folder or at an address, and "
-            f"{data} is {some(found)}: leave stream out, or put what belongs together into such files"
+            f"{data} is {some(found) or 'empty'}: leave stream out, or put what belongs together into such "
+            "files"
         )
     return found, identity
 

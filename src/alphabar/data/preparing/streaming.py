@@ -171,7 +171,13 @@ def _survey(
     _write(building.folder, data, [Record.read(path) for path in records])
 
 
-FIXES = {"shape": "--size and --channels say how", "low": "--range says how", "high": "--range says how"}
+FIXES = {
+    "shape": "--size and --channels say how",
+    **dict.fromkeys(("low", "high"), "--range says how"),
+    **dict.fromkeys(
+        ("columns", "labels"), "tables must have the same columns, with the same categories in each"
+    ),
+}
 """What makes files alike that differ so."""
 FOUND = "background"
 """What is said of a space if there was reason to."""
@@ -231,7 +237,7 @@ def _write(folder: Path, data: str, records: Sequence[Record]) -> None:
             write_all(file, np.ascontiguousarray(record.images))
             digest.update(np.ascontiguousarray(record.images).data)
     meanings = {name: condition.meaning() for name, (condition, _) in told.items()}
-    notes = list(dict.fromkeys(note for record in records for note in record.notes))
+    notes = _notes(records)
     more = [f"and {len(notes) - NOTES} more notes on its files"] if len(notes) > NOTES else []
     facts = [
         [record.part.fingerprint for record in records],
@@ -246,6 +252,19 @@ def _write(folder: Path, data: str, records: Sequence[Record]) -> None:
     )  # fmt: skip
     write_json(folder / STREAM, {"parts": [record.part._asdict() for record in records], "counts": counts})
     write_rest(folder, stored, data)
+
+
+def _notes(records: Sequence[Record]) -> list[str]:
+    """Those on all files, and those on some with the name of the first of these."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for note in record.notes:
+            found.setdefault(note, []).append(record.part.data.rpartition("/")[2])
+    said = []
+    for note, names in found.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        said.append(f"each file: {note}" if len(names) == len(records) else f"{names[0]}{more}: {note}")
+    return said
 
 
 def _names(classes: Sequence[ClassCondition]) -> tuple[str, ...]:

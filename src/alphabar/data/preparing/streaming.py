@@ -215,7 +215,8 @@ def _check_alike(first: Record, other: Record) -> None:
 def _write(folder: Path, data: str, records: Sequence[Record]) -> None:
     first, n = records[0], sum(len(record.images) for record in records)
     found = next((record.space[FOUND] for record in records if record.space.get(FOUND)), None)
-    space = Space(**first.space | {FOUND: found})
+    described: dict[str, Any] = {**first.space, FOUND: found}
+    space = Space(**described)
     told: dict[str, tuple[Condition, Any]] = {}
     counts: dict[str, list[int]] = {}
     for name in first.conditions:

@@ -109,9 +109,9 @@ class Record(NamedTuple):
         assert data.hashes is not None
         told = data.take(chosen)
         conditions = {name: condition.to_dict() for name, condition in data.conditions.items()}
-        return cls(
-            part, data.space.to_dict(), conditions, notes, told.images, data.hashes[chosen], told.values
-        )
+        # as JSON has them, so that one that is read again is equal
+        space, conditions = json.loads(json.dumps([data.space.to_dict(), conditions]))
+        return cls(part, space, conditions, notes, told.images, data.hashes[chosen], told.values)
 
     def write(self, path: Path) -> None:
         """As one file."""
@@ -149,10 +149,12 @@ def _survey(
         progress: called with (done, total) files.
     """
     assert building.parts is not None
-    records = [building.parts / f"part-{number:05d}.npz" for number in range(len(names))]
-    first: Record | None = None
-    for number, (name, path) in enumerate(zip(names, records, strict=True)):
-        if not path.exists():
+    records: list[Record] = []
+    for number, name in enumerate(names):
+        path = building.parts / f"part-{number:05d}.npz"
+        if path.exists():
+            records.append(Record.read(path))
+        else:
             place, noted = kept(name, config, alone=True)
             stored = read_entry(place)
             prepared = dataset_of(stored, config, is_part=True)
@@ -160,15 +162,14 @@ def _survey(
                 name, place.name, len(prepared.images), len(prepared.training), prepared.fingerprint
             )
             notes = [*(stored.found if noted is None else noted), *stored.notes]
-            Record.of(part, prepared, notes, -(-KEPT // len(names))).write(path)
+            records.append(Record.of(part, prepared, notes, -(-KEPT // len(names))))
+            records[-1].write(path)
             if number >= most:
                 remove_entry(cache_folder() / place.name)
-        record = Record.read(path)
-        first = first or record
-        _check_alike(first, record)
+        _check_alike(records[0], records[-1])
         if progress is not None:
             progress(number + 1, len(names))
-    _write(building.folder, data, [Record.read(path) for path in records])
+    _write(building.folder, data, records)
 
 
 FIXES = {
@@ -235,8 +236,9 @@ def _write(folder: Path, data: str, records: Sequence[Record]) -> None:
     digest = hashlib.sha256()
     with written(folder / IMAGES.format(0)) as file:
         for record in records:
-            write_all(file, np.ascontiguousarray(record.images))
-            digest.update(np.ascontiguousarray(record.images).data)
+            images = np.ascontiguousarray(record.images)
+            write_all(file, images)
+            digest.update(images.data)
     meanings = {name: condition.meaning() for name, (condition, _) in told.items()}
     notes = _notes(records)
     more = [f"and {len(notes) - NOTES} more notes on its files"] if len(notes) > NOTES else []

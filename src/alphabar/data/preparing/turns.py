@@ -244,9 +244,7 @@ class Streamed(Dataset):
 
     def _drawn(self, indices: np.ndarray, draw: Draw) -> Batch:
         which = np.searchsorted(self._starts, indices, "right") - 1
-        back, batches = np.empty(len(indices), np.int64), list[Batch]()
-        order = np.argsort(which, kind="stable")
-        back[order] = np.arange(len(indices))
+        back, batches = np.argsort(np.argsort(which, kind="stable")), list[Batch]()
         for number in np.unique(which).tolist():
             here = np.flatnonzero(which == number)
             data = self.shelf.dataset(number)

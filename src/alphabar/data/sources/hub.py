@@ -17,7 +17,6 @@ from .side_labels import asked_columns, told_by_columns
 from .source_types import LABEL_KEYS, TELLING, Pictures
 
 TAKES = Pictures.takes | TELLING | {"labels", "skip_unlabeled"}
-MISSING = "hf: needs the package datasets; pip install 'alphabar[hf]'"
 PICTURE_KEYS = ("image", "images", "img", "picture", "photo", "pixel_values")
 
 
@@ -27,13 +26,9 @@ def hugging_face(name: str, config: DataConfig) -> Pictures:
     The split is "train" unless given. The columns need only be named where they are not plain; those that are
     told may be given as `labels` instead.
     """
-    try:
-        import datasets
-    except ImportError:
-        raise ValueError(MISSING) from None
+    datasets = _package()
     name, columns = _columns(name)
-    name, _, split = name.partition("@")
-    split = split or "train"
+    name, split = _split(name)
     table = _load(datasets, name, split)
     column, told, classes = _chosen(datasets, table.features, name, columns, config)
     cells = {}
@@ -64,12 +59,8 @@ def files_of(name: str) -> list[str]:
 
     ValueError where the package can't tell them.
     """
-    try:
-        import datasets
-    except ImportError:
-        raise ValueError(MISSING) from None
-    name, _, split = name.partition("@")
-    split = split or "train"
+    datasets = _package()
+    name, split = _split(name)
     try:
         files = datasets.load_dataset_builder(name).config.data_files or {}
     except Exception as error:  # many kinds, all about the user's name or network
@@ -79,6 +70,21 @@ def files_of(name: str) -> list[str]:
             f"{name} has no files of a split {split!r}; its splits: {', '.join(map(str, files)) or 'none'}"
         )
     return [str(file) for file in files[split]]
+
+
+def _package() -> Any:
+    """The package `datasets`; ValueError without it."""
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError("hf: needs the package datasets; pip install 'alphabar[hf]'") from None
+    return datasets
+
+
+def _split(name: str) -> tuple[str, str]:
+    """NAME@SPLIT → (NAME, SPLIT), "train" unless given."""
+    name, _, split = name.partition("@")
+    return name, split or "train"
 
 
 def _columns(name: str) -> tuple[str, str]:

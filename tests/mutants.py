@@ -393,9 +393,9 @@ MODEL_AND_DATA = [
     Mutant(
         38,
         "a checkpoint is loaded without its average",
-        "model.file:AVERAGED",
-        '"ema."',
-        '"net."',
+        "model.file:averaged",
+        "name.removeprefix(AVERAGED): tensors[name] for name in tensors if name.startswith(AVERAGED)",
+        'name.removeprefix("net."): tensors[name] for name in tensors if name.startswith("net.")',
         "test_hidden.py::test_a_checkpoint_is_loaded_with_its_averaged_weights",
     ),
     Mutant(
@@ -485,8 +485,8 @@ TRAINING = [
         38,
         "the average is lost on resuming",
         "training.trainer:Trainer._wanted",
-        '{f"ema.{name}": [tensor] for name, tensor in self.ema.net.state_dict().items()}',
-        '{f"ema.{name}": [tensor.clone()] for name, tensor in self.ema.net.state_dict().items()}',
+        '{f"{AVERAGED}{name}": [tensor] for name, tensor in self.ema.net.state_dict().items()}',
+        '{f"{AVERAGED}{name}": [tensor.clone()] for name, tensor in self.ema.net.state_dict().items()}',
         "test_training.py::test_every_way_goes_on_to_the_bit",
     ),
     Mutant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -99,6 +100,12 @@ def test_what_cannot_be_is_refused(there):
         prepare("memory://bucket/pets", pairs="pets")
     assert not is_remote("C:/photos")
     assert not is_remote(np.zeros(3))
+
+
+def test_what_an_address_needs_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as if it weren't there
+    with pytest.raises(ValueError, match=r"s3://bucket/a can't be read: .*s3fs.*: pip install s3fs"):
+        prepare("s3://bucket/a")
 
 
 def test_a_run_is_trained_and_scored(there, capsys):

@@ -27,8 +27,8 @@ SCALES = (1.0, 1.5, 2.0)
 """Those that are measured; the last is the largest that is given."""
 LEAST = 1.1
 """Less is none, for guidance takes evaluations."""
-WITHIN = (0.2, 0.8)
-"""Shares of T between which it acts: elsewhere it harms (arXiv 2404.07724, docs/sampling.md)."""
+WITHIN = (0.0, 0.7)
+"""Shares of T between which it acts: in more noise it harms (arXiv 2404.07724, docs/sampling.md)."""
 KINDS = {"picture"}, {"class"}
 """Of samples, and of what they are told: those for which it was shown to help (docs/log.md)."""
 REFERENCE = 3000  # training samples

@@ -15,6 +15,7 @@ from .. import rng
 from ..data.dataset import Dataset
 from ..model.denoiser import Denoiser, call_network
 from ..model.devices import compiled, layout_of
+from ..model.file import AVERAGED
 from ..model.generators import seeded
 from ..model.memory import check_memory
 from ..nn import build_network
@@ -224,7 +225,7 @@ class Trainer:
         """
         tensors = {f"net.{name}": tensor for name, tensor in self.model.net.state_dict().items()}
         averages = self.ema.net.state_dict() | ({} if self.sharding is None else self.averages)
-        tensors |= {f"ema.{name}": tensor for name, tensor in averages.items()}
+        tensors |= {f"{AVERAGED}{name}": tensor for name, tensor in averages.items()}
         for which, optimizer in self.optimizers.items():
             for name, parameter in self.parameters.items():
                 for key, value in optimizer.state.get(parameter, {}).items():
@@ -234,7 +235,7 @@ class Trainer:
     def average(self) -> dict[str, Tensor]:
         """The averaged weights, whole, by their names in the state."""
         self.collect()
-        return {f"ema.{name}": tensor for name, tensor in self.ema.net.state_dict().items()}
+        return {f"{AVERAGED}{name}": tensor for name, tensor in self.ema.net.state_dict().items()}
 
     def load_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Go on from `state()` after `step` updates; of several processes, from what the first one has, of
@@ -269,11 +270,11 @@ class Trainer:
         several processes has the average in shards, and whole.
         """
         found = {f"net.{name}": [tensor] for name, tensor in self.model.net.state_dict().items()}
-        averaged = {f"ema.{name}": [tensor] for name, tensor in self.ema.net.state_dict().items()}
+        averaged = {f"{AVERAGED}{name}": [tensor] for name, tensor in self.ema.net.state_dict().items()}
         if self.sharding is None:
             return found | averaged
         for name, whole_ones in averaged.items():
-            shard = self.averages.get(name.removeprefix("ema."))
+            shard = self.averages.get(name.removeprefix(AVERAGED))
             found[name] = [t for t in (shard, *whole_ones) if t is not None and not t.is_meta]
         return found
 

@@ -79,7 +79,9 @@ class Remote:
         except (KeyboardInterrupt, ValueError):
             raise
         except ImportError as error:
-            raise ValueError(f"{self.address} can't be read: {error}") from None
+            lacking = getattr(error.__cause__ or error, "name", None)
+            fix = f"; install it: pip install {lacking.partition('.')[0]}" if lacking else ""
+            raise ValueError(f"{self.address} can't be read: {error}{fix}") from None
         except Exception as error:  # of the network, and of each system's own library
             why = str(error) or type(error).__name__
             raise ValueError(f"{self.address} can't be read: {why}") from None

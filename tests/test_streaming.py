@@ -320,6 +320,8 @@ def test_what_can_not_be_streamed_is_refused(tars, tmp_path):
         prepare(tmp_path / "one.png", stream=1)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         prepare("nowhere", stream=1)
+    with pytest.raises(ValueError, match="the digits come with a package: leave it out"):
+        prepare("digits", stream=1)
     with pytest.raises(ValueError, match="pairs need all of the data at hand"):
         prepare(tars, stream=1, pairs="others")
     with pytest.raises(ValueError, match="greater than or equal to 1"):
@@ -333,6 +335,10 @@ def test_what_can_not_be_streamed_is_refused(tars, tmp_path):
     with pytest.raises(ValueError, match=r"beside them .* holds .*README.md: move that elsewhere"):
         prepare(tars, stream=1)
     (tars / "README.md").unlink()
+    tarfile.open(tars / "part-8.tar", "w").close()
+    with pytest.raises(ValueError, match=r"part-8.tar.*\(it is one of .*tars: mend it, or move it elsewhere\)"):
+        prepare(tars, stream=1)
+    (tars / "part-8.tar").unlink()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty is empty: leave stream out"):
         prepare(tmp_path / "empty", stream=1)

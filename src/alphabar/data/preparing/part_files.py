@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import some
 from ...files import expanded, missing
 from ..sources.hub import files_of
-from ..sources.opener import HUB
+from ..sources.opener import DIGITS, HUB
 from ..sources.source_types import stamp
 from .remote import Remote, is_remote
 
@@ -29,6 +29,8 @@ def part_files(data: str) -> tuple[list[str], list[Any]]:
         found, identity = [each for each in remote.addresses() if not _is_hidden(each)], [remote.identity]
     else:
         folder = expanded(data)
+        if data == DIGITS and not folder.exists():
+            raise ValueError("stream is for files, and the digits come with a package: leave it out")
         if not folder.exists():
             raise missing(data, more="a folder, an address or hf:NAME")
         names = os.listdir(folder) if folder.is_dir() else [""]

@@ -155,7 +155,10 @@ def _survey(
         if path.exists():
             records.append(Record.read(path))
         else:
-            place, noted = kept(name, config, alone=True)
+            try:
+                place, noted = kept(name, config, alone=True)
+            except ValueError as error:
+                raise ValueError(f"{error} (it is one of {data}: mend it, or move it elsewhere)") from None
             stored = read_entry(place)
             prepared = dataset_of(stored, config, is_part=True)
             part = PartFile(

@@ -394,8 +394,8 @@ MODEL_AND_DATA = [
         38,
         "a checkpoint is loaded without its average",
         "model.file:averaged",
-        "name.removeprefix(AVERAGED): tensors[name] for name in tensors if name.startswith(AVERAGED)",
-        'name.removeprefix("net."): tensors[name] for name in tensors if name.startswith("net.")',
+        "{name.removeprefix(AVERAGED): tensors[name] for name in tensors if name.startswith(AVERAGED)}",
+        '{name.removeprefix("net."): tensors[name] for name in tensors if name.startswith("net.")}',
         "test_hidden.py::test_a_checkpoint_is_loaded_with_its_averaged_weights",
     ),
     Mutant(

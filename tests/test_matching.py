@@ -122,6 +122,14 @@ def test_guidance_has_to_be_worth_the_steps_that_it_takes(unguided, scale, monke
     assert steps == [12, 12, 12, 20]
 
 
+@pytest.mark.usefixtures("pixels")
+@pytest.mark.parametrize(("n", "scale"), [(16, 1.0), (512, 1.1)])
+def test_few_samples_do_not_find_a_little_of_it(n, scale, monkeypatch):
+    distances = iter([(s - 1.1) ** 2 + 1 for s in guidance.SCALES] + [2.0])
+    monkeypatch.setattr(guidance, "frechet_distance", lambda *_: next(distances))
+    assert match_guidance(model(), real(), n=n)["scale"] == scale
+
+
 def picture_model(network):
     torch.manual_seed(0)
     data = tiny_data(n=300)

@@ -336,7 +336,9 @@ def test_what_can_not_be_streamed_is_refused(tars, tmp_path):
         prepare(tars, stream=1)
     (tars / "README.md").unlink()
     tarfile.open(tars / "part-8.tar", "w").close()
-    with pytest.raises(ValueError, match=r"part-8.tar.*\(it is one of .*tars: mend it, or move it elsewhere\)"):
+    with pytest.raises(
+        ValueError, match=r"part-8.tar.*\(it is one of .*tars: mend it, or move it elsewhere\)"
+    ):
         prepare(tars, stream=1)
     (tars / "part-8.tar").unlink()
     (tmp_path / "empty").mkdir()

@@ -25,8 +25,8 @@ from .scores import frechet_distance
 
 SCALES = (1.0, 1.5, 2.0)
 """Those that are measured; the last is the largest that is given."""
-LEAST = 1.1
-"""Less is none, for guidance takes evaluations."""
+LEAST, LEAST_BY_FEW, FEW = 1.1, 1.2, 512
+"""Less is none, for guidance takes evaluations; fewer samples than `FEW` err by 0.1 (docs/log.md)."""
 WITHIN = (0.0, 0.7)
 """Shares of T between which it acts: in more noise it harms (arXiv 2404.07724, docs/sampling.md)."""
 KINDS = {"picture"}, {"class"}
@@ -90,7 +90,7 @@ def match_guidance(
 
     scale, least = least_at([distance(scale, steps) for scale in SCALES])
     scale = round(scale, 1)
-    if scale < LEAST or distance(1.0, more) < least:
+    if scale < (LEAST if n >= FEW else LEAST_BY_FEW) or distance(1.0, more) < least:
         scale = 1.0
     return guided(scale).guidance or {}
 

@@ -130,9 +130,14 @@ def test_few_samples_do_not_find_a_little_of_it(n, scale, monkeypatch):
     assert match_guidance(model(), real(), n=n)["scale"] == scale
 
 
+def color_data():
+    gray = tiny_data(n=300)
+    return replace(gray, images=np.repeat(gray.images, 3, axis=1), space=Space((3, 8, 8)))
+
+
 def picture_model(network):
     torch.manual_seed(0)
-    data = tiny_data(n=300)
+    data = color_data()
     net = build_network(network, data.space.shape, {"class": data.conditions["class"].shape})
     condition = replace(data.conditions["class"], dropout=0.1)
     return Denoiser(net, SCHEDULE, "v", fit_codec(data.space, data.images), {"class": condition}), data
@@ -252,6 +257,9 @@ def test_models_of_other_things_are_not_matched():
     denoiser, _ = picture_model(NETWORK)
     assert can_be_matched(denoiser)
     assert not can_be_matched(model())
+    gray = copy.copy(denoiser)
+    gray.codec = fit_codec(tiny_data().space, tiny_data().images)
+    assert not can_be_matched(gray)
     size = VectorCondition(mean=(1.0,), scale=(1.0,), low=(0.0,), high=(2.0,))
     for conditions in ({"class": ClassCondition(("a", "b"))}, {**denoiser.conditions, "size": size}):
         other = copy.copy(denoiser)
@@ -265,7 +273,7 @@ def test_models_of_other_things_are_not_matched():
 
 
 def run_of(folder, images=80):
-    data = tiny_data(n=300)
+    data = color_data()
     return Run(folder, data, tiny_config(images=images, condition_dropout=0.1))
 
 

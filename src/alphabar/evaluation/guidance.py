@@ -41,9 +41,13 @@ def evaluations(n: int) -> int:
 
 
 def can_be_matched(denoiser: Denoiser) -> bool:
-    """Whether it is a U-Net or ViT of pictures that are told classes, and was also trained without."""
+    """Whether it is a U-Net or ViT of color pictures that are told classes, and was also trained without.
+
+    Digits lose by what is found for them (docs/log.md).
+    """
     told = {condition.kind for condition in denoiser.conditions.values()}
-    alike = denoiser.space.kind in KINDS[0] and told == KINDS[1] and isinstance(denoiser.net, UNet | ViT)
+    color = denoiser.space.kind in KINDS[0] and denoiser.space.shape[0] >= 3
+    alike = color and told == KINDS[1] and isinstance(denoiser.net, UNet | ViT)
     return alike and bool(droppable(denoiser))
 
 

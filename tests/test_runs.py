@@ -94,6 +94,8 @@ class World:
 
         monkeypatch.setattr(Trainer, "launch", launch)
         monkeypatch.setattr("alphabar.runs.run.save_checkpoint", lambda *_: self.spend(save_s))
+        settle = Run.settle  # a save that a thread ends sooner or later would spend its time then
+        monkeypatch.setattr(Run, "settle", lambda run, wait=False: settle(run, wait=True))
         monkeypatch.setattr("alphabar.runs.monitor.Monitor.__call__", self.measure)
 
     def spend(self, seconds):

@@ -46,6 +46,11 @@ class Pictures(NamedTuple):
                 clean = torch.where(mirrored, clean.flip(3), clean)
             yield clean, self.classes[pick]
 
+    def spread(self, n: int) -> Tensor:
+        """A class for each of n samples, as often as here."""
+        places = torch.linspace(0, len(self.classes) - 1, n, dtype=torch.float64, device=DEVICE)
+        return self.classes.sort().values[places.round().long()]
+
 
 def faster(loss: Callable[[], Tensor], net: nn.Module) -> bool:
     """Whether a step with bfloat16 takes less time than one without: the better of two each, none applied."""
@@ -92,16 +97,11 @@ def train(
     return images, half
 
 
-def classes_of(n: int) -> Tensor:
-    """A class for each of n samples, each as often."""
-    return torch.arange(n, device=DEVICE) % 10
-
-
 @torch.inference_mode()
-def draw(some: Callable[[Tensor], Tensor], n: int, seed: int, half: bool) -> dict[str, np.ndarray]:
-    """The arrays `samples` and `classes` of n pictures; `some` maps up to 100 classes to them, in 0 … 1."""
+def draw(some: Callable[[Tensor], Tensor], classes: Tensor, seed: int, half: bool) -> dict[str, np.ndarray]:
+    """The arrays `samples` and `classes` of pictures of these; `some` maps up to 100 to them, in 0 … 1."""
     torch.manual_seed(seed + 1)
-    classes, parts = classes_of(n), []
+    parts = []
     for told in classes.split(100):
         with autocast(half):
             parts.append((some(told).float().clamp(0, 1) * 255).round().byte().cpu())

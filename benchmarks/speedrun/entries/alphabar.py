@@ -26,11 +26,10 @@ def main() -> None:
         import alphabar as ab
 
         model, dataset = ab.load(f"{folder}/run"), DATASETS[args.dataset]
+        samples = ab.sample(model, args.n, seed=args.seed)
         if isinstance(dataset, Pictures):
-            samples = ab.sample(model, args.n, seed=args.seed, cond={"class": "each"})
             arrays = {"samples": samples.images, "classes": dataset.numbers(samples.told["class"])}
         else:
-            samples = ab.sample(model, args.n, seed=args.seed)
             arrays = columns(samples)
     write(
         args.out,

@@ -39,7 +39,8 @@ def main() -> None:
         diffusion, lambda clean, _: diffusion(clean / 2 + 0.5), optimizer, ema.update, batches, clock
     )
     seconds = clock.seconds()
-    drawn = peer.draw(lambda told: ema.ema_model.sample(batch_size=len(told)), args.n, args.seed, half)
+    told = data.spread(args.n)
+    drawn = peer.draw(lambda told: ema.ema_model.sample(batch_size=len(told)), told, args.seed, half)
     del drawn["classes"]  # it was told none
     packages = ("denoising-diffusion-pytorch", "ema-pytorch", "torch")
     write(args.out, drawn, evaluations=MOST_EVALUATIONS, images=images, seconds=seconds, packages=packages)

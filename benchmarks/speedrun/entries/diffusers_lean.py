@@ -99,7 +99,7 @@ def main() -> None:
             x = steps.step(output, t, x).prev_sample
         return x / 2 + 0.5
 
-    drawn = peer.draw(some, args.n, args.seed, half)
+    drawn = peer.draw(some, data.spread(args.n), args.seed, half)
     taken = each * len(steps.timesteps)
     write(args.out, drawn, evaluations=taken, images=images, seconds=seconds, packages=("diffusers", "torch"))
 

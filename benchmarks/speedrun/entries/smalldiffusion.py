@@ -51,7 +51,7 @@ def main() -> None:
         return x / 2 + 0.5
 
     with ema.average_parameters():
-        drawn = peer.draw(some, args.n, args.seed, half)
+        drawn = peer.draw(some, data.spread(args.n), args.seed, half)
     taken, packages = len(sigmas) - 1, ("smalldiffusion", "accelerate", "torch")
     write(args.out, drawn, evaluations=taken, images=images, seconds=seconds, packages=packages)
 

@@ -18,6 +18,7 @@ from alphabar.nn import UNet
 from alphabar.runs import RunFolder, afford, train
 from alphabar.runs.run import Run
 from alphabar.training import autotune, resolve
+from alphabar.training.presets import default_batch
 from alphabar.training.trainer import Trainer
 from tiny import EXECUTION, NETWORK, tiny_config, tiny_data
 
@@ -32,7 +33,7 @@ def speeds(monkeypatch):
     def fastest(config, data, device, net, limit_s, clock, processes):
         channels = config.network["channels"]
         timed.append(channels)
-        work = afford._measures(data.space, config.network)[1]
+        work = afford.measures(data.space, config.network)[1]
         rate = speed.get(channels, 1.3e9) / work
         return {"precision": "float32", "channels_last": False, "images_per_s": {"a": rate, "b": 1.0}}
 
@@ -40,12 +41,12 @@ def speeds(monkeypatch):
     return timed
 
 
-def afforded(tmp_path, given, times=iter(range(1000)), begun=None):
+def afforded(tmp_path, given, times=iter(range(1000)), begun=None, device="cpu"):
     given = {"minutes": 1.0, **given}
     settings = {name: value for name, value in given.items() if name != "preset"}
     config = resolve(DATA.space, DATA.conditions, len(DATA), given.get("preset"), settings)
     clock = times.__next__
-    return afford.afford(RunFolder(tmp_path / "run"), config, DATA, "cpu", given, clock=clock, begun=begun)
+    return afford.afford(RunFolder(tmp_path / "run"), config, DATA, device, given, clock=clock, begun=begun)
 
 
 WAYS = afford.ways(DATA.space, resolve(DATA.space, {}, 60).network)
@@ -102,6 +103,45 @@ def test_what_does_not_fit_into_memory_is_passed_over(tmp_path, speeds, monkeypa
     monkeypatch.setattr(afford, "ways", lambda space, network: WAYS[:2])
     with pytest.raises(TooLarge, match="more memory"):
         afforded(tmp_path, {"minutes": 2400.0})
+
+
+def test_a_gpu_tries_the_widest_first_each_in_its_own_way_and_large_batches(tmp_path, speeds, monkeypatch):
+    asked, fastest = [], afford.fastest_execution
+
+    def noted(config, *rest):
+        asked.append((config.batch_size, config.precision))
+        return fastest(config, *rest)
+
+    monkeypatch.setattr(afford, "fastest_execution", noted)
+    config, _, images = afforded(tmp_path, {"minutes": 2400.0}, device="cuda")
+    assert speeds == [32, 256, 192, 128, 96]
+    assert asked == [(256, "auto")] * 5
+    assert config.network["channels"] == 96
+    assert config.batch_size == default_batch(DATA.space, images, on_gpu=True) > 64
+    config, _, _ = afforded(tmp_path, {"minutes": 2400.0, "batch_size": 48}, device="cuda")
+    assert (config.batch_size, asked[-1][0]) == (48, 48)
+
+
+@pytest.mark.parametrize(("images", "size"), [
+    (None, 64), (639_999, 64), (640_000, 128), (1_280_000, 256), (10**9, 256), (16_000, 32),
+])  # fmt: skip
+def test_a_gpu_gets_larger_batches_where_many_updates_are_left(images, size):
+    assert default_batch(DATA.space, images, on_gpu=True) == size
+    assert default_batch(DATA.space, images) == min(size, 64)
+
+
+def test_a_gpu_without_memory_for_large_batches_gets_the_usual_ones(tmp_path, speeds, monkeypatch):
+    fastest, sizes = afford.fastest_execution, []
+
+    def small(config, *rest):
+        sizes.append(config.batch_size)
+        if config.batch_size > 64:
+            raise TooLarge("there is no room")
+        return fastest(config, *rest)
+
+    monkeypatch.setattr(afford, "fastest_execution", small)
+    assert afforded(tmp_path, {"minutes": 0.1}, device="cuda")[0].network["channels"] == 32
+    assert sizes == [256, 64]
 
 
 @pytest.mark.parametrize(("begun", "spent"), [(880.0, 20.0), (100.0, 30.0)])

@@ -6,7 +6,9 @@ what would wait for one raises, and what comes from elsewhere can be counted.
 
 from __future__ import annotations
 
+import copy
 import importlib
+import threading
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 from alphabar import rng
 from alphabar.data import Dataset, Space
 from alphabar.model import fit_codec
+from alphabar.model.recorded import Replayed
 from alphabar.runs.run import Run
 from alphabar.sampling.choices import choose
 from alphabar.sampling.config import SampleConfig
@@ -30,6 +33,7 @@ from alphabar.theory.schedule import Schedule
 from alphabar.training import Diverged
 from alphabar.training.resident import Resident
 from alphabar.training.trainer import Trainer
+from alphabar.training.updates import Dials
 from tiny import NETWORK, tiny_config, tiny_data, tiny_denoiser
 
 CONFIGS = {
@@ -153,6 +157,78 @@ def test_an_update_that_is_not_finite_changes_nothing_nor_do_those_after_it(opti
     assert not all(torch.equal(trainer.state()[key], tensor) for key, tensor in after_one.items())
 
 
+class Rehearsed:
+    """Instead of a recording: the function is called as often as a GPU would for one, and then each time."""
+
+    def __init__(self, function, given, device):
+        self.function = function
+        for _ in range(4):
+            function(*given)
+
+    def __call__(self, *given):
+        return self.function(*given)
+
+
+class Counting(torch.nn.Module):
+    """A network with a buffer that counts its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(1, 1, 3, padding=1)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x, c_noise, cond):
+        self.seen += 1
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("name", [*CONFIGS, "counting"])
+def test_what_is_done_to_record_an_update_changes_nothing(name, apart, monkeypatch):
+    monkeypatch.setattr("alphabar.training.updates.Recorded", Rehearsed)
+    nets = [Counting(), Counting()] if name == "counting" else [None, None]
+    if name == "counting":
+        nets[1].load_state_dict(nets[0].state_dict())
+    one, many = (Trainer(tiny_config(**CONFIGS.get(name, {})), tiny_data(), net=net) for net in nets)
+    many.updates.recordable = True
+    for _ in range(3):
+        assert one.update() == many.update()
+    assert isinstance(many.updates.recorded, Rehearsed)
+    assert all(torch.equal(many.state()[key], tensor) for key, tensor in state(one).items())
+    many.load_state(state(many), 3)
+    assert many.updates.recorded is None  # its tensors are others
+
+
+def test_an_update_that_cannot_be_recorded_is_done_by_steps_and_said(apart, monkeypatch):
+    def refused(*given):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr("alphabar.training.updates.Recorded", refused)
+    one, many = (Trainer(tiny_config(), tiny_data()) for _ in range(2))
+    many.updates.recordable = True
+    with pytest.warns(UserWarning, match="UNet can't be recorded as a CUDA graph.* not permitted"):
+        row = many.update()
+    assert row == one.update()
+    assert many.update() == one.update()  # and not said again
+
+
+def test_weights_that_a_recorded_update_has_changed_are_cast_again(apart):
+    """Torch counts no change of theirs."""
+    trainer = Trainer(tiny_config(), tiny_data())
+    figures = trainer.updates._apart(trainer.feed.ready(0), Dials(torch.zeros(1).long(), *torch.zeros(2)), 0)
+    before = [model.in_precision("bfloat16") for model in (trainer.model, trainer.ema)]
+    trainer.updates.recorded = lambda ready, dials: figures
+    assert [model.in_precision("bfloat16") for model in (trainer.model, trainer.ema)] == before
+    trainer.launch()
+    after = [model.in_precision("bfloat16") for model in (trainer.model, trainer.ema)]
+    assert not any(a is b for a, b in zip(before, after))
+
+
+def test_a_copy_of_recorded_calls_has_none():
+    calls = Replayed()
+    calls.known["a kind"] = threading.Lock()  # no more to be copied than a recording
+    assert copy.deepcopy(calls).known == {}
+
+
 def test_a_run_has_all_rows_in_order_and_the_same_bits_however_it_is_left(tmp_path, apart):
     config = tiny_config(images=160, save_minutes=60.0)
     whole = Run(tmp_path / "whole", tiny_data(), config, device="cpu")
@@ -220,6 +296,9 @@ class Traffic(TorchDispatchMode):
 def meta(monkeypatch):
     module = importlib.import_module("torch.optim.optimizer")
     monkeypatch.setattr(module, "_get_fused_kernels_supported_devices", lambda: ["cpu", "meta"])
+    with torch.library._scoped_library("aten", "IMPL") as library:  # torch has it for numbers alone
+        library.impl("_fused_adamw_.tensor_lr", lambda *args, **kwargs: None, "Meta")
+        yield
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -8,14 +8,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from alphabar import __version__
 from alphabar.cli.app import COMMANDS, app, command
+from alphabar.cli.dry_run import _share
 from alphabar.cli.flags import amount
 from alphabar.cli.read import read_sample
 from alphabar.cli.settings import parse_sets
@@ -244,6 +247,20 @@ def test_dry_run_names_one_number_of_images_for_minutes(here):
     fit = re.search(r"([\d,]+) images fit into these minutes", result.stderr)
     assert fit is not None
     assert f"12 s for {fit[1]} images, " in result.stdout
+
+
+def test_a_dry_run_says_how_much_of_a_gpu_it_takes(monkeypatch):
+    """An update is three passes; 1e9 multiplications for each image are 6e9 FLOP."""
+    monkeypatch.setattr("alphabar.runs.afford.measures", lambda space, network: (0.0, 1e9))
+    monkeypatch.setattr("alphabar.training.autotune.product_rate", lambda device: 600e12)
+    run = SimpleNamespace(
+        trainer=SimpleNamespace(device=torch.device("cuda")),
+        data=SimpleNamespace(space=None),
+        config=SimpleNamespace(network={"name": "unet"}),
+    )
+    assert _share(run, 25_000.0).startswith("25% of 600 TFLOP/s")
+    run.config.network = {"name": "vit"}
+    assert _share(run, 25_000.0).startswith("600 TFLOP/s")
 
 
 def test_options_reach_the_configuration(here):

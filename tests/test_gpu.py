@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import subprocess
 import sys
@@ -16,6 +17,11 @@ from alphabar.edit import Known, downscaled, encode, restore, vary
 from alphabar.evaluation.bound import variational_bound
 from alphabar.evaluation.likelihood import ode_likelihood
 from alphabar.evaluation.noise_levels import error_by_noise_level
+from alphabar.kernels import can_be_built
+from alphabar.model.denoiser import call_network
+from alphabar.model.devices import LAYOUTS
+from alphabar.model.recorded import Replayed
+from alphabar.nn.norm import normalized
 from alphabar.samplers import SAMPLERS
 from alphabar.sampling.choices import choose
 from alphabar.sampling.config import SampleConfig
@@ -25,7 +31,12 @@ from alphabar.training.trainer import Trainer
 from program import TINY, pictures
 from tiny import tiny_config, tiny_data, tiny_denoiser
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of Triton's and torch's own
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
+    pytest.mark.filterwarnings("ignore:Please use the new API settings to control TF32"),
+]
 WAYS = [
     {"precision": "float32", "channels_last": False},
     {"precision": "float32", "channels_last": True},
@@ -140,7 +151,101 @@ def test_a_step_of_sampling_does_not_wait(unwaiting):
     assert len(slots.step()) == 256
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, as it is imported
+@pytest.mark.parametrize("way", WAYS, ids=NAMES)
+@pytest.mark.parametrize("what", ["muon", "adamw", "micro-batches", "brought"])
+def test_an_update_in_one_launch_is_that_kernel_by_kernel(way, what, monkeypatch):
+    if what == "brought":
+        monkeypatch.setattr("alphabar.training.resident.free_memory", lambda device: 10_000)
+    micro, optimizer = 4 if what == "micro-batches" else None, "adamw" if what == "adamw" else "muon"
+    config = tiny_config(**way, flip=True, micro_batch=micro, optimizer=optimizer)
+    config = config.model_copy(update={"network": {**config.network, "dropout": 0.1}})
+    one, many = (Trainer(config, tiny_data(), "cuda") for _ in range(2))
+    many.updates.recordable = False
+    for _ in range(5):
+        assert one.update() == many.update()
+    assert one.updates.recorded is not None
+    assert many.updates.recorded is None
+    assert same(bits(one), bits(many))
+
+
+class Drawing(torch.nn.Module):
+    """A network with torch's own dropout, which may look at a number as well."""
+
+    def __init__(self, looks):
+        super().__init__()
+        self.looks, self.layer = looks, torch.nn.Conv2d(1, 1, 3, padding=1)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x, c_noise, cond):
+        if self.looks:
+            assert float(x.detach().sum()) < 1e9
+        self.seen += 1
+        return torch.dropout(self.layer(x), 0.5, self.training)
+
+
+def test_what_a_network_draws_by_torch_is_new_in_each_launch_and_the_same_again():
+    trainers = [Trainer(tiny_config(), tiny_data(), "cuda", net=Drawing(False)) for _ in range(3)]
+    one, other, kernels = trainers
+    kernels.updates.recordable = False
+    rows = [one.update() for _ in range(5)]
+    assert rows == [other.update() for _ in range(5)]
+    assert len({row["loss"] for row in rows}) == 5
+    assert rows == [kernels.update() for _ in range(5)]
+    assert one.updates.recorded is not None
+    assert float(one.model.net.seen) == float(kernels.model.net.seen) == 5
+
+
+def test_a_network_that_looks_at_its_numbers_is_launched_kernel_by_kernel():
+    trainer = Trainer(tiny_config(), tiny_data(), "cuda", net=Drawing(True))
+    with pytest.warns(UserWarning, match="can't be recorded as a CUDA graph"):
+        trainer.update()
+    assert float(trainer.model.net.seen) == 1
+    torch.cuda.synchronize()
+    assert trainer.update()["step"] == 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "shape", [(3, 64, 16, 16), (2, 96, 5, 7), (2, 32, 64, 64), (2, 64, 4, 6, 5)], ids=str
+)
+def test_a_norm_by_a_kernel_is_torchs_own(shape, precision):
+    pytest.importorskip("triton")
+    assert can_be_built(torch.device("cuda"))
+    dtype, layout = getattr(torch, precision), LAYOUTS[len(shape)]
+    made = torch.Generator().manual_seed(0)
+    x, dy = (torch.randn(shape, generator=made) * 2 + 1 for _ in range(2))
+    told = [torch.randn(shape[:2], generator=made) for _ in range(2)]
+    norm = torch.nn.GroupNorm(32, shape[1], eps=1e-6)
+    for weight in norm.parameters():
+        torch.nn.init.normal_(weight, 1.0, generator=made)
+    for silu in (True, False):
+        for each in (told, []):
+            found = []
+            for device, kind in (("cpu", torch.float64), ("cuda", dtype)):
+                here = [t.to(device, kind).requires_grad_() for t in (x, *each)]
+                here[0] = here[0].detach().to(memory_format=layout).requires_grad_()
+                own = copy.deepcopy(norm).to(device, kind)
+                y = normalized(here[0], own, silu, *here[1:])
+                assert (device == "cuda") == ("GroupNormSiLU" in str(y.grad_fn))
+                y.backward(dy.to(device, kind))
+                found.append([y, *(t.grad for t in (*here, *own.parameters()))])
+            for a, b in zip(*found):
+                far = (a - b.cpu().double()).norm() / a.norm()
+                assert far < (1e-5 if precision == "float32" else 0.02)
+
+
+def test_networks_calls_that_are_recorded_are_those_kernel_by_kernel():
+    model = tiny_denoiser().to("cuda").in_precision("bfloat16")
+    assert isinstance(model.call, Replayed)
+    x, t = torch.randn(8, 1, 8, 8, device="cuda"), np.linspace(1, 90, 8)
+    cond = model.told({"class": [0] * 8}, 8)
+    with torch.no_grad():
+        drawn = [model(x * i, t, cond) for i in (1, 2, 3)]
+        assert None not in model.call.known.values()
+        model.call = call_network
+        assert all(torch.equal(model(x * i, t, cond), drawn[i - 1]) for i in (1, 2, 3))
+
+
 def test_a_compiled_network_trains_to_about_the_same(float32):
     pytest.importorskip("triton")
     plain, compiled = (Trainer(tiny_config(compile=c), tiny_data(), "cuda") for c in (None, "default"))

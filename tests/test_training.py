@@ -147,8 +147,8 @@ def test_the_average_does_not_stall_where_one_image_is_a_small_share_of_its_half
     first, updates = 10_000_000, 1280
     for parameter, average in zip(trainer.parameters.values(), trainer.averages.values(), strict=True):
         parameter.data.fill_(1.0), average.data.fill_(0.98)
-    for trainer.step in range(first + 1, first + updates + 1):
-        trainer._average()
+    for step in range(first + 1, first + updates + 1):
+        trainer.updates._average(torch.tensor(trainer.updates._share(step)))
     moved = next(iter(trainer.averages.values())).flatten()[0].item() - 0.98
     assert moved == pytest.approx(0.02 * (1 - 0.5 ** (updates / 500_000)), rel=0.05)
 

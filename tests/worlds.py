@@ -70,4 +70,5 @@ def copy(world, place):
 def read_in():
     """Import all that commands import when they need it, so that forks of this process have it."""
     for module in pkgutil.walk_packages(alphabar.__path__, "alphabar."):
-        importlib.import_module(module.name)
+        if not module.name.startswith("alphabar.kernels."):  # which need Triton
+            importlib.import_module(module.name)

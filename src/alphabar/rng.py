@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .errors import unknown
+from .kernels import can_be_built
 from .philox import MASK, box_muller, doubles, philox
 
 PURPOSES = {
@@ -48,7 +49,7 @@ BLOCKS_AT_ONCE, BLOCKS_AT_ONCE_ON_DEVICE = 2**13, 2**22
 Whole = int | np.integer | Sequence[int] | np.ndarray
 """One whole number, or one for each sample."""
 Indices = Whole | Tensor
-"""The same; or an int64 tensor (n,) where the numbers are made, unchecked, as a look would wait for it."""
+"""The same; or an int64 tensor, (n,) or (1,), where the numbers are made: unchecked, as a look would wait."""
 
 
 class Law(NamedTuple):
@@ -92,7 +93,7 @@ def normal_tensor(
     seed: Indices,
     purpose: str,
     indices: Indices,
-    step: Whole = 0,
+    step: Indices = 0,
     *,
     shape: Sequence[int] = (),
     device: str | torch.device = "cpu",
@@ -105,7 +106,7 @@ def uniform_tensor(
     seed: Whole,
     purpose: str,
     indices: Indices,
-    step: Whole = 0,
+    step: Indices = 0,
     *,
     shape: Sequence[int] = (),
     device: str | torch.device = "cpu",
@@ -120,12 +121,12 @@ def by_numpy(device: torch.device) -> bool:
 
 
 def random_bytes(
-    seed: int, purpose: str, indices: Indices, step: int, count: int, device: str | torch.device = "cpu"
+    seed: int, purpose: str, indices: Indices, step: Indices, count: int, device: str | torch.device = "cpu"
 ) -> Tensor:
     """Bytes, uint8 (n, count), sixteen a block: byte j of word w of block b is number 16 b + 4 w + j."""
     device = torch.device(device)
     if by_numpy(device):
-        indices = _on_host(indices)
+        indices, step = _on_host(indices), _on_host(step)
         rows = np.empty((np.size(indices), -(-count // 16), 4), "<u4")
         for here, words in _blocks(seed, purpose, indices, step, rows.shape[1]):
             for w, word in enumerate(words):
@@ -135,9 +136,13 @@ def random_bytes(
 
 
 def _bytes_in_torch(
-    seed: int, purpose: str, indices: Indices, step: int, count: int, device: torch.device
+    seed: int, purpose: str, indices: Indices, step: Indices, count: int, device: torch.device
 ) -> Tensor:
-    octets = torch.empty((_count(indices), -(-count // 16), 16), dtype=torch.uint8, device=device)
+    if can_be_built(device):
+        from .kernels.draws import octets as by_kernel
+
+        return by_kernel(*_there(seed, purpose, indices, step, device), -(-count // 16))[:, :count]
+    octets = torch.empty(_count(indices), -(-count // 16), 16, dtype=torch.uint8, device=device)
     for here, words in _blocks(seed, purpose, indices, step, octets.shape[1], device):
         for i in range(16):
             octets[here][..., i] = (words[i // 4] >> (8 * (i % 4))) & 255
@@ -177,14 +182,19 @@ def _made(
     seed: Indices,
     purpose: str,
     indices: Indices,
-    step: Whole,
+    step: Indices,
     shape: Sequence[int],
     device: torch.device | None = None,
 ) -> Any:
     """Numbers of a law by NumPy, or by torch on a device."""
     if device is None:
-        seed, indices = _on_host(seed), _on_host(indices)
+        seed, indices, step = _on_host(seed), _on_host(indices), _on_host(step)
     count = math.prod(shape)
+    if device is not None and law is NORMAL and can_be_built(device):
+        from .kernels.draws import normal as by_kernel
+
+        rows = by_kernel(*_there(seed, purpose, indices, step, device), -(-count // law.numbers))
+        return _shaped(rows, count, indices, shape)
     size = (_count(indices), -(-count // law.numbers), law.numbers)
     rows: Any = (
         np.empty(size, law.dtype)
@@ -200,16 +210,12 @@ def _blocks(
     seed: Indices,
     purpose: str,
     indices: Indices,
-    step: Whole,
+    step: Indices,
     blocks: int,
     device: torch.device | None = None,
 ) -> Iterator[tuple[tuple[slice, slice], tuple[Any, Any, Any, Any]]]:
     """The words of blocks 0 … blocks - 1 of each index, piece by piece: (samples and blocks, four words)."""
-    index, n = _whole("index", indices, 2**56), _count(indices)
-    seeds, steps = _whole("seed", seed, 2**63), _whole("step", step, 2**32)
-    for name, row in (("seed", seeds), ("step", steps)):
-        if len(row) not in (1, n):
-            raise ValueError(f"{name} must be one number, or one for each of {n} indices, got {len(row)}")
+    (seeds, index, steps), n = _rows(seed, indices, step), _count(indices)
     words = [index & MASK, (_number(purpose) << 24) + (index >> 32), steps, seeds & MASK, seeds >> 32]
     # what is one for all stays a plain number: a product or two less in the first rounds
     words = [
@@ -219,17 +225,42 @@ def _blocks(
     at_once = BLOCKS_AT_ONCE if device is None else BLOCKS_AT_ONCE_ON_DEVICE
     many, width = max(1, at_once // max(1, blocks)), min(at_once, max(1, blocks))
 
-    def on_device(a: Any) -> Any:
+    def of(word: Any, part: slice) -> Any:
+        a = word if isinstance(word, int) or len(word) == 1 else word[part]
         return torch.from_numpy(a).to(device) if device is not None and isinstance(a, np.ndarray) else a
 
     for i in range(0, n, many):
-        here = [word if isinstance(word, int) else on_device(word[i : i + many]) for word in words]
+        here = [of(word, slice(i, i + many)) for word in words]
         low, high, at, *key = here
         for b in range(0, blocks, width):
             block: Any = np.arange(b, min(b + width, blocks))
             if device is not None:
                 block = torch.arange(b, min(b + width, blocks), device=device)
             yield (slice(i, i + many), slice(b, b + width)), philox((block, at, low, high), key)
+
+
+def _rows(seed: Indices, indices: Indices, step: Indices) -> tuple[Any, Any, Any]:
+    """Seeds, indices and steps as rows, tensors as they are; ValueError unless they go together."""
+    index, n = _whole("index", indices, 2**56), _count(indices)
+    seeds, steps = _whole("seed", seed, 2**63), _whole("step", step, 2**32)
+    for name, row in (("seed", seeds), ("step", steps)):
+        if len(row) not in (1, n):
+            raise ValueError(f"{name} must be one number, or one for each of {n} indices, got {len(row)}")
+    return seeds, index, steps
+
+
+def _there(
+    seed: Indices, purpose: str, indices: Indices, step: Indices, device: torch.device
+) -> tuple[Tensor, int, Tensor, Tensor]:
+    """(seeds, the purpose's number, indices, steps) as a kernel takes them."""
+
+    rows: list[Any] = [*_rows(seed, indices, step)]
+    for i, row in enumerate(rows):
+        if not isinstance(row, Tensor) and len(row) == 1:
+            rows[i] = torch.full((1,), int(row[0]), dtype=torch.int64, device=device)
+        elif not isinstance(row, Tensor):
+            rows[i] = torch.from_numpy(row).to(device)
+    return rows[0], _number(purpose), rows[1], rows[2]
 
 
 def _shaped(rows: Any, count: int, indices: Indices, shape: Sequence[int]) -> Any:

@@ -62,6 +62,7 @@ def explain(run: Run, as_json: bool, expected: int | None) -> None:
         *([("expect", measured_alike(run.data.space.shape, total))] if picture else []),
         ("here", execution(run) + several),
         ("because", f"images/s here: {measured}" if measured else "it was asked for"),
+        *([("of the card", _share(run, rate))] if trainer.device.type == "cuda" else []),
         ("an update", f"{update_s:.3f} s, {rate:,.1f} images/s; reading images takes {loading:.1%} of it"),
     ])  # fmt: skip
     for note in run.data.notes:
@@ -95,6 +96,18 @@ def _network(run: Run, parameters: int, images: int) -> str:
         seen = images * places_of(run.data.space, network) / parameters
         text += f", which see {seen:,.1f} places each ({PLACES_A_PARAMETER:g} suit pictures)"
     return text
+
+
+def _share(run: Run, rate: float) -> str:
+    """How much of a GPU's own rate this is: an update is three times the products that a U-Net is made of."""
+    from ..runs.afford import measures
+    from ..training.autotune import product_rate
+
+    can = product_rate(run.trainer.device)
+    text = f"{can / 1e12:,.0f} TFLOP/s, the rate of products of large matrices in bfloat16"
+    if run.config.network["name"] != "unet":
+        return text
+    return f"{3 * 2 * measures(run.data.space, run.config.network)[1] * rate / can:.0%} of {text}"
 
 
 def _schedule(run: Run) -> str:

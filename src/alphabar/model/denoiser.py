@@ -16,7 +16,7 @@ from ..data.conditions.base import Condition
 from ..data.conditions.place import place_in
 from ..data.space import Space
 from ..errors import unknown
-from ..nn import takes_cond
+from ..nn import UNet, takes_cond
 from ..theory.at import At
 from ..theory.gaussian import column
 from ..theory.parametrization import PREDICTIONS, Coefficients, coefficients
@@ -25,6 +25,8 @@ from ..theory.scales import Scales
 from ..theory.schedule import Schedule
 from .affine import Codec
 from .conditions import Cond, each
+from .devices import LAYOUTS
+from .recorded import Replayed
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -197,8 +199,14 @@ class Denoiser(nn.Module):
             for name, tensor in _parameters_as(getattr(torch, precision), cast.net).items():
                 cast.net.get_parameter(name).data = tensor
             cast.precision = precision
+            if self.device.type == "cuda":
+                suited_to_gpu(cast)
             self._cast = state, cast
         return self._cast[1]
+
+    def changed(self) -> None:
+        """Say that the weights have changed where torch does not count it, as a recorded update does."""
+        self._cast = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_cast": None}  # a copy has no use for another's
@@ -215,6 +223,14 @@ def _parameters_as(dtype: torch.dtype, net: nn.Module) -> dict[str, Tensor]:
     """The parameters in another precision, by name; buffers may be counts or tables, and are left alone."""
     found = net.named_parameters()
     return {name: p.to(dtype) for name, p in found if p.is_floating_point() and p.dtype != dtype}
+
+
+def suited_to_gpu(model: Denoiser) -> None:
+    """Let a model for inference have a U-Net in channels last, as kernels want it, and its calls recorded."""
+    if isinstance(model.net, UNet) and len(model.shape) + 1 in LAYOUTS:
+        model.net.to(memory_format=LAYOUTS[len(model.shape) + 1])  # pyright: ignore[reportCallIssue]
+    if model.call is call_network:
+        model.call = Replayed()
 
 
 def call_network(net: nn.Module, weights: dict[str, Tensor], arguments: tuple[Any, ...]) -> Tensor:

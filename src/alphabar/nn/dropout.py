@@ -25,7 +25,7 @@ class Key:
 
     seed: int
     layer: int
-    k: int
+    k: int | Tensor
     places: np.ndarray | Tensor
     mask: Mask
 
@@ -75,7 +75,7 @@ def _uncompiled_mask(compiler: bool) -> Mask:
 
 @contextmanager
 def keyed_dropout(
-    net: nn.Module, seed: int, k: int, places: Sequence[int] | np.ndarray | Tensor
+    net: nn.Module, seed: int, k: int | Tensor, places: Sequence[int] | np.ndarray | Tensor
 ) -> Iterator[None]:
     """Within it, masks of the network's `Dropout` layers depend on nothing but what is named here.
 
@@ -85,7 +85,7 @@ def keyed_dropout(
     Args:
         net: the network.
         seed: of the run.
-        k: the update.
+        k: the update; a tensor (1,) where x is, if that changes while nothing else does.
         places: where in the batch of update k the samples of this call stand, (B,); a tensor where x is.
     """
     layers = [module for module in net.modules() if isinstance(module, Dropout)]

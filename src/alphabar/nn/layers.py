@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dropout import Dropout
+from .norm import normalized
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 """By the number of sides: (B, C, L), (B, C, H, W) or (B, C, D, H, W)."""
@@ -33,14 +34,12 @@ class ResBlock(nn.Module):
         self.shortcut = conv(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        e = self.embed(emb)[(..., *[None] * (x.ndim - 2))]
+        h, e = self.conv1(normalized(x, self.norm1, silu=True)), self.embed(emb)
         if self.scale_shift:
-            scale, shift = e.chunk(2, 1)
-            h = self.norm2(h) * (1 + scale) + shift
+            h = normalized(h, self.norm2, True, *e.chunk(2, 1))
         else:
-            h = self.norm2(h + e)
-        return self.shortcut(x) + self.conv2(self.dropout(F.silu(h)))
+            h = normalized(h + e[(..., *[None] * (x.ndim - 2))], self.norm2, silu=True)
+        return self.shortcut(x) + self.conv2(self.dropout(h))
 
 
 class Attention(nn.Module):
@@ -59,7 +58,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(x).flatten(2).transpose(1, 2)  # (B, places, C)
+        h = normalized(x, self.norm).flatten(2).transpose(1, 2)  # (B, places, C)
         q, k, v = (
             layer(h).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .embedding import Embedded
@@ -26,6 +25,7 @@ from .layers import (
     strides,
     unfold,
 )
+from .norm import normalized
 from .unet_settings import checked, checked_shape
 
 CHANNELS = 64
@@ -244,7 +244,7 @@ class UNet(Embedded):
             if stage.resample is not None:
                 h = stage.resample(h)
 
-        h = unfold(self.conv_out(F.silu(self.norm_out(h))), self.patches)
+        h = unfold(self.conv_out(normalized(h, self.norm_out, silu=True)), self.patches)
         return h[(..., *(slice(side) for side in sides))]
 
 

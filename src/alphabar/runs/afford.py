@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +20,7 @@ from ..nn.layers import held
 from ..nn.unet import GROUPS
 from ..training.autotune import Clock, fastest_execution
 from ..training.config import TrainConfig
-from ..training.presets import CLEAN, PRESETS, default_batch
+from ..training.presets import BATCH_ON_GPU, CLEAN, PRESETS, default_batch
 from .folder import RunFolder
 from .pace import MEASURED_SHARE, seconds
 
@@ -38,8 +40,8 @@ READING_SHARE = 0.5
 """Of the minutes, what reading the data may take; what it takes beyond is on top of them."""
 
 TIMED = 3  # networks, about
-HOPE = 2.0
-"""A larger network may do so many times as much work a second as a smaller one."""
+HOPE, HOPE_ON_GPU = 2.0, 100.0
+"""A larger network may do so many times as much work a second as a smaller one, which leaves a GPU idle."""
 
 TRAINING_SHARE = 0.86
 """Of the minutes, what is left for updates beside saves, measurements and previews."""
@@ -72,7 +74,7 @@ def ways(space: Space, network: Mapping[str, Any]) -> list[Way]:
     if len(space.shape) == 4 and held(space.shape, patch) <= 2 * WIDTHS[0]:
         coarse = suited({"name": "unet", **found[-1], "patch": patch}, space.shape)
         found.append(coarse)
-    return [Way(changes, *_measures(space, {**network, **changes})) for changes in found]
+    return [Way(changes, *measures(space, {**network, **changes})) for changes in found]
 
 
 def places_of(space: Space, network: Mapping[str, Any]) -> float:
@@ -80,8 +82,8 @@ def places_of(space: Space, network: Mapping[str, Any]) -> float:
     return math.prod(space.shape) / held(space.shape, network["patch"])
 
 
-def _measures(space: Space, network: Mapping[str, Any]) -> tuple[float, float]:
-    """(images that a network wants to see, its multiplications for one), counted without running it."""
+def measures(space: Space, network: Mapping[str, Any]) -> tuple[float, float]:
+    """(images that a U-Net wants to see, its multiplications for one), counted without running it."""
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         net = build_network(network, space.shape)
         net(torch.empty(1, *space.shape), torch.empty(1))
@@ -93,21 +95,23 @@ def _measures(space: Space, network: Mapping[str, Any]) -> tuple[float, float]:
 Timed = Callable[[Way, dict[str, Any]], tuple[dict[str, Any], int]]
 
 
-def largest(tried: Sequence[Way], timed: Timed) -> tuple[Way, dict[str, Any], int]:
+def largest(tried: Sequence[Way], timed: Timed, on_gpu: bool = False) -> tuple[Way, dict[str, Any], int]:
     """The largest network that sees as many images as it wants, else the smallest; what `timed` says of it.
 
     The smallest is timed, then larger ones, the largest first, that may see enough by the work they are,
-    executed as was fastest for the smallest. One that does is taken, and still larger ones are looked at
-    from there; one that doesn't, or that memory is too small for, is not.
+    executed as was fastest for the smallest, but on a GPU as is fastest for each. One that does is taken, and
+    still larger ones are looked at from there; one that doesn't, or that memory is too small for, is not.
 
     Args:
         tried: the largest first.
         timed: (way, settings of execution) → (what is measured, the images that it sees).
+        on_gpu: where it is.
     """
     *larger, way = tried
     measured, images = timed(way, {})
-    execution = {name: measured[name] for name in ("precision", "channels_last")}
-    while hoped := [one for one in larger if one.wants <= HOPE * images * way.work / one.work]:
+    execution = {} if on_gpu else {name: measured[name] for name in ("precision", "channels_last")}
+    hope = HOPE_ON_GPU if on_gpu else HOPE
+    while hoped := [one for one in larger if one.wants <= hope * images * way.work / one.work]:
         i = larger.index(hoped[0])
         try:
             found = timed(larger[i], execution)
@@ -118,6 +122,14 @@ def largest(tried: Sequence[Way], timed: Timed) -> tuple[Way, dict[str, Any], in
         else:
             larger = larger[i + 1 :]
     return way, measured, images
+
+
+def _of_first(sizes: Sequence[int], found: Callable[[int], Any]) -> Any:
+    """What is found with the first of some batch sizes that memory is large enough for."""
+    for size in sizes[:-1]:
+        with contextlib.suppress(TooLarge):
+            return found(size)
+    return found(sizes[-1])
 
 
 class Afforded(NamedTuple):
@@ -169,19 +181,23 @@ def afford(
     budget_s = 60 * config.minutes
     limit_s = MEASURED_SHARE * budget_s / TIMED
 
-    def timed(way: Way, execution: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    def timed(size: int, way: Way, execution: dict[str, Any]) -> tuple[dict[str, Any], int]:
         """What is measured with a network, and about how many images it sees."""
-        chosen = config.model_copy(update={"network": config.network | way.network, **execution})
+        update = {"network": config.network | way.network, "batch_size": size, **execution}
+        chosen = config.model_copy(update=update)
         measured = fastest_execution(chosen, data, device, net, limit_s, clock, processes)
         left_s = max(budget_s - (clock() - start), 0.0)
         return measured, round(TRAINING_SHARE * left_s * max(measured["images_per_s"].values()))
 
-    way, measured, images = largest(tried, timed)
+    on_gpu, sizes = device.startswith("cuda"), [config.batch_size]
+    if on_gpu and "batch_size" not in asked:
+        sizes.insert(0, -(-BATCH_ON_GPU // config.virtual_processes) * config.virtual_processes)
+    way, measured, images = _of_first(sizes, lambda size: largest(tried, partial(timed, size), on_gpu))
     followed: dict[str, Any] = {"network": config.network | way.network} if is_open else {}
     if is_open and images < FEW_IMAGES and "prediction" not in asked:
         followed |= {name: value for name, value in CLEAN.items() if name not in asked}
     chosen = config.model_copy(update=followed)
     if "batch_size" not in asked:
-        batch_size = default_batch(data.space, images, chosen.virtual_processes)
+        batch_size = default_batch(data.space, images, chosen.virtual_processes, on_gpu)
         chosen = chosen.model_copy(update={"batch_size": batch_size})
     return Afforded(chosen, measured | {"afforded": sorted(followed), "took_s": clock() - start}, images)

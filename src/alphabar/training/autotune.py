@@ -15,7 +15,7 @@ from torch import nn
 
 from ..data.dataset import Dataset
 from ..model.devices import LAYOUTS, has_bfloat16, threads
-from ..model.memory import check_memory
+from ..model.memory import TooLarge, check_memory
 from ..torchrun import cores
 from .config import TrainConfig
 from .distributed import at_once
@@ -71,18 +71,17 @@ def fastest_execution(
         if trials and clock() > end:
             break
         update = {"precision": pair[0], "channels_last": pair[1], "batch_size": size, **PLAIN}
-        trainer = Trainer(config.model_copy(update=update), data, device, copy.deepcopy(net))
-        if size < whole and not trials:  # what is timed would fit where what is trained does not
-            check_memory(trainer.model, whole, training=True)
         try:
+            trainer = Trainer(config.model_copy(update=update), data, device, copy.deepcopy(net))
+            if size < whole and not trials:  # what is timed would fit where what is trained does not
+                check_memory(trainer.model, whole, training=True)
             trainer.update()  # the first warms up
-        except RuntimeError as error:  # such as a network of the user's that mixes types in bfloat16
+        except (RuntimeError, TooLarge) as error:  # such as of a user's network that mixes types in bfloat16
             failed = error
             continue
         trials[pair] = Trial(trainer, clock, end)
     if not trials:
-        assert failed is not None
-        raise failed
+        raise failed or AssertionError("there is a pair")
     for _ in range(ROUNDS):
         for trial in trials.values():
             trial.go_on()
@@ -164,6 +163,8 @@ def _open_pairs(config: TrainConfig, data: Dataset, device: str) -> Iterable[tup
     layouts = [False, True] if config.channels_last is None else [config.channels_last]
     if config.channels_last is None and len(data.space.shape) + 1 not in LAYOUTS:
         layouts = [False]
+    if device.startswith("cuda"):  # there the last is the likeliest, and there may be no time for others
+        precisions, layouts = precisions[::-1], layouts[::-1]
     return itertools.product(precisions, layouts)
 
 
@@ -174,6 +175,18 @@ def seconds_per_update(trainer: Trainer, budget_s: float) -> float:
     while len(times) < 2 or sum(times) < budget_s:
         times.append(_seconds(trainer, time.perf_counter))
     return statistics.median(times)
+
+
+def product_rate(device: torch.device, n: int = 8192) -> float:
+    """FLOP/s of a product of two matrices (n, n) in bfloat16: the most that a network can reach there."""
+    a, start = torch.randn(n, n, device=device, dtype=torch.bfloat16), 0.0
+    for _ in range(3):  # the first two warm up
+        start = time.perf_counter()
+        for _ in range(10):
+            torch.matmul(a, a)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return 10 * 2 * n**3 / (time.perf_counter() - start)
 
 
 def _seconds(trainer: Trainer, clock: Clock) -> float:

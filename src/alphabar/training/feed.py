@@ -15,8 +15,11 @@ from ..model.affine import known_of
 from ..model.denoiser import Denoiser
 from ..theory.at import At
 from .config import TrainConfig
-from .inputs import Inputs, Places, draw_times, hide
+from .inputs import Inputs, Number, Places, draw_times, hide
 from .resident import resident
+
+Ready = Inputs | Tensor
+"""Of a batch, before a device does the rest: all of it, or its samples, or their numbers."""
 
 
 class Feed:
@@ -49,18 +52,25 @@ class Feed:
         self._next: tuple[int, Future[Any]] | None = None
 
     def __call__(self, k: int) -> Inputs:
-        """The part of batch k as tensors where the network is, with times as `At`; the next one is begun.
+        """The part of batch k as tensors where the network is; the next one is begun."""
+        return self.made(self.ready(k), k)
 
-        eps is None if it is made there.
-        """
+    def ready(self, k: int) -> Ready:
+        """What of batch k needs no device, brought there; the next one is begun."""
         ready = self._next[1].result() if self._next is not None and self._next[0] == k else self._ahead(k)
         self._next = k + 1, self._pool.submit(self._ahead, k + 1)
-        if not self.apart:
-            return ready
         if self._stream is not None:
             self._received(ready, self._stream)
-        if self.resident is not None:
+        return ready
+
+    def made(self, ready: Ready, k: Number) -> Inputs:
+        """The rest of batch k, with times as `At`; eps is None if a device makes it itself."""
+        if not self.apart:
+            assert isinstance(ready, Inputs)
+            return ready
+        if isinstance(ready, Tensor):
             assert isinstance(self.places, Tensor)
+            assert self.resident is not None
             x_0, cond, known = self.resident.batch(ready, self.config, k, self.places)
         else:
             x_0, cond, known = ready.x_0, ready.cond, ready.known
@@ -84,7 +94,7 @@ class Feed:
         t = draw_times(config, model.schedule, k, self.places)
         return Inputs(model.codec.encode(batch.images), hidden, t, eps, known)
 
-    def _ahead(self, k: int) -> Any:
+    def _ahead(self, k: int) -> Ready:
         """What of batch k needs no network: its samples' numbers on the device, or all of it."""
         config = self.config
         if self.resident is not None:

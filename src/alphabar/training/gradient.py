@@ -17,7 +17,7 @@ from ..world import World
 from .config import TrainConfig
 from .distributed import Node, Reducer, Tree, at_once, slots_of, summed
 from .feed import Feed
-from .inputs import Inputs
+from .inputs import Inputs, Number
 from .objectives import OBJECTIVES, Draws
 from .sharding import Sharding
 
@@ -53,16 +53,20 @@ class Gradient:
         self.reducer = reducer
         self.repeatable = True  # until a part of the network can't be
 
-    def __call__(self, k: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Each loss of each sample of the batch, (B,), their sum as `loss`, and the times.
+    def __call__(self, inputs: Inputs, k: int | None, there: Number) -> tuple[dict[str, Tensor], Tensor]:
+        """Each loss of each sample of a batch, (B,), their sum as `loss`, and the times.
 
         With the same bits each time, if all of the network can do so.
+
+        Args:
+            inputs: of the batch.
+            k: its number, which sets torch's own generators; None where `generators` has set them.
+            there: its number where the network is.
         """
         self.model.train()
-        inputs = self.feed(k)
         try:
             with repeatable(self.feed.device, self.repeatable):
-                return self._backward(inputs, k)
+                return self._backward(inputs, k, there)
         except RuntimeError as error:
             if not (self.repeatable and has_no_fixed_order(error)):
                 raise
@@ -72,9 +76,9 @@ class Gradient:
                 f"that is resumed here won't be equal to the bit: {str(error).splitlines()[0]}",
                 stacklevel=2,
             )
-            return self._backward(inputs, k)
+            return self._backward(inputs, k, there)
 
-    def _backward(self, inputs: Inputs, k: int) -> tuple[dict[str, Tensor], Tensor]:
+    def _backward(self, inputs: Inputs, k: int | None, there: Number) -> tuple[dict[str, Tensor], Tensor]:
         own, size, tree = self.world.share_of(self.slots), self.config.batch_size // self.slots, Tree()
         weights = [weight for weight in self.model.net.parameters() if weight.requires_grad]
         self.model.zero_grad(set_to_none=True)
@@ -83,7 +87,9 @@ class Gradient:
             stop = (slot + 1) * size
             for i in range(slot * size, stop, self.at_once):
                 end = min(i + self.at_once, stop)
-                parts.append(self._losses(inputs, k, slice(i, end), last=end == stop))
+                drawn = contextlib.nullcontext() if k is None else self.generators(k, i)
+                with drawn:
+                    parts.append(self._losses(inputs, there, slice(i, end), last=end == stop))
             if self.slots > 1 and self.reducer is None:
                 # a weight that no loss reaches has the gradient 0
                 each = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
@@ -104,7 +110,7 @@ class Gradient:
             losses = dict(zip(losses, rows, strict=True))
         return losses, t
 
-    def _losses(self, inputs: Inputs, k: int, part: slice, last: bool) -> dict[str, Tensor]:
+    def _losses(self, inputs: Inputs, k: Number, part: slice, last: bool) -> dict[str, Tensor]:
         """Add the gradient of a micro-batch to what there is; the losses of its samples.
 
         `last`: whether it is the last one of those that are reduced together.
@@ -112,14 +118,13 @@ class Gradient:
         config, start = self.config, self.feed.part.start
         here = slice(part.start - start, part.stop - start)
         x_0, eps, cond = self._micro_batch(inputs, k, here)
-        number = int(rng.stream(config.seed, "network", k, part.start).integers(2**62))
         places: Any = self.feed.places[here]
         # gradients add up to that of the mean over the batch; what PyTorch reduces is a mean already
         count, reduced = config.batch_size, contextlib.nullcontext()
         if self.reducer is not None:
             count, reduced = config.batch_size // self.world.size, self.reducer.reducing(last)
-        # backward too is within them: a network may run its layers again there, to save memory
-        with seeded(number, self.feed.device), keyed_dropout(self.model.net, config.seed, k, places), reduced:
+        # backward too is within them, as it is within `generators`
+        with keyed_dropout(self.model.net, config.seed, k, places), reduced:
             known = None if inputs.known is None else inputs.known[here]
             draws = Draws(inputs.t.part(here), eps, known)
             losses = OBJECTIVES[config.objective](self.model, config.loss, x_0, cond, draws)
@@ -127,7 +132,17 @@ class Gradient:
             (total.sum() / count).backward()
         return {name: value.detach() for name, value in ({**losses, "loss": total}).items()}
 
-    def _micro_batch(self, inputs: Inputs, k: int, here: slice) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def generators(self, k: int, first: int = 0) -> contextlib.AbstractContextManager[None]:
+        """Within it torch's own generators draw what follows from k and the place of a first image.
+
+        Backward too is to be within it: a network may run its layers again there, to save memory.
+        """
+        number = int(rng.stream(self.config.seed, "network", k, first).integers(2**62))
+        return seeded(number, self.feed.device)
+
+    def _micro_batch(
+        self, inputs: Inputs, k: Number, here: slice
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """(x_0, eps, cond) in the network's memory layout."""
         eps, device = inputs.eps, self.feed.device
         if eps is None:

@@ -31,8 +31,11 @@ class Inputs(NamedTuple):
 Places = np.ndarray | Tensor
 """Among 0 … B - 1; a tensor on a device where what is drawn for them is to be."""
 
+Number = int | Tensor
+"""Of an update: a tensor, int64 (1,), where a device draws what it needs."""
 
-def draw_times(config: TrainConfig, schedule: Schedule, k: int, places: Places | None = None) -> Any:
+
+def draw_times(config: TrainConfig, schedule: Schedule, k: Number, places: Places | None = None) -> Any:
     """The times at places of batch k, or at all of them.
 
     If stratified, one in each of B parts of equal probability.
@@ -45,7 +48,7 @@ def draw_times(config: TrainConfig, schedule: Schedule, k: int, places: Places |
 
 
 def hide(
-    cond: Mapping[str, Any], config: TrainConfig, k: int, places: Places | None = None
+    cond: Mapping[str, Any], config: TrainConfig, k: Number, places: Places | None = None
 ) -> Mapping[str, Any]:
     """Each condition told to none of a share p of the samples, `condition_dropout`; of several, any subset.
 
@@ -69,8 +72,9 @@ def hide(
     return hidden
 
 
-def _uniform(config: TrainConfig, purpose: str, k: int, shape: tuple[int, ...], places: Places) -> Any:
+def _uniform(config: TrainConfig, purpose: str, k: Number, shape: tuple[int, ...], places: Places) -> Any:
     """Uniform numbers for each of the places, (n, *shape)."""
     if not isinstance(places, Tensor):
+        assert isinstance(k, int)
         return rng.uniform(config.seed, purpose, places, k, shape=shape)
     return rng.uniform_tensor(config.seed, purpose, places, k, shape=shape, device=places.device)

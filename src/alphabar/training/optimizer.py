@@ -20,17 +20,20 @@ ITERATIONS = 3
 def orthogonalized(matrix: Tensor) -> Tensor:
     """U S' V^T for a matrix U S V^T: singular values above |X| / 50 end between about 0.7 and 1.2.
 
+    Or for several matrices, (n, rows, columns).
+
     Iterations X <- a X + (b X X^T + c (X X^T)^2) X (Newton and Schulz, with the coefficients of
     Jordan et al. 2024, kellerjordan.github.io/posts/muon), in X's dtype. Three instead of the usual five,
     which leave smaller singular values in proportion: as good here, for less time (docs/log.md).
     """
     a, b, c = COEFFICIENTS
-    x = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / x.norm().clamp(min=1e-7)
+    x = matrix.mT if matrix.shape[-2] > matrix.shape[-1] else matrix
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    add = torch.addmm if x.ndim == 2 else torch.baddbmm
     for _ in range(ITERATIONS):
         gram = x @ x.mT
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if matrix.shape[0] > matrix.shape[1] else x
+        x = add(x, add(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if matrix.shape[-2] > matrix.shape[-1] else x
 
 
 class Muon(torch.optim.Optimizer):
@@ -56,25 +59,49 @@ class Muon(torch.optim.Optimizer):
         """One step from the gradients."""
         assert closure is None
         for group in self.param_groups:
-            momentum, lr = group["momentum"], group["lr"]
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                average, gradient, decay = state["momentum"], weight.grad, lr * group["weight_decay"]
-                if self.found_inf is not None:
-                    gradient = torch.where(self.found_inf > 0, average, gradient)
-                average.lerp_(gradient, 1 - momentum)
-                dtype = torch.bfloat16 if has_bfloat16(weight.device) else torch.float32
-                update = whole(gradient.lerp(average, momentum)).flatten(1)
-                size = 0.2 * math.sqrt(max(update.shape))
-                update = orthogonalized(update.to(dtype)).to(weight.dtype).view(weight.shape)
-                update = shard_of(update, weight)
-                if self.found_inf is not None:
-                    update, decay = update * (1 - self.found_inf), decay * (1 - self.found_inf)
-                weight.mul_(1 - decay).add_(update, alpha=-lr * size)
+            for weights in alike([w for w in group["params"] if w.grad is not None]):
+                self._step(weights, group["lr"], group["momentum"], group["weight_decay"])
+
+    def _step(self, weights: list[Any], lr: float | Tensor, momentum: float, decay: float) -> None:
+        """A step of weights of one shape."""
+        foreach: Any = torch  # its functions on lists have no types
+        averages, gradients = [], [weight.grad for weight in weights]
+        for weight in weights:
+            state = self.state[weight]
+            if not state:
+                state["momentum"] = torch.zeros_like(weight)
+            averages.append(state["momentum"])
+        if self.found_inf is not None:
+            bad = self.found_inf > 0
+            gradients = [torch.where(bad, m, g) for m, g in zip(averages, gradients, strict=True)]
+            lr = lr * (1 - self.found_inf)
+        foreach._foreach_lerp_(averages, gradients, 1 - momentum)
+        ahead = [whole(g.lerp(m, momentum)) for m, g in zip(averages, gradients, strict=True)]
+        dtype = torch.bfloat16 if has_bfloat16(weights[0].device) else torch.float32
+        matrices = [each.flatten(1).to(dtype) for each in ahead]
+        if len(weights) == 1:
+            made = [orthogonalized(matrices[0])]
+        else:
+            made = [*orthogonalized(torch.stack(matrices))]
+        size = 0.2 * math.sqrt(max(matrices[0].shape))
+        for weight, step in zip(weights, made, strict=True):
+            update = shard_of(step.to(weight.dtype).view(ahead[0].shape), weight)
+            if isinstance(lr, Tensor):
+                weight.mul_(1 - lr * decay).sub_(update * (lr * size))
+            else:
+                weight.mul_(1 - lr * decay).add_(update, alpha=-lr * size)
+
+
+def alike(weights: list[Any]) -> list[list[Any]]:
+    """Weights to be worked on at once: on a GPU, which small matrices leave idle, those of one shape.
+
+    Elsewhere, and in shards, one by one, which needs less memory.
+    """
+    found: dict[Any, list[Any]] = {}
+    for i, weight in enumerate(weights):
+        together = weight.device.type == "cuda" and not hasattr(weight, "full_tensor")
+        found.setdefault(tuple(weight.shape) if together else i, []).append(weight)
+    return [*found.values()]
 
 
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

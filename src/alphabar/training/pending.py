@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,30 +14,44 @@ class Diverged(ArithmeticError):
     """A loss or gradient that is not finite."""
 
 
+class Figures(NamedTuple):
+    """What an update was, where it is made.
+
+    Attributes:
+        names: of the losses.
+        values: the losses' means, the gradient's norm, the worst sample's loss and its time, float64.
+        finite: whether they are numbers.
+    """
+
+    names: tuple[str, ...]
+    values: Tensor
+    finite: Tensor
+
+    @classmethod
+    def of(cls, losses: Mapping[str, Tensor], norm: Tensor, t: Tensor) -> Figures:
+        """Of the losses of each sample, (B,), by name, whose sum is `loss`; the norm; and the times, (B,)."""
+        total = losses["loss"]
+        bad = ~total.isfinite()
+        worst = torch.where(bad.any(), bad.int().argmax(), total.argmax()).reshape(1)
+        means = [value.double().mean() for value in losses.values()]
+        figures = [norm, total.gather(0, worst)[0], t.gather(0, worst)[0]]
+        values = torch.stack([*means, *(figure.double() for figure in figures)])
+        return cls((*losses,), values, ~bad.any() & norm.isfinite())
+
+
 class Pending:
     """The metrics of an update that may still be under way.
 
     Args:
         step, images: after the update.
-        losses: of each sample, (B,), by name; their sum is `loss`.
-        norm: of the gradient.
-        t: the times of the samples, (B,).
+        figures: of the update.
         lr: the learning rate.
         T: of the schedule.
     """
 
-    def __init__(
-        self, step: int, images: int, losses: Mapping[str, Tensor], norm: Tensor, t: Tensor, lr: float, T: int
-    ) -> None:
-        self.step, self.images, self.names, self.lr, self.T = step, images, list(losses), lr, T
-        total = losses["loss"]
-        bad = ~total.isfinite()
-        self.finite = ~bad.any() & norm.isfinite()
-        worst = torch.where(bad.any(), bad.int().argmax(), total.argmax()).reshape(1)
-        means = [value.double().mean() for value in losses.values()]
-        figures = [norm, total.gather(0, worst)[0], t.gather(0, worst)[0]]
-        self._figures = torch.stack([*means, *(figure.double() for figure in figures)])
-        self._ready: Any = None
+    def __init__(self, step: int, images: int, figures: Figures, lr: float, T: int) -> None:
+        self.step, self.images, self.names, self.lr, self.T = step, images, figures.names, lr, T
+        self._figures, self._ready = figures.values, None
         if self._figures.device.type == "cuda":
             self._figures = self._figures.to("cpu", non_blocking=True)  # into pinned memory
             self._ready = torch.cuda.Event()

@@ -15,6 +15,8 @@ UPDATES = 500
 """A short run gets smaller batches, down to `LEAST_BATCH`, so that it makes at least this many updates."""
 
 BATCH, LEAST_BATCH = 64, 16
+BATCH_ON_GPU, UPDATES_ON_GPU = 256, 5000
+"""A GPU, which small batches leave idle, gets larger ones where there are so many updates nevertheless."""
 
 VECTORS: dict[str, Any] = {
     "batch_size": 256,
@@ -129,11 +131,13 @@ def default_images(num_training: int) -> int:
     return min(max(30 * num_training, 200_000), 5_000_000)
 
 
-def default_batch(space: Space, images: float | None, parts: int = 1) -> int:
+def default_batch(space: Space, images: float | None, parts: int = 1, on_gpu: bool = False) -> int:
     """`BATCH` (of vectors theirs), halved while so few images would make fewer than `UPDATES` updates, and
     then as many more as can be cut into equal parts.
     """
     size = BATCH if space.shape[1:] else VECTORS["batch_size"]
+    while on_gpu and images is not None and 2 * size <= min(BATCH_ON_GPU, images / UPDATES_ON_GPU):
+        size *= 2
     while images is not None and images < size * UPDATES and size > LEAST_BATCH:
         size //= 2
     return -(-size // parts) * parts

@@ -19,6 +19,7 @@ from ..data.dataset import BLOCK, Dataset
 from ..model.affine import Codec, known_of
 from ..model.memory import free_memory
 from .config import TrainConfig
+from .inputs import Number
 
 SHARE = 0.25
 """Of the device's free memory, what samples may take."""
@@ -56,7 +57,7 @@ class Resident:
             self.offset, self.scale = (torch.from_numpy(each).to(device) for each in ends)
 
     def batch(
-        self, indices: Tensor, config: TrainConfig, k: int, places: Tensor
+        self, indices: Tensor, config: TrainConfig, k: Number, places: Tensor
     ) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
         """(x_0, what is told, what is known) of the samples at `indices` in batch k, augmented."""
         x = self.x[indices]
@@ -67,7 +68,7 @@ class Resident:
         return x_0, {name: told[indices] for name, told in self.cond.items()}, known
 
 
-def moved(x: Tensor, config: TrainConfig, k: int, places: Tensor) -> Tensor:
+def moved(x: Tensor, config: TrainConfig, k: Number, places: Tensor) -> Tensor:
     """`data.augment` for tensors: mirrored with probability 1/2, turned by 0 to 3 quarters."""
 
     def drawn(purpose: str) -> Tensor:

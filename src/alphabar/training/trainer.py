@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -30,8 +29,8 @@ from .optimizer import make_optimizers
 from .pending import Diverged, Pending
 from .recompute import recompute
 from .sharding import Sharding, shard_of, whole
+from .updates import Updates
 
-FINEST = 4096  # steps of the average in a half-life, at most
 UPDATE, LOAD, SAVE, COLLECT = "update", "load", "save", "collect"
 """What the first of several processes tells the others, with the number of updates done."""
 
@@ -43,6 +42,7 @@ class Trainer:
     includes what a network draws from torch's own generators, such as the masks of `torch.nn.Dropout`: for
     each micro-batch they are set by (seed, update, place of its first image). So these draws change with the
     cut into micro-batches, as the statistics of a batch norm do; the masks of `alphabar.nn.Dropout` don't.
+    Where an update is recorded as one launch (`Updates`), they are set once for all of its micro-batches.
 
     Args:
         config: the settings.
@@ -99,10 +99,9 @@ class Trainer:
         reducer = self.sharding
         if reducer is None and world and not is_exact(config):
             reducer = Reducer(self.model)
-        self.gradient = Gradient(config, self.model, self.feed, self.layout, world, reducer)
+        gradient = Gradient(config, self.model, self.feed, self.layout, world, reducer)
+        self.updates = Updates(gradient, self.ema, self.optimizers, self.parameters, self.averages)
         self.begun: deque[Pending] = deque()
-        # on a device that is apart: whether all updates were finite, as none changes anything any more if not
-        self.alive = torch.ones((), device=self.device) if self.feed.apart else None
 
     def _shard(self) -> Sharding:
         """Cut the network into shards; the first process alone keeps a whole average, `collect`ed at times.
@@ -145,28 +144,15 @@ class Trainer:
         config, k = self.config, self.step
         self.rate = config.learning_rate(self.images, None) if rate is None else rate
         self.world.tell((UPDATE, k, self.rate))
-        losses, t = self.gradient(k)
-        norm = whole(torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.grad_clip))
-        begun = Pending(k + 1, self.images + len(t), losses, norm, t, self.rate, self.model.schedule.T)
-        if self.alive is None:
-            begun.row()
-        else:
-            self.alive *= begun.finite
-        for optimizer in self.optimizers.values():
-            optimizer.found_inf = None if self.alive is None else 1 - self.alive
-            for group in optimizer.param_groups:
-                group["lr"] = self.rate
-            optimizer.step()
+        self.begun.append(self.updates(k, self.rate))
         self.step += 1
-        self._average()
-        self.begun.append(begun)
 
     def rows(self, lag: int = 0) -> Iterator[dict[str, Any]]:
         """The metrics of the updates that were begun, as soon as they are known, but for the last `lag`.
 
         Without lag where nothing is apart. If one raises Diverged, all is as before that update.
         """
-        while len(self.begun) > (0 if self.alive is None else lag):
+        while len(self.begun) > (lag if self.feed.apart else 0):
             first = self.begun.popleft()
             try:
                 yield first.row()
@@ -178,31 +164,7 @@ class Trainer:
     def _sound(self) -> None:
         """No update is under way, and none was bad."""
         self.begun.clear()
-        if self.alive is not None:
-            self.alive.fill_(1)
-
-    def _average(self) -> None:
-        """average <- average + (1 - decay) (weights - average), once in `every` updates; buffers are copied.
-
-        decay = 0.5^(every batch / halflife), with the halflife growing with the images seen up to its
-        full length, as in the code of arXiv 2206.00364, so that the start is forgotten. `every` is 1 unless
-        that is less than 1 / `FINEST` of the half-life: float32 would round so short a way to nothing.
-        """
-        halflife = min(self.config.ema_halflife, self.config.ema_ramp * self.images, 2.0**60)
-        every = 1 << int(math.log2(max(1.0, halflife / (FINEST * self.config.batch_size))))
-        decay = 0.5 ** (every * self.config.batch_size / halflife)
-        foreach: Any = torch  # its functions on lists have no types
-        averages, weights = [*self.averages.values()], [*self.parameters.values()]
-        with torch.no_grad():
-            if self.step % every == 0 and self.alive is None:
-                foreach._foreach_lerp_(averages, weights, 1 - decay)
-            elif self.step % every == 0:
-                way = foreach._foreach_sub(weights, averages)
-                foreach._foreach_mul_(way, (1 - decay) * self.alive)
-                foreach._foreach_add_(averages, way)
-            buffers = dict(self.model.net.named_buffers())
-            for name, average in self.ema.net.named_buffers() if buffers else ():
-                average.copy_(buffers[name])
+        self.updates.sound()
 
     # --- the state as tensors ------------------------------------------------------------------
 
@@ -262,7 +224,7 @@ class Trainer:
                 own.copy_(shard_of(tensor, own))
         if missing:
             raise KeyError(", ".join(sorted(missing)))
-        self.step, self._collected = step, -1
+        self.step, self._collected, self.updates.recorded = step, -1, None
         self._sound()
 
     def _wanted(self) -> dict[str, list[Tensor]]:

@@ -15,11 +15,10 @@ import time
 import warnings
 from typing import Any
 
-import torch
 from peers import DEVICE, wait
 from speed import dataset
-from torch.utils.flop_counter import FlopCounterMode
 
+from alphabar.runs.afford import measures
 from alphabar.training import resolve
 from alphabar.training.autotune import product_rate
 from alphabar.training.trainer import Trainer
@@ -67,12 +66,8 @@ def seconds(made: Trainer, updates: int) -> float:
 
 
 def flop(made: Trainer) -> float:
-    """Of an update for one image: three times those of the network."""
-    model = made.model
-    cond = {name: torch.zeros(1, *each.shape, device=DEVICE) for name, each in model.conditions.items()}
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.net(torch.zeros(1, *model.shape, device=DEVICE), torch.ones(1, device=DEVICE), cond)
-    return 3 * counter.get_total_flops()
+    """Of an update for one image: three passes, two a multiplication."""
+    return 3 * 2 * measures(made.data.space, made.config.network)[1]
 
 
 def show_profile(name: str, batch: int) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""By the number of axes of a batch."""
+from ..nn.norm import LAYOUTS
 
 
 def pick_device(name: str = "auto") -> str:

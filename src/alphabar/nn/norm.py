@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..kernels import can_be_built
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By the number of axes of a batch."""
 
 
 def normalized(

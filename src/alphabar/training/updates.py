@@ -73,12 +73,11 @@ class Updates:
         number = torch.full((1,), k, device=self.device) if self.feed.apart else k
         plain = rate, self._share(k + 1)
         dials = Dials(number, *(torch.full((), n, dtype=torch.float32, device=self.device) for n in plain))
-        if self.alive is not None:
-            figures = self._replay(k, ready, dials)
-            return Pending(k + 1, images, figures, rate, self.model.schedule.T)
-        found = Pending(k + 1, images, self._measure(ready, k, k), rate, self.model.schedule.T)
-        found.row()
-        self._move(dials)
+        figures = self._measure(ready, k, k) if self.alive is None else self._replay(k, ready, dials)
+        found = Pending(k + 1, images, figures, rate, self.model.schedule.T)
+        if self.alive is None:
+            found.row()
+            self._move(dials)
         return found
 
     def sound(self) -> None:

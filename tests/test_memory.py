@@ -1,7 +1,8 @@
-"""Preparing data that are far larger than what it may take: the memory of sources that are read in parts."""
+"""Preparing data that are far larger than what it may take, and keeping what tensors will need again."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +83,29 @@ def test_preparing_takes_no_more_memory_than_some_blocks(tmp_path, form):
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout) < LIMIT, f"{int(ran.stdout) / MIB:.0f} MiB"
+
+
+KEEP = """
+import resource, torch
+from alphabar.model.devices import keep_memory
+
+keep_memory(torch.device("cpu"))
+x = torch.zeros(2**22)
+for turn in range(12):
+    if turn == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    y = x + 1
+    del y
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc alone can be told to keep memory")
+def test_memory_of_tensors_is_kept_unless_the_environment_says_of_it():
+    def faults(**given):
+        words, environment = [sys.executable, "-c", KEEP], {**os.environ, **given}
+        return int(subprocess.run(words, env=environment, check=True, stdout=subprocess.PIPE).stdout)
+
+    kept = faults()
+    assert 2 * kept < faults(MALLOC_TRIM_THRESHOLD_="1")
+    assert 2 * kept < faults(GLIBC_TUNABLES="glibc.malloc.trim_threshold=1")

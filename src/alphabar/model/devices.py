@@ -1,11 +1,14 @@
-"""Where networks run, and how: memory layout, compiler."""
+"""Where networks run, and how: memory, its layout, threads, compiler."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,6 +36,25 @@ def has_bfloat16(device: torch.device) -> bool:
         return False
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+CHOSEN = "MALLOC_", "GLIBC_TUNABLES=glibc.malloc"
+MALLOPT = {-4: 0, -1: -1}
+"""M_MMAP_MAX: no block is mapped by itself. M_TRIM_THRESHOLD: what is free is kept."""
+
+
+@functools.cache
+def keep_memory(device: torch.device) -> None:
+    """Let the C library keep freed memory for the next tensors, if they are on the CPU and it is glibc.
+
+    It would give large blocks back to the system, which clears each page again at its next use: up to a
+    fifth of an update (docs/log.md). Whatever the environment says of `malloc` stays as it is.
+    """
+    chosen = any(f"{name}={value}".startswith(CHOSEN) for name, value in os.environ.items())
+    if device.type == "cpu" and sys.platform == "linux" and not chosen:
+        with contextlib.suppress(AttributeError):  # of another library
+            for parameter, value in MALLOPT.items():
+                ctypes.CDLL(None).mallopt(parameter, value)
 
 
 @contextlib.contextmanager

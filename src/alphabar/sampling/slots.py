@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import rng
 from ..model.batched import batch_size
+from ..model.devices import keep_memory
 from ..theory.plans import Plan
 from .executor import (
     Denoise,
@@ -85,6 +86,7 @@ class Slots:
         device: torch.device | str = "cpu",
     ) -> None:
         self.denoise, self.shape, self.on_x0, self.device = denoise, tuple(shape), tuple(on_x0), device
+        keep_memory(torch.device(device))
         self.size = batch_size(self.shape, device)
         self.jobs: list[Job | None] = [None] * self.size
         self.x = torch.zeros(self.size, *self.shape, device=device)

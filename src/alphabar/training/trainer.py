@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .. import rng
 from ..data.dataset import Dataset
 from ..model.denoiser import Denoiser, call_network
-from ..model.devices import compiled, layout_of
+from ..model.devices import compiled, keep_memory, layout_of
 from ..model.file import AVERAGED
 from ..model.generators import seeded
 from ..model.memory import check_memory
@@ -64,6 +64,7 @@ class Trainer:
     ) -> None:
         self.config, self.data, self.world, self.step = config, data, world, 0
         self.device = torch.device(device)
+        keep_memory(self.device)
         if config.balanced:
             data.balanced_indices(0, 0, 1)  # raises without classes
         conditions = conditions_told(config, data)

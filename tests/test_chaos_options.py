@@ -33,6 +33,8 @@ BASE = {
     "show schedule": ["show", "schedule"],
     "show plan": ["show", "plan", "run", "--steps", 3],
     "fit-sampler": ["fit-sampler", "run", "--steps", 2, "--noises", 8],
+    "launch": ["launch", "--print", "slurm", "train", "pets"],
+    "runs": ["runs", "."],
 }
 """Commands that work."""
 
@@ -56,7 +58,11 @@ VALID = {
     "--compare": ["steps=3"], "--check": ["average"], "--picture": ["pets/cats/00.png"],
     "--name": ["cosine"], "--beta-min": [0.001], "--beta-max": [0.05], "--s": [0.02], "--max-beta": [0.9],
     "--start": [2], "--end": [4], "--tau": [0.5], "--times": ["100,50,0"], "--noises": [12],
-    "--resize": ["nearest"], "--frames": ["all"], "--fit": ["pad"], "--crop": [3],
+    "--resize": ["nearest"], "--frames": ["all"], "--fit": ["pad"], "--crop": [3], "--labels": ["ages.csv"],
+    "--conditions": ["age=vector"], "--text-encoder": ["nil"], "--pairs": ["others"], "--pairs-resize": ["box"],
+    "--series": ["id"], "--rate": [4], "--window": [2], "--hop": [1], "--types": ["value=category"],
+    "--stream": [1], "--virtual-processes": [2], "--keep-every": [8], "--cond-from": ["pets/cats"],
+    "--print": ["k8s"], "--nodes": [2], "--hours": [3], "--shift": [2],
 }  # fmt: skip
 """A value of each option that takes one, other than the default and that of `BASE`."""
 PAIRED = {"--guidance-interval", "--range", "--betas"}
@@ -67,11 +73,28 @@ ELSEWHERE = {
     "data --background": ["data", "faint"],
     "data --skip-bad": ["data", "torn"],
     "data --frames": ["data", "moving"],
+    "launch --print": ["launch", "train", "pets"],
 }  # fmt: skip
+for flag, place in {
+    "--conditions": ["pets", "--labels", "ages.csv"],
+    "--pairs-resize": ["pets", "--size", 4, "--pairs", "others"],
+    "--series": ["rows.csv"],
+    "--rate": ["waves.npy", "--layout", "L"],
+    "--window": ["waves.npy", "--layout", "L", "--rate", 8],
+    "--hop": ["waves.npy", "--layout", "L", "--rate", 8, "--window", 2],
+    "--types": ["rows.csv"],
+    "--stream": ["shards"],
+}.items():
+    ELSEWHERE[f"data {flag}"] = ["data", *place]
+    learn = ["--set", "network.width=8"] if place[0] == "rows.csv" else SMALL
+    ELSEWHERE[f"train {flag}"] = ["train", *place, "--out", "new", "--images", 16, *learn]
 """What is called instead, where a command of `BASE` gives an option nothing to act on."""
 NO_DIFFERENCE = {
     "--device": "this machine may have one device",
     "--compile": "it takes a minute, and torch warns of its own code on the way",
+    "--processes": "several take seconds to begin; tests/test_distributed.py is about them",
+    "--exact-processes": "they are one process here",
+    "--threads": "this machine may have one core",
     "--deterministic": "the plan of two evaluations is deterministic anyway",
 }
 """Options whose valid value changes nothing that can be seen here, and why."""
@@ -172,6 +195,17 @@ def outcome(place, words):
     return said.code, re.sub(r"\d\d:\d\d:\d\d", "", text), left
 
 
+def test_each_option_of_each_command_has_a_base_and_a_value():
+    for name, flag, option in OPTIONS:
+        assert name in BASE
+        assert is_switch(option) or flag in {**VALID, **NO_DIFFERENCE}, f"{name} {flag}"
+
+
+def given(base, words):
+    """A command with options after it, or before the training that `launch` begins."""
+    return ["launch", *words, *base[1:]] if base[0] == "launch" else [*base, *words]
+
+
 BASES = {}
 
 
@@ -188,7 +222,7 @@ def test_an_option_acts_or_is_refused(world, place, name, flag, option):
     ways = [[one] for one in (flag, *option.secondary_opts)] if is_switch(option) else [[flag, *VALID[flag]]]
     found = []
     for words in ways:
-        found.append(outcome(place, [*base, *words]))
+        found.append(outcome(place, given(base, words)))
         copy(world, place)
     assert any(one != without for one in found), f"{name} ignores {flag}"
     for code, text, _ in found:
@@ -203,7 +237,7 @@ def test_no_value_of_an_option_is_a_traceback(place, name, flag, value):
         words = [flag + value]  # of a switch
     else:
         words = [flag, value, *([value] if flag in PAIRED else [])]
-    forked(*BASE[name], *words).check(f"{name} {' '.join(words)[:100]}")
+    forked(*given(BASE[name], words)).check(f"{name} {' '.join(words)[:100]}")
 
 
 @pytest.mark.parametrize("word", cases(HOSTILE_SETS, keep=1))
@@ -213,6 +247,6 @@ def test_no_setting_is_a_traceback(place, word):
 
 @pytest.mark.parametrize(("name", "words"), cases(PAIRS, keep=1))
 def test_what_contradicts_itself_is_refused(place, name, words):
-    said = forked(*BASE[name], *words)
+    said = forked(*given(BASE[name], words))
     said.check(f"{name} {words}")
     assert said.code == 2, f"{name} takes {words}: {said.out}{said.err}"

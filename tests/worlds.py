@@ -8,6 +8,7 @@ import pkgutil
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -38,6 +39,14 @@ def make(place):
         first, second = (Image.open(f"pets/cats/0{i}.png") for i in range(2))
         first.save("moving/00.gif", save_all=True, append_images=[second])
         Path("torn/00.png").write_bytes(b"a picture that was cut")
+        names = sorted(path.relative_to("pets").as_posix() for path in Path("pets").rglob("*.png"))
+        rows = [f"{name},{i % 3}" for i, name in enumerate(names)]
+        Path("ages.csv").write_text("\n".join(["file_name,age", *rows]) + "\n")
+        rows = [f"{i // 8},{i % 8},{i % 5}" for i in range(160)]
+        Path("rows.csv").write_text("\n".join(["id,at,value", *rows]) + "\n")
+        np.save("waves.npy", np.random.default_rng(0).normal(size=(20, 64)).astype(np.float32))
+        for name in ("cats", "dogs"):
+            shutil.make_archive(f"shards/{name}", "zip", f"pets/{name}")
         assert call(*TRAIN) == 0
         model = load("run/model.safetensors", "cpu")
         plan = make_plan(model.schedule, "ddim", 2)

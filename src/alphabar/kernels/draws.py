@@ -63,27 +63,21 @@ def _pair(a, b):
 
 
 @triton.jit
-def _normal(out, indices, steps, seeds, purpose, n, blocks, many_steps, many_seeds, AT_ONCE: tl.constexpr):
+def _fill(out, indices, steps, seeds, purpose, n, blocks, many_steps, many_seeds, AT_ONCE: tl.constexpr):
+    """Four numbers of each block: normal ones if they are to be float32, else the words."""
     at = tl.program_id(0).to(tl.int64) * AT_ONCE + tl.arange(0, AT_ONCE)
     there = at < n * blocks
     a, b, c, d = _philox(indices, steps, seeds, purpose, blocks, many_steps, many_seeds, at, there)
-    z0, z1 = _pair(a, b)
-    z2, z3 = _pair(c, d)
-    tl.store(out + 4 * at, z0.to(tl.float32), there)
-    tl.store(out + 4 * at + 1, z1.to(tl.float32), there)
-    tl.store(out + 4 * at + 2, z2.to(tl.float32), there)
-    tl.store(out + 4 * at + 3, z3.to(tl.float32), there)
-
-
-@triton.jit
-def _words(out, indices, steps, seeds, purpose, n, blocks, many_steps, many_seeds, AT_ONCE: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * AT_ONCE + tl.arange(0, AT_ONCE)
-    there = at < n * blocks
-    a, b, c, d = _philox(indices, steps, seeds, purpose, blocks, many_steps, many_seeds, at, there)
-    tl.store(out + 4 * at, a.to(tl.int32, bitcast=True), there)
-    tl.store(out + 4 * at + 1, b.to(tl.int32, bitcast=True), there)
-    tl.store(out + 4 * at + 2, c.to(tl.int32, bitcast=True), there)
-    tl.store(out + 4 * at + 3, d.to(tl.int32, bitcast=True), there)
+    if out.dtype.element_ty == tl.float32:
+        z0, z1 = _pair(a, b)
+        z2, z3 = _pair(c, d)
+    else:
+        z0, z1 = a.to(tl.int32, bitcast=True), b.to(tl.int32, bitcast=True)
+        z2, z3 = c.to(tl.int32, bitcast=True), d.to(tl.int32, bitcast=True)
+    tl.store(out + 4 * at, z0.to(out.dtype.element_ty), there)
+    tl.store(out + 4 * at + 1, z1.to(out.dtype.element_ty), there)
+    tl.store(out + 4 * at + 2, z2.to(out.dtype.element_ty), there)
+    tl.store(out + 4 * at + 3, z3.to(out.dtype.element_ty), there)
 
 
 def normal(seeds: Tensor, purpose: int, indices: Tensor, steps: Tensor, blocks: int) -> Tensor:
@@ -95,16 +89,15 @@ def normal(seeds: Tensor, purpose: int, indices: Tensor, steps: Tensor, blocks: 
         indices: (n,), int64.
         blocks: of each index.
     """
-    return _filled(_normal, torch.float32, seeds, purpose, indices, steps, blocks)
+    return _filled(torch.float32, seeds, purpose, indices, steps, blocks)
 
 
 def octets(seeds: Tensor, purpose: int, indices: Tensor, steps: Tensor, blocks: int) -> Tensor:
     """Bytes, uint8 (n, 16 blocks); arguments as for `normal`."""
-    return _filled(_words, torch.int32, seeds, purpose, indices, steps, blocks).flatten(1).view(torch.uint8)
+    return _filled(torch.int32, seeds, purpose, indices, steps, blocks).flatten(1).view(torch.uint8)
 
 
 def _filled(
-    kernel: triton.JITFunction,
     dtype: torch.dtype,
     seeds: Tensor,
     purpose: int,
@@ -117,5 +110,5 @@ def _filled(
     many = int(len(steps) > 1), int(len(seeds) > 1)
     # each product is rounded, and each sum: none are joined
     ways = {"AT_ONCE": AT_ONCE, "enable_fp_fusion": False}
-    kernel[(triton.cdiv(n * blocks, AT_ONCE),)](out, indices, steps, seeds, purpose, n, blocks, *many, **ways)
+    _fill[(triton.cdiv(n * blocks, AT_ONCE),)](out, indices, steps, seeds, purpose, n, blocks, *many, **ways)
     return out

@@ -59,10 +59,11 @@ VALID = {
     "--name": ["cosine"], "--beta-min": [0.001], "--beta-max": [0.05], "--s": [0.02], "--max-beta": [0.9],
     "--start": [2], "--end": [4], "--tau": [0.5], "--times": ["100,50,0"], "--noises": [12],
     "--resize": ["nearest"], "--frames": ["all"], "--fit": ["pad"], "--crop": [3], "--labels": ["ages.csv"],
-    "--conditions": ["age=vector"], "--text-encoder": ["nil"], "--pairs": ["others"], "--pairs-resize": ["box"],
-    "--series": ["id"], "--rate": [4], "--window": [2], "--hop": [1], "--types": ["value=category"],
-    "--stream": [1], "--virtual-processes": [2], "--keep-every": [8], "--cond-from": ["pets/cats"],
-    "--print": ["k8s"], "--nodes": [2], "--hours": [3], "--shift": [2],
+    "--conditions": ["age=vector"], "--text-encoder": ["nil"], "--pairs": ["others"],
+    "--pairs-resize": ["box"], "--series": ["id"], "--rate": [4], "--window": [2], "--hop": [1],
+    "--types": ["value=category"], "--stream": [1], "--virtual-processes": [2],
+    "--keep-every": [8], "--cond-from": ["pets/cats"], "--print": ["k8s"],
+    "--nodes": [2], "--hours": [3], "--shift": [2],
 }  # fmt: skip
 """A value of each option that takes one, other than the default and that of `BASE`."""
 PAIRED = {"--guidance-interval", "--range", "--betas"}

@@ -28,6 +28,7 @@ from alphabar.files import check_facts
 from alphabar.model import Denoiser, fit_codec, load, save
 from alphabar.nn import build_network
 from alphabar.sampling import sample
+from alphabar.sampling.told import evenly, tell
 from alphabar.theory.schedule import Schedule
 from encoding import embedded_texts
 
@@ -405,3 +406,27 @@ def test_each_condition_is_hidden_as_often_as_its_own_share(tmp_path):
         conditions_told(tiny_config(condition_dropout={"aeg": 0.25}), data)
     with pytest.raises(ValueError, match=r"must lie within 0 and 1 .*, got 1\.5"):
         tiny_config(condition_dropout={"age": 1.5})
+
+
+@pytest.mark.parametrize("first", [0, 12_345, 2**55])
+def test_consecutive_samples_are_told_classes_as_often_as_the_data_have_them(first):
+    names = tuple("abcd")
+    condition = replace(ClassCondition(names=names), counts=(100, 0, 250, 650))
+    net = build_network({"name": "mlp", "width": 8}, (2,), {"class": (4,)})
+    denoiser = Denoiser(
+        net, Schedule.linear(10), "eps", fit_codec(Space((2,), "float32", 0, 1)), {"class": condition}
+    )
+    indices = first + np.arange(5000)
+    for seed in (0, 2**62 + 7):
+        told = np.array(tell(denoiser, indices, seed, {})["class"])
+        for n in (40, 1000, 5000):
+            counts = np.bincount(told[:n], minlength=4)
+            assert np.abs(counts - n * np.array([0.1, 0, 0.25, 0.65])).max() <= 3
+        assert tell(denoiser, indices[700:703], seed, {})["class"] == told[700:703].tolist()
+
+
+def test_what_one_sample_is_told_is_uniform_over_seeds():
+    u = np.array([evenly(seed, np.array([0, 7, 2**56 - 1])) for seed in range(2000)])
+    assert u.min() >= 0
+    assert u.max() < 1
+    assert np.abs(np.sort(u, 0) - (np.arange(2000)[:, None] + 0.5) / 2000).max() < 0.04

@@ -41,7 +41,7 @@ BASE = {
 VALID = {
     "--size": [16], "--channels": ["gray"], "--classes": ["none"], "--background": ["red"], "--range": [0, 1],
     "--layout": ["CHW"], "--holdout": [0.2], "--out": ["other"], "--preset": ["ddpm"], "--images": [24],
-    "--epochs": [2], "--minutes": [0.01], "--schedule": ["cosine"], "--T": [200], "--network": ["unet"],
+    "--epochs": [2], "--minutes": [0.01], "--schedule": ["cosine"], "--T": [200], "--network": ["vit"],
     "--from": ["run"], "--prediction": ["x0"], "--condition-dropout": [0.3], "--loss": ["simple"],
     "--batch": [4], "--optimizer": ["adamw"], "--lr": [0.01], "--warmup-images": [8], "--decay": [0.5],
     "--momentum": [0.5], "--betas": [0.5, 0.6], "--weight-decay": [0.2], "--grad-clip": [0.1],

@@ -189,7 +189,8 @@ def copied(start, place):
 
     def copy(a, b):
         copied = os.link if a.endswith(".png") and Path(a).parent.name in ("pets", "fresh") else shutil.copy2
-        with contextlib.suppress(*[FileNotFoundError] * a.endswith(".lock")):  # that ended meanwhile
+        gone = a.endswith((".lock", ".tmp"))  # a lock that ended meanwhile, or what another thread renamed
+        with contextlib.suppress(*[FileNotFoundError] * gone):
             copied(a, b)
 
     shutil.rmtree(place, ignore_errors=True)

@@ -329,7 +329,7 @@ for name, (array, outcome) in LABELS.items():
             np.savez(place / "a.npz", x=GRAY, y=array)
             return [f"a.npz{more}"]
 
-        unfit = how == "named" and name in ("too few", "too many", "one", "three axes")
+        unfit = how == "named" and name in ("too few", "too many", "one")
         add(f"labels: {name}, {how}", REFUSED if unfit else outcome, made)
 for key in ("", ":", ":gone", ":x,gone", ":x,x", ":y,x", ":,", ":,y", ":x,y,z", f":{ESCAPES}"):
     add(f"npz by the key {key!r}", EITHER, one("a.npz", LABELED))

@@ -16,7 +16,9 @@ from chaos import cases
 from forked import MEBIBYTES, forked
 from hostile import SOURCES, listing
 
-ROWS = re.compile(r"(samples|model sees|values|training|held out|\d+ class(es)?|classes|note|fingerprint)  +")
+ROWS = re.compile(
+    r"(samples|model sees|values|training|held out|\d+ class(es)?|classes|told \w+|note|fingerprint)  +"
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

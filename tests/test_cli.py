@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from alphabar import __version__
+from alphabar.cli import console
 from alphabar.cli.app import COMMANDS, app, command
 from alphabar.cli.dry_run import _share
 from alphabar.cli.flags import amount
@@ -209,6 +211,7 @@ def test_train_writes_a_run(trained):
     assert "held_out_loss" in rows[-1]
     assert f"trained on 64 images; now: alphabar sample {place / 'run'}" in result.stdout
     assert "data: all 8 × 8 pixels (height × width), taken as they are" in result.stderr
+    assert "data: 2 classes: " in result.stderr
     assert "Traceback" not in result.output
 
 
@@ -558,3 +561,17 @@ def test_a_path_with_nothing_there_is_answered_by_what_is_called_almost_so(tmp_p
     )
     assert str(missing(tmp_path / "x" / "y")) == f"no such file or folder: {tmp_path / 'x' / 'y'}"
     assert "did you mean" not in str(missing(tmp_path / "nothing like it"))
+
+
+def test_what_takes_long_is_said_where_no_terminal_is(monkeypatch, capsys):
+    monkeypatch.setattr(console, "PATIENCE_S", 0.05)
+    with console.status() as tell:
+        tell("learning features on the data, once …")
+        time.sleep(0.3)
+    tell("drawing")
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split("  ", 1)[1] for line in said] == ["learning features on the data, once …", "drawing …"]
+    with console.status() as tell:
+        tell("a moment")
+    time.sleep(0.3)
+    assert not capsys.readouterr().err

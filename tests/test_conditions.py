@@ -317,6 +317,9 @@ def test_a_table_tells_each_sample_its_own(tmp_path, done, refused):
     two = ["--cond-from", tmp_path / "two.csv", "-n", 2]
     done(*how, *two, "--cond", "kind=red", "--out", tmp_path / "both")
     assert told_in(tmp_path / "both") == {"kind": [1, 1], "age": [35.0, 40.0], "tags": [None, None]}
+    (tmp_path / "gaps.csv").write_text('age,kind\n35,\n,\n"",""\n\n40,red\n')
+    done(*how, "--cond-from", tmp_path / "gaps.csv", "--out", tmp_path / "gaps")
+    assert told_in(tmp_path / "gaps")["age"] == [35.0, None, None, 40.0]  # a row of nothing is one, too
     (tmp_path / "wrong.csv").write_text("age,sise\n35,1\n")
     (tmp_path / "empty.csv").write_text("age\n")
     for arguments, message in (
@@ -326,6 +329,10 @@ def test_a_table_tells_each_sample_its_own(tmp_path, done, refused):
         (["wrong.csv"], "unknown condition 'sise'; known: age, kind, tags"),
         (["empty.csv"], "has no rows"),
         (["gone.csv"], "no such table or folder: "),
+        (
+            ["two.csv", "--first", 2**56 - 1],
+            "samples are numbered up to 2^56 - 1, got --first 720575940379279",
+        ),
     ):
         file, *more = arguments
         assert message in refused(*how, "--cond-from", tmp_path / file, *more, "--out", tmp_path / "no")

@@ -14,7 +14,7 @@ import torch
 
 import victim
 from alphabar import load
-from alphabar.files import DamagedFile, is_temporary, load_tensors
+from alphabar.files import DamagedFile, Lines, is_temporary, load_tensors
 from alphabar.runs import Run, RunFolder, fork, train
 from alphabar.runs.checkpoints import checkpoint_files
 from tiny import EXECUTION, NETWORK, tiny_config, tiny_data
@@ -165,6 +165,28 @@ def test_if_every_checkpoint_is_damaged_nothing_is_started_anew(unbroken, tmp_pa
     with pytest.raises(DamagedFile, match="every checkpoint"):
         list(Run(folder, tiny_data(), victim.config()).train())
     assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_row_that_could_not_be_written_is_written_when_what_was_done_is_saved(
+    unbroken, tmp_path, monkeypatch
+):
+    write, failed = Lines.write, []
+
+    def fails(lines, row):
+        if row.get("step") == 3 and not failed:
+            failed.append(row)
+            raise OSError(5, "Input/output error")
+        write(lines, row)
+
+    monkeypatch.setattr(Lines, "write", fails)
+    folder = tmp_path / "run"
+    with pytest.raises(OSError, match="Input/output"):
+        list(Run(folder, tiny_data(), victim.config()).train())
+    said = []
+    list(Run(folder, tiny_data(), victim.config(), say=said.append).train())
+    assert failed
+    assert not any("lost" in line for line in said)
+    assert (folder / "metrics.jsonl").read_bytes() == (unbroken / "metrics.jsonl").read_bytes()
 
 
 def test_lost_lines_of_metrics_are_said_and_a_torn_one_is_cut_off(unbroken, tmp_path):

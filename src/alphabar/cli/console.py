@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -110,12 +111,24 @@ def status() -> Iterator[Callable[[str], None]]:
     Elsewhere, such as in a log file, what takes longer than `PATIENCE_S` is told in lines.
     """
     begin, quiet = time.monotonic(), not (errors.is_terminal or errors.is_jupyter)
-    with errors.status("…") as shown:
+    latest: list[str] = []
+
+    def log() -> None:
+        if latest:
+            say(f"{datetime.now():%H:%M:%S}  {latest[-1].removesuffix(' …')} …")
+
+    late = threading.Timer(PATIENCE_S, log)  # for what was begun before, and still goes on
+    late.daemon = True
+    with errors.status("…") as shown, contextlib.ExitStack() as held:
+        if quiet:
+            late.start()
+            held.callback(late.cancel)
 
         def tell(message: str) -> None:
             shown.update(clean(message))
+            latest[:] = [message]
             if quiet and time.monotonic() - begin > PATIENCE_S:
-                say(f"{datetime.now():%H:%M:%S}  {message} …")
+                log()
 
         yield tell
 

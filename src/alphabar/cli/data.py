@@ -95,6 +95,12 @@ def _condition_row(name: str, condition: Any) -> tuple[str, str]:
     return f"told {name}", (f"{condition.kind} of {len(names)}: " if names else "") + condition.described()
 
 
+def read_as(dataset: Dataset) -> list[str]:
+    """What is told of the samples, and what was found, used and left out: a line each."""
+    told = [_condition_row(name, condition) for name, condition in dataset.conditions.items()]
+    return [*(f"{what}: {values}" for what, values in told), *dataset.notes]
+
+
 def _facts(dataset: Dataset) -> dict[str, Any]:
     return {
         "samples": dataset.num_samples,

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from .data import read_as
+
 if TYPE_CHECKING:
     from ..runs.run import Run
 
@@ -65,8 +67,8 @@ def explain(run: Run, as_json: bool, expected: int | None) -> None:
         *([("of the card", _share(run, rate))] if trainer.device.type == "cuda" else []),
         ("an update", f"{update_s:.3f} s, {rate:,.1f} images/s; reading images takes {loading:.1%} of it"),
     ])  # fmt: skip
-    for note in run.data.notes:
-        show(f"data: {note}")
+    for line in read_as(run.data):
+        show(f"data: {line}")
     show("\nsettings:")
     for line in json.dumps(config.model_dump(mode="json"), indent=1).splitlines()[1:-1]:
         show(line)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..model import Denoiser
 
 NUMBER = 16
+MOST_INDICES = 2**56
 COUNT = f"{NUMBER}; with --cond-from, a sample for each of its rows"
 
 
@@ -61,6 +62,8 @@ def sample(
     number = NUMBER if number is None else number
     if number < 1 or first < 0:
         raise ValueError(f"-n must be at least 1 and --first at least 0, got {number} and {first}")
+    if first + number > MOST_INDICES:
+        raise ValueError(f"samples are numbered up to 2^56 - 1, got --first {first} and -n {number}")
     config = config_of(how)  # what no model makes right is said before one is loaded
     denoiser = load_model(run, how)
     denoiser = _of_size(denoiser, config.size)

@@ -87,7 +87,7 @@ def told_from(file: str) -> dict[str, list[Any]]:
         raise ValueError(
             f"--cond-from takes a table ({', '.join(LABEL_FILES)}) or a folder of pictures, got {file}"
         )
-    sheet = read_sheet(path.read_bytes(), file, lambda text: False)
+    sheet = read_sheet(path.read_bytes(), file, lambda text: False, empty_rows=True)
     if not sheet.rows:
         raise ValueError(f"{file} has no rows: give one for each sample, below the names of conditions")
     columns = zip(sheet.columns, zip(*sheet.rows, strict=True), strict=True)

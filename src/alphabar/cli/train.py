@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import BEGAN, options
+from .data import read_as
 from .expected import expected_in_minutes
 from .flags import Flag, described, flags_of, glossed, takes
 from .progress import Stopped, stop_signals
@@ -190,8 +191,8 @@ def _opened(
     )  # fmt: skip
     run.entry["measured"] |= measured
     if not dry:
-        for note in dataset.notes:
-            say(f"data: {note}")
+        for line in read_as(dataset):
+            say(f"data: {line}")
     if images is not None:
         say(expected_in_minutes(config, images, dataset.space.kind))
     return run, images

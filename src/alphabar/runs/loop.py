@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ class Loop:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.saved_at, self.saved_step = clock.now(), run.trainer.step
+        self.unwritten: list[dict[str, Any]] = []  # the row of metrics of the last update, until it is
 
     def rows(self) -> Generator[dict[str, Any]]:
         """Metrics of each update, in order; what was done is saved when this is closed."""
@@ -37,10 +39,11 @@ class Loop:
                 run.settle()
                 due = self._due()
                 for row in trainer.rows(0 if due else LAG):
+                    self.unwritten = [row]
                     if due and not trainer.begun:
                         row = self._aside(due, row)
                     else:
-                        run.metrics.write(row)
+                        self._write(row)
                     yield row
         except (GeneratorExit, ProcessLost):
             self._save()
@@ -55,11 +58,15 @@ class Loop:
     def _save(self) -> None:
         """What was done since the last save."""
         run, trainer = self.run, self.run.trainer
-        for row in trainer.rows():
-            run.metrics.write(row)
+        for row in itertools.chain(self.unwritten, trainer.rows()):
+            self._write(row)
         if trainer.step != self.saved_step:
             run.save()
         run.settle(wait=True)
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self.run.metrics.write(row)
+        self.unwritten = []
 
     def _due(self) -> set[str]:
         """What comes after the last update, before another begins."""
@@ -78,10 +85,10 @@ class Loop:
         run.trainer.collect()
         if "monitor" in due:
             with run.pace.aside("monitor"):
-                row = row | run.monitor(run.hurry)
+                self.unwritten = [row := row | run.monitor(run.hurry)]
                 if run.best.is_by(row):
                     run.save_best()
-        run.metrics.write(row)
+        self._write(row)
         if "preview" in due:
             with run.pace.aside("preview"):
                 run.previews.draw(run.hurry)

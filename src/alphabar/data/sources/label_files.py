@@ -50,8 +50,10 @@ class Told:
 # --- files → tables ------------------------------------------------------------------------------
 
 
-def read_sheet(content: bytes, where: str, is_name: Callable[[str], bool]) -> Sheet:
+def read_sheet(content: bytes, where: str, is_name: Callable[[str], bool], empty_rows: bool = False) -> Sheet:
     """The table in a .csv, .tsv, .json or .jsonl file; `is_name` says whether a text names a picture.
+
+    Rows of empty cells alone are left out unless `empty_rows`; empty lines always are.
 
     JSON is {name: label}, [[name, label], …], a list of objects, or one of these under the name "labels".
     """
@@ -62,7 +64,7 @@ def read_sheet(content: bytes, where: str, is_name: Callable[[str], bool]) -> Sh
         raise ValueError(f"{where} is not in UTF-8 ({error.reason}): save it so") from None
     try:
         if ending in ("csv", "tsv"):
-            return _of_texts(text, ending, is_name)
+            return _of_texts(text, ending, is_name, empty_rows)
         if ending == "jsonl":
             return _of_json([parse_json(line) for line in text.splitlines() if line.strip()])
         return _of_json(parse_json(text))
@@ -70,12 +72,12 @@ def read_sheet(content: bytes, where: str, is_name: Callable[[str], bool]) -> Sh
         raise ValueError(f"{where} cannot be read as names and labels: {error}") from None
 
 
-def _of_texts(text: str, ending: str, is_name: Callable[[str], bool]) -> Sheet:
+def _of_texts(text: str, ending: str, is_name: Callable[[str], bool], empty_rows: bool) -> Sheet:
     delimiter = "\t" if ending == "tsv" else delimiter_of(text.splitlines()[:LOOKED_AT])
     rows = [
         [cell.strip() for cell in row]
         for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        if any(cell.strip() for cell in row)
+        if (row if empty_rows else any(cell.strip() for cell in row))
     ]
     if not rows:
         raise ValueError("it is empty")

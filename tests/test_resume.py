@@ -189,6 +189,25 @@ def test_a_row_that_could_not_be_written_is_written_when_what_was_done_is_saved(
     assert (folder / "metrics.jsonl").read_bytes() == (unbroken / "metrics.jsonl").read_bytes()
 
 
+def test_an_end_that_failed_is_done_again_and_measured(unbroken, tmp_path, monkeypatch):
+    save, failed = Run.save_best, []
+
+    def fails(run):
+        if run.finished and not failed:
+            failed.append(run.trainer.step)
+            raise OSError(5, "Input/output error")
+        save(run)
+
+    monkeypatch.setattr(Run, "save_best", fails)
+    folder = tmp_path / "run"
+    with pytest.raises(OSError, match="Input/output"):
+        list(Run(folder, tiny_data(), victim.config()).train())
+    list(Run(folder, tiny_data(), victim.config()).train())
+    assert failed == [25]
+    for name in ("metrics.jsonl", "best.safetensors", "model.safetensors"):
+        assert (folder / name).read_bytes() == (unbroken / name).read_bytes()
+
+
 def test_lost_lines_of_metrics_are_said_and_a_torn_one_is_cut_off(unbroken, tmp_path):
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(unbroken, folder)

@@ -49,7 +49,9 @@ class Loop:
             self._save()
             raise
         except (OSError, ValueError):  # such as of data that can't be reached any more
-            if trainer.sharding is None:  # which the others would have to help with, and they wait elsewhere
+            # not in shards, for which the others would have to help, and they wait elsewhere; nor the end of
+            # the run, which would never be measured then: it is done again from the last save
+            if trainer.sharding is None and not run.finished:
                 with contextlib.suppress(OSError, ValueError):
                     self._save()
                     run.say(f"{trainer.images:,} images are saved; the same command goes on from there")

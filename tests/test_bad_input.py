@@ -212,14 +212,14 @@ def test_a_rate_that_diverges_names_step_and_time_and_keeps_the_last_checkpoint(
     from alphabar.runs.checkpoints import checkpoint_files
 
     options = ["--images", "4k", "--lr", "1e9", *TINY]
-    first = refused("train", "pets", "--out", "wild", *options, news=4)
+    first = refused("train", "pets", "--out", "wild", *options, news=5)
     assert "training has diverged. Try a lower learning rate (it was 1e+09)" in first
     files = checkpoint_files(here / "wild" / "checkpoints")
     assert f" at update {int(files[-1].stem[5:]) + 1}, t = " in first
     for path in files:
         load_tensors(path)  # raises if a single bit is wrong
     before = contents(here / "wild")
-    again = refused("train", "pets", "--out", "wild", *options, news=2)
+    again = refused("train", "pets", "--out", "wild", *options, news=3)
     assert again.splitlines()[-1] == first.splitlines()[-1]
     assert contents(here / "wild") == before
 
@@ -266,7 +266,7 @@ def test_every_checkpoint_damaged(here, refused):
         flip_byte(path)
     model, metrics = ((here / "run" / name).read_bytes() for name in ("model.safetensors", "metrics.jsonl"))
     same = ["train", "pets", "--out", "run", "--images", 64, *TINY]
-    message = refused(*same, news=7)
+    message = refused(*same, news=8)
     assert "every checkpoint in run/checkpoints is damaged; start anew with another --out" in message
     assert len(list((here / "run" / "checkpoints").glob("*.damaged"))) == 5
     assert (here / "run" / "model.safetensors").read_bytes() == model

@@ -91,7 +91,7 @@ def alone(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.thorough)])
 def test_any_number_of_processes_trains_the_same_bytes(alone, tmp_path, size):
     assert several.run(size, several.train_all, tmp_path) == [0] * size
     for name in several.CASES:

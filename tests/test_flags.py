@@ -406,6 +406,28 @@ def test_ctrl_c_while_the_program_is_read_is_no_traceback(tmp_path):
     assert process.returncode < 0 or "Traceback" not in err
 
 
+CALLBACK = """
+import weakref
+from alphabar import cli
+from alphabar.cli import app
+
+class Any: pass
+def interrupted(_): raise KeyboardInterrupt
+def run(words):
+    kept = Any()
+    ref = weakref.ref(kept, interrupted)
+    del kept
+    print("went on")
+app.run = run
+cli.main()
+"""
+
+
+def test_ctrl_c_in_what_python_calls_by_itself_ends_the_program():
+    said = subprocess.run([sys.executable, "-c", CALLBACK], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout, said.stderr) == (130, "", "")
+
+
 def test_a_finished_run_goes_on_with_a_larger_budget_and_forks(tmp_path, monkeypatch, done):
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path / "pics")

@@ -85,7 +85,9 @@ def steps_cost_nothing(monkeypatch):
 
 
 @pytest.mark.usefixtures("pixels", "steps_cost_nothing")
-@pytest.mark.parametrize("right", [1.0, pytest.param(1.3, marks=pytest.mark.thorough), 1.6])
+@pytest.mark.parametrize(
+    "right", [1.6, *(pytest.param(right, marks=pytest.mark.thorough) for right in (1.0, 1.3))]
+)
 def test_the_scale_that_makes_up_for_what_a_network_lacks_is_found(right, monkeypatch):
     monkeypatch.setattr(guidance, "WITHIN", (0.0, 1.0))  # everywhere: then it is exactly right
     found = match_guidance(model(1 / right), real(), n=1024)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 __all__ = ["main"]
 
@@ -17,10 +22,23 @@ def main() -> None:
     # threads that wait for each other soon leave the cores to others: ten times faster on a busy machine
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda what: _unraisable(what, before)
     try:
         from .app import run
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # Ctrl-C, also while Python is still reading the program
         code = 130
+    finally:
+        sys.unraisablehook = before
     sys.exit(code)
+
+
+def _unraisable(what: Any, others: Callable[[Any], object]) -> None:
+    """Ctrl-C in what Python calls by itself, such as an import's callback, ends the program as well: Python
+    would print it and go on.
+    """
+    if issubclass(what.exc_type, KeyboardInterrupt):
+        os._exit(130)
+    others(what)

@@ -76,6 +76,7 @@ ELSEWHERE = {
     "data --frames": ["data", "moving"],
     "launch --print": ["launch", "train", "pets"],
 }  # fmt: skip
+"""What is called instead, where a command of `BASE` gives an option nothing to act on."""
 for flag, place in {
     "--conditions": ["pets", "--labels", "ages.csv"],
     "--pairs-resize": ["pets", "--size", 4, "--pairs", "others"],
@@ -89,7 +90,6 @@ for flag, place in {
     ELSEWHERE[f"data {flag}"] = ["data", *place]
     learn = ["--set", "network.width=8"] if place[0] == "rows.csv" else SMALL
     ELSEWHERE[f"train {flag}"] = ["train", *place, "--out", "new", "--images", 16, *learn]
-"""What is called instead, where a command of `BASE` gives an option nothing to act on."""
 NO_DIFFERENCE = {
     "--device": "this machine may have one device",
     "--compile": "it takes a minute, and torch warns of its own code on the way",

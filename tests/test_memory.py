@@ -109,3 +109,4 @@ def test_memory_of_tensors_is_kept_unless_the_environment_says_of_it():
     kept = faults()
     assert 2 * kept < faults(MALLOC_TRIM_THRESHOLD_="1")
     assert 2 * kept < faults(GLIBC_TUNABLES="glibc.malloc.trim_threshold=1")
+    assert 2 * kept < faults(GLIBC_TUNABLES="glibc.rtld.nns=4:glibc.malloc.trim_threshold=1")

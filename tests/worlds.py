@@ -23,7 +23,9 @@ TRAIN = ["train", "pets", "--out", "run", "--images", 16, *SMALL]
 
 
 def make(place):
-    """Pictures of two classes, others, a run with a fitted plan, another model, a plan's file, samples."""
+    """Pictures of two classes, others, a run with a fitted plan, another model, a plan's file, samples,
+    labels, a table of series, an array, archives.
+    """
     before = Path.cwd()
     place.mkdir()
     os.chdir(place)

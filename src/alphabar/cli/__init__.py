@@ -5,11 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
 
 __all__ = ["main"]
 
@@ -23,7 +18,14 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     before = sys.unraisablehook
-    sys.unraisablehook = lambda what: _unraisable(what, before)
+
+    def unraisable(what: sys.UnraisableHookArgs) -> None:
+        """Ctrl-C in what Python calls by itself, as an import's callback: Python would print it and go on."""
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            os._exit(130)
+        before(what)
+
+    sys.unraisablehook = unraisable
     try:
         from .app import run
 
@@ -33,12 +35,3 @@ def main() -> None:
     finally:
         sys.unraisablehook = before
     sys.exit(code)
-
-
-def _unraisable(what: Any, others: Callable[[Any], object]) -> None:
-    """Ctrl-C in what Python calls by itself, such as an import's callback, ends the program as well: Python
-    would print it and go on.
-    """
-    if issubclass(what.exc_type, KeyboardInterrupt):
-        os._exit(130)
-    others(what)

@@ -119,10 +119,9 @@ def status() -> Iterator[Callable[[str], None]]:
 
     late = threading.Timer(PATIENCE_S, log)  # for what was begun before, and still goes on
     late.daemon = True
-    with errors.status("…") as shown, contextlib.ExitStack() as held:
+    with errors.status("…") as shown:
         if quiet:
             late.start()
-            held.callback(late.cancel)
 
         def tell(message: str) -> None:
             shown.update(clean(message))
@@ -130,7 +129,10 @@ def status() -> Iterator[Callable[[str], None]]:
             if quiet and time.monotonic() - begin > PATIENCE_S:
                 log()
 
-        yield tell
+        try:
+            yield tell
+        finally:
+            late.cancel()
 
 
 @contextlib.contextmanager

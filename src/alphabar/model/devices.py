@@ -38,7 +38,6 @@ def has_bfloat16(device: torch.device) -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-CHOSEN = "MALLOC_", "GLIBC_TUNABLES=glibc.malloc"
 MALLOPT = {-4: 0, -1: -1}
 """M_MMAP_MAX: no block is mapped by itself. M_TRIM_THRESHOLD: what is free is kept."""
 
@@ -50,7 +49,8 @@ def keep_memory(device: torch.device) -> None:
     It would give large blocks back to the system, which clears each page again at its next use: up to a
     fifth of an update (docs/log.md). Whatever the environment says of `malloc` stays as it is.
     """
-    chosen = any(f"{name}={value}".startswith(CHOSEN) for name, value in os.environ.items())
+    chosen = any(name.startswith("MALLOC_") for name in os.environ)
+    chosen |= "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "")
     if device.type == "cpu" and sys.platform == "linux" and not chosen:
         with contextlib.suppress(AttributeError):  # of another library
             for parameter, value in MALLOPT.items():

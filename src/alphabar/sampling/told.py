@@ -60,8 +60,9 @@ def tell(
         elif (silent or given) and condition.dropout > 0:
             told[name] = [None] * len(indices)
         else:
-            alone = k > 0 and not condition.examples
-            u = rng.uniform(seed, "condition", indices, k) if alone else together
+            # by itself, where it can't be of the same training sample: two that turn alike would go together
+            apart = k > 0 and not condition.examples
+            u = rng.uniform(seed, "condition", indices, k) if apart else together
             told[name] = plain(condition.draw(u))
         condition.check_asked(name, told[name])
     return told

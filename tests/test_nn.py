@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from alphabar.data import Space
 from alphabar.nn import MLP, UNet
+from alphabar.nn.attention import SHORT, attend
 from alphabar.nn.embedding import TimeEmbedding
 from alphabar.nn.layers import Attention, Downsample, Repeat, ResBlock, Upsample, fold, unfold
 from alphabar.nn.unet_settings import SKIPS
@@ -282,6 +283,28 @@ def test_attention_reaches_across_the_picture_and_convolutions_alone_do_not():
                 module.norm = nn.Identity()
         difference = (net(x, torch.zeros(1)) - net(changed, torch.zeros(1)))[..., 0, 0].abs().item()
         assert (difference > 0) == reaches
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("places", [SHORT, SHORT + 1])
+def test_few_keys_are_attended_to_by_plain_products_in_bfloat16_with_the_same_result(places, masked):
+    q, k, v = (torch.randn(2, 3, places, 8, dtype=torch.float64) for _ in range(3))
+    mask = (torch.arange(places) % 3 > 0).expand(2, 1, 1, places) if masked else None
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    q, k, v = (x.bfloat16().requires_grad_() for x in (q, k, v))
+    found = attend(q, k, v, mask)
+    assert ("Softmax" in str(_nodes(found.grad_fn))) == (places == SHORT)
+    assert (found.double() - expected).abs().max() < 0.02
+    assert torch.equal(attend(q.float(), k.float(), v.float(), mask), F.scaled_dot_product_attention(
+        q.float(), k.float(), v.float(), attn_mask=mask
+    ))  # fmt: skip
+
+
+def _nodes(node):
+    """Names of what a gradient goes through."""
+    return (
+        [] if node is None else [node.name(), *(name for up, _ in node.next_functions for name in _nodes(up))]
+    )
 
 
 @pytest.mark.parametrize("head_channels", [None, 4])

@@ -8,7 +8,8 @@ from torch import nn
 
 from alphabar.model.devices import has_bfloat16
 from alphabar.nn import UNet
-from alphabar.training.optimizer import Muon, make_optimizers, orthogonalized
+from alphabar.training import optimizer
+from alphabar.training.optimizer import Muon, alike, make_optimizers, orthogonalized
 from alphabar.training.trainer import Trainer
 from tiny import tiny_config, tiny_data
 
@@ -23,6 +24,41 @@ def test_orthogonalized_keeps_the_directions_and_evens_the_sizes(shape):
     core = u.T @ orthogonalized(5.0 * u @ torch.diag(size) @ v.T) @ v
     assert (core - torch.diag(core.diag())).abs().max() < 1e-4
     assert 0.6 < core.diag().min() <= core.diag().max() < 1.3
+
+
+@pytest.mark.parametrize("shape", [(7, 40), (40, 7), (3, 5, 60), (3, 60, 5)])
+def test_by_products_of_rows_it_is_the_same(shape, monkeypatch):
+    """Both ways are one polynomial of X: Q X, with Q in powers of X X^T."""
+    matrices = torch.randn(shape, dtype=torch.float64)
+    by_rows = orthogonalized(matrices)
+    monkeypatch.setattr(optimizer, "WIDE", 100)
+    plain = orthogonalized(matrices)
+    assert not torch.equal(by_rows, plain)
+    assert (by_rows - plain).abs().max() < 1e-12
+    monkeypatch.undo()
+    if has_bfloat16(torch.device("cpu")):
+        rough = orthogonalized(matrices.bfloat16()).double()
+        assert ((rough - plain).norm() / plain.norm()) < 0.05
+
+
+def test_small_matrices_of_one_shape_take_their_steps_together(monkeypatch):
+    """As many as make `TOGETHER` numbers, with the same steps as one by one."""
+    monkeypatch.setattr(optimizer, "has_bfloat16", lambda device: False)
+    given = [torch.randn(shape) for shape in ((4, 20), (4, 20), (6, 6), (4, 20), (20, 4))]
+    grads, ends = [torch.randn_like(w) for w in given], []
+    for together in (1, 170, 2**20):
+        monkeypatch.setattr(optimizer, "TOGETHER", together)
+        weights = [nn.Parameter(w.clone()) for w in given]
+        groups = [*map(len, alike(weights))]
+        for weight, grad in zip(weights, grads, strict=True):
+            weight.grad = grad.clone()
+        Muon(weights, torch.tensor(0.1)).step()
+        steps = [(w.detach() - before).flatten() for w, before in zip(weights, given, strict=True)]
+        ends.append((groups, torch.cat(steps)))
+    assert [groups for groups, _ in ends] == [[1, 1, 1, 1, 1], [2, 1, 1, 1], [3, 1, 1]]
+    one_by_one = ends[0][1]
+    for _, end in ends[1:]:
+        assert (end - one_by_one).norm() < 1e-5 * one_by_one.norm()
 
 
 @pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="torch's own works in bfloat16")
@@ -41,7 +77,8 @@ def test_it_is_torchs_own_to_the_bit(shape):
         assert torch.equal(ours, theirs)
 
 
-def test_a_convolution_is_a_matrix_with_a_row_for_each_output_in_any_layout():
+def test_a_convolution_is_a_matrix_with_a_row_for_each_output_in_any_layout(monkeypatch):
+    monkeypatch.setattr(optimizer, "has_bfloat16", lambda device: False)
     weight = torch.randn(8, 4, 3, 3)
     grad = torch.randn_like(weight)
     ends = []
@@ -54,7 +91,7 @@ def test_a_convolution_is_a_matrix_with_a_row_for_each_output_in_any_layout():
     assert torch.equal(ends[0], ends[2])
     step = (ends[0] - weight.flatten(1)) / (0.1 * 0.2 * 36**0.5)
     expected = orthogonalized(grad.flatten(1))
-    assert (step + expected).abs().max() < 0.02  # bfloat16's roundings, where it is used
+    assert (step + expected).abs().max() < 1e-5
 
 
 def test_muon_has_the_hidden_matrices_and_adamw_all_else():

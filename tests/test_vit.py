@@ -14,8 +14,9 @@ from alphabar import load, sample
 from alphabar.data import Space
 from alphabar.evaluation.conditioning import check_conditioning
 from alphabar.nn import ViT, build_network, network_config
+from alphabar.nn.attention import attend
 from alphabar.nn.layers import fold, pad_to_multiple, patches, unfold
-from alphabar.nn.tokens import Windows, attend, rotated, rotations
+from alphabar.nn.tokens import Windows, rotated, rotations
 from alphabar.runs.run import Run
 from alphabar.training.optimizer import make_optimizers
 from alphabar.training.presets import resolve

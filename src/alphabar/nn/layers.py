@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import attend
 from .dropout import Dropout
 from .norm import normalized
 
@@ -63,7 +64,7 @@ class Attention(nn.Module):
             layer(h).unflatten(2, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
         )
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        h = attend(q, k, v).transpose(1, 2).flatten(2)
         return x + self.out(h).transpose(1, 2).unflatten(2, x.shape[2:])
 
 

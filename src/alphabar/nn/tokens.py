@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.autograd.forward_ad as forward_mode
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .attention import attend
 from .layers import divided, fold, unfold
 
 BASES = {1: 10_000.0}
@@ -54,17 +53,6 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(D)) v over the keys where mask is True.
-
-    With tangents of forward-mode differentiation, which fused kernels lack, by plain products.
-    """
-    if forward_mode.unpack_dual(q).tangent is None:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    with sdpa_kernel(SDPBackend.MATH):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
 class Windows:

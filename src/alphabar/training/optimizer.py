@@ -15,6 +15,10 @@ from .sharding import shard_of, whole
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 3
+WIDE = 4
+"""So many times as many columns as rows make it worth to iterate on products of rows."""
+TOGETHER = 2**20
+"""Numbers of small matrices that are worked on at once on a CPU."""
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
@@ -22,18 +26,35 @@ def orthogonalized(matrix: Tensor) -> Tensor:
 
     Or for several matrices, (n, rows, columns).
 
-    Iterations X <- a X + (b X X^T + c (X X^T)^2) X (Newton and Schulz, with the coefficients of
+    Iterations X <- a X + (b G + c G^2) X with G = X X^T (Newton and Schulz, with the coefficients of
     Jordan et al. 2024, kellerjordan.github.io/posts/muon), in X's dtype. Three instead of the usual five,
-    which leave smaller singular values in proportion: as good here, for less time (docs/log.md).
+    which leave smaller singular values in proportion: as good here, for less time (docs/log.md). Where X is
+    `WIDE`, all is done with G, for half of the products: X <- Q X at the end, where Q <- Q (a + b G + c G^2)
+    and G <- (a + b G + c G^2)^2 G.
     """
+    if matrix.shape[-2] > matrix.shape[-1]:
+        return orthogonalized(matrix.mT).mT
     a, b, c = COEFFICIENTS
-    x = matrix.mT if matrix.shape[-2] > matrix.shape[-1] else matrix
-    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    x = matrix / matrix.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     add = torch.addmm if x.ndim == 2 else torch.baddbmm
-    for _ in range(ITERATIONS):
-        gram = x @ x.mT
-        x = add(x, add(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if matrix.shape[-2] > matrix.shape[-1] else x
+    if x.shape[-1] < WIDE * x.shape[-2]:
+        for _ in range(ITERATIONS):
+            gram = x @ x.mT
+            x = add(x, add(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        return x
+    gram, product = x @ x.mT, None
+    for i in range(ITERATIONS):
+        step = add(gram, gram, gram, beta=b, alpha=c)
+        if i < ITERATIONS - 1:
+            stepped = step @ gram
+            gram = add(stepped, step, stepped, beta=2 * a).add_(gram, alpha=a * a)
+        if product is None:
+            product = step
+            product.diagonal(dim1=-2, dim2=-1).add_(a)
+        else:
+            product = add(product, product, step, beta=a)
+    assert product is not None
+    return product @ x
 
 
 class Muon(torch.optim.Optimizer):
@@ -83,25 +104,32 @@ class Muon(torch.optim.Optimizer):
             made = [orthogonalized(matrices[0])]
         else:
             made = [*orthogonalized(torch.stack(matrices))]
+        steps = [
+            shard_of(step.to(weight.dtype).view(ahead[0].shape), weight)
+            for weight, step in zip(weights, made, strict=True)
+        ]
         size = 0.2 * math.sqrt(max(matrices[0].shape))
-        for weight, step in zip(weights, made, strict=True):
-            update = shard_of(step.to(weight.dtype).view(ahead[0].shape), weight)
-            if isinstance(lr, Tensor):
-                weight.mul_(1 - lr * decay).sub_(update * (lr * size))
-            else:
-                weight.mul_(1 - lr * decay).add_(update, alpha=-lr * size)
+        foreach._foreach_mul_(weights, 1 - lr * decay)
+        if isinstance(lr, Tensor):
+            foreach._foreach_mul_(steps, lr * size)
+            foreach._foreach_sub_(weights, steps)
+        else:
+            foreach._foreach_add_(weights, steps, alpha=-lr * size)
 
 
 def alike(weights: list[Any]) -> list[list[Any]]:
-    """Weights to be worked on at once: on a GPU, which small matrices leave idle, those of one shape.
-
-    Elsewhere, and in shards, one by one, which needs less memory.
+    """Weights to be worked on at once: of one shape, as small matrices leave a GPU idle and a CPU at little
+    but beginnings; there `TOGETHER` numbers, which needs little memory. In shards one by one.
     """
     found: dict[Any, list[Any]] = {}
     for i, weight in enumerate(weights):
-        together = weight.device.type == "cuda" and not hasattr(weight, "full_tensor")
-        found.setdefault(tuple(weight.shape) if together else i, []).append(weight)
-    return [*found.values()]
+        shape = tuple(weight.shape)
+        found.setdefault(i if hasattr(weight, "full_tensor") else shape, []).append(weight)
+    groups = []
+    for group in found.values():
+        most = len(group) if group[0].device.type == "cuda" else max(1, TOGETHER // group[0].numel())
+        groups += [group[i : i + most] for i in range(0, len(group), most)]
+    return groups
 
 
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -8,8 +8,12 @@ import torch
 from PIL import Image
 
 import alphabar as ab
-from alphabar.data import prepare
+from alphabar import rng
+from alphabar.data import ClassCondition, prepare
 from alphabar.data.sources.opener import is_array
+from alphabar.nn import UNet
+from alphabar.sampling.config import SampleConfig
+from alphabar.theory.plans import Plan
 from tiny import tiny_config
 
 
@@ -176,3 +180,25 @@ def test_a_data_set_of_pytorch_trains(tmp_path):
     rows = list(ab.train(MapStyle(PICTURE_PAIRS), tmp_path / "run", **settings | {"images": 16}))
     assert rows[-1]["images"] == 16
     assert ab.load(tmp_path / "run").conditions["class"].names == ("0", "1", "2")
+
+
+LONG = 3000
+LONG_GIVEN = {
+    "a setting": lambda: tiny_config(images=[1] * LONG),
+    "a setting of sampling": lambda: SampleConfig(seed=[1] * LONG),
+    "a setting of the network": lambda: UNet((1, 8, 8), channel_mult=["a"] * LONG),
+    "a name": lambda: tiny_config(loss="a" * LONG),
+    "sides": lambda: prepare(np.zeros((8, 1, 8, 8), np.uint8), size=[1] * LONG),
+    "a range": lambda: prepare(np.zeros((8, 1, 8, 8), np.uint8), range=[1] * LONG),
+    "classes": lambda: ClassCondition(("a", "b")).encode([17] * 2 + [*range(LONG)]),
+    "a plan": lambda: Plan(*[[float("nan")] * LONG] * 5),
+    "numbers of samples": lambda: rng.normal(0, "noise", [0.5] * LONG, 0, shape=(1,)),
+}
+
+
+@pytest.mark.parametrize("what", LONG_GIVEN)
+def test_what_is_long_is_not_repeated_in_full(what):
+    with pytest.raises(ValueError) as error:
+        LONG_GIVEN[what]()
+    assert "got" in str(error.value) or "unknown" in str(error.value)
+    assert len(str(error.value)) < 600

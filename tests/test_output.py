@@ -177,8 +177,10 @@ def test_other_settings_and_finished_folders_are_refused(denoiser, tmp_path):
     with pytest.raises(ValueError, match=r"other settings \(number 20 → 21"):
         SampleWriter(tmp_path / "cut", stream_samples(denoiser, 21, **SETTINGS))
     write_stream(tmp_path / "cut", stream)
-    with pytest.raises(ValueError, match="is not empty; choose a new folder"):
+    with pytest.raises(ValueError, match=r"choose a new folder \(its samples are finished, and n"):
         SampleWriter(tmp_path / "cut", stream)
+    with pytest.raises(ValueError, match=r"is not empty; choose a new folder \(nothing was written"):
+        SampleWriter(tmp_path, stream)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file; --out must be a folder"):
         check_free(tmp_path / "file")

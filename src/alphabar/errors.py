@@ -6,12 +6,26 @@ import contextlib
 import difflib
 import inspect
 import re
+import reprlib
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, NamedTuple, TypeVar
 
 Made = TypeVar("Made")
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
+
+
+def brief(got: object) -> str:
+    """What was received, as a message repeats it: of what is long the beginning, or both ends.
+
+    >>> print(brief(2.5), brief([7] * 500))
+    2.5 [7, 7, 7, 7, 7, 7, ...]
+    >>> len(brief("a" * 500))
+    80
+    """
+    return _BRIEF.repr(got)
 
 
 def check_whole(name: str, got: Any, least: int, most: int | None = None) -> int:
@@ -23,9 +37,9 @@ def check_whole(name: str, got: Any, least: int, most: int | None = None) -> int
     ValueError: evaluations must be a whole number of at least 1, got 2.5
     """
     if isinstance(got, bool) or not isinstance(got, Integral) or got < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {got!r}")
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {brief(got)}")
     if most is not None and int(got) > most:
-        raise ValueError(f"{name} must be at most {most:,}, got {got!r}")
+        raise ValueError(f"{name} must be at most {most:,}, got {brief(got)}")
     return int(got)
 
 
@@ -36,7 +50,9 @@ def unknown(kind: str, got: object, known: Iterable[object]) -> ValueError:
     unknown prediction 'epz'; known: eps, x0, v; did you mean 'eps'?
     """
     names = [str(name) for name in known]
-    return ValueError(f"unknown {kind} {got!r}; known: {', '.join(names) or 'none'}{_nearest(got, names)}")
+    return ValueError(
+        f"unknown {kind} {brief(got)}; known: {', '.join(names) or 'none'}{_nearest(got, names)}"
+    )
 
 
 def no_column(got: Sequence[str], where: str, columns: Sequence[str]) -> ValueError:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import unknown
+from .errors import brief, unknown
 from .kernels import can_be_built
 from .philox import MASK, box_muller, doubles, philox
 
@@ -166,7 +166,7 @@ def stream(seed: int, purpose: str, i: int = 0, j: int = 0) -> np.random.Generat
 def check_seed(seed: int) -> None:
     """Raise ValueError unless seed is a whole number within 0..2^63 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be a whole number within 0..2^63 - 1, got {seed!r}")
+        raise ValueError(f"seed must be a whole number within 0..2^63 - 1, got {brief(seed)}")
 
 
 def _tensor(law: Law, device: str | torch.device, *given: Any) -> Tensor:
@@ -296,5 +296,5 @@ def _whole(name: str, values: Indices, end: int) -> Any:
         row = row.astype(np.int64)
     if row.ndim > 1 or row.dtype.kind not in "iu" or (row.size and not 0 <= row.min() <= row.max() < end):
         what = f"a whole number within 0..2^{end.bit_length() - 1} - 1"
-        raise ValueError(f"{name} must be {what}, or a row of them, got {values!r}")
+        raise ValueError(f"{name} must be {what}, or a row of them, got {brief(values)}")
     return np.atleast_1d(row).astype(np.int64)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .errors import unknown
+from .errors import brief, unknown
 
 
 class Settings(BaseModel):
@@ -33,7 +33,7 @@ def in_words(complaints: Iterable[Any], kind: str, known: Iterable[object]) -> V
             return str(unknown(kind, name, known))
         if entry["type"] == "value_error":
             return entry["msg"].removeprefix("Value error, ")
-        return f"{name}: {entry['msg']}, got {entry['input']!r}"
+        return f"{name}: {entry['msg']}, got {brief(entry['input'])}"
 
     return ValueError("; ".join(map(one, complaints)))
 
@@ -57,7 +57,7 @@ def numbers_by_name(what: str) -> Callable[[Any], Any]:
             return {name.strip(): float(number) for name, _, number in pairs}
         except ValueError:
             raise ValueError(
-                f"{what} must be a number, or NAME=NUMBER with commas between them, got {given!r}"
+                f"{what} must be a number, or NAME=NUMBER with commas between them, got {brief(given)}"
             ) from None
 
     return read

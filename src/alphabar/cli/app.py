@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from ..errors import brief
 from ..torchrun import rank
 from ..version import __version__
 from .console import clean, never_fail_for_a_character, say
@@ -236,7 +237,7 @@ def _usage(error: Any, arguments: list[str]) -> str:
         name, equals, value = argument.partition("=")
         value = value if equals else following
         if name in names and repr(value) not in message:
-            message += f", got {value!r}"
+            message += f", got {brief(value)}"
             break
     place = error.ctx.command_path if getattr(error, "ctx", None) else "alphabar"
     return f"{message}; see {place} --help"

@@ -26,7 +26,7 @@ import typer
 from pydantic import BaseModel, BeforeValidator, PlainValidator
 from pydantic_core import PydanticUndefined
 
-from ..errors import row_help
+from ..errors import brief, row_help
 
 LAST = ("fork", "sets", "device", "dry_run", "json")
 """Options that the help lists last among those without a heading."""
@@ -100,14 +100,16 @@ class Flag:
                 return low, high
             return amount(text, self.name) if self.amount else self.kind(text)
         except (KeyError, ValueError):
-            raise ValueError(f"{self.name} takes {TAKES.get(self.kind, 'a word')}, got {text!r}") from None
+            raise ValueError(
+                f"{self.name} takes {TAKES.get(self.kind, 'a word')}, got {brief(text)}"
+            ) from None
 
 
 def amount(text: str, option: str) -> int:
     """ "200k" → 200000, "3M" → 3000000."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKmM]?)", text.strip())
     if not match or float(match[1]) <= 0:
-        raise ValueError(f"{option} must be a number such as 5000, 200k or 3M, got {text!r}")
+        raise ValueError(f"{option} must be a number such as 5000, 200k or 3M, got {brief(text)}")
     return round(float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()])
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import unknown
+from ..errors import brief, unknown
 from ..files import missing
 from .read import array_of, as_prepared, sides_of, size_of
 
@@ -80,7 +80,7 @@ def _stretch(mask: str, space: Space) -> np.ndarray:
     try:
         first, last = (round(float(text) * (rate or 1)) if text else None for text in (start, end))
     except (ValueError, OverflowError):
-        raise ValueError(f"a stretch of a series is START:END, two numbers, got {mask!r}") from None
+        raise ValueError(f"a stretch of a series is START:END, two numbers, got {brief(mask)}") from None
     first, last = first or 0, length if last is None else last
     if not 0 <= first < last <= length or (first, last) == (0, length):
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any, get_origin
 
 from pydantic import BaseModel
 
-from ..errors import unknown
+from ..errors import brief, unknown
 from .flags import Flag
 
 
@@ -49,7 +49,9 @@ def parse_sets(pairs: Iterable[str], model: type[BaseModel]) -> dict[str, Any]:
     for pair in pairs:
         path, equals, text = pair.partition("=")
         if not equals or not path or not text:
-            raise ValueError(f"--set takes NAME=VALUE, such as lr=1e-3 or network.channels=96, got {pair!r}")
+            raise ValueError(
+                f"--set takes NAME=VALUE, such as lr=1e-3 or network.channels=96, got {brief(pair)}"
+            )
         *parents, name = path.split(".")
         if (first := (parents or [name])[0]) not in model.model_fields:
             raise unknown("setting", first, model.model_fields)
@@ -57,7 +59,7 @@ def parse_sets(pairs: Iterable[str], model: type[BaseModel]) -> dict[str, Any]:
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                raise ValueError(f"--set gives both a value and parts to {parent!r}, got {pair!r}")
+                raise ValueError(f"--set gives both a value and parts to {parent!r}, got {brief(pair)}")
         if name in place:
             raise ValueError(f"--set gives {path} twice, the second time by {pair!r}")
         place[name] = _value(text)
@@ -65,7 +67,7 @@ def parse_sets(pairs: Iterable[str], model: type[BaseModel]) -> dict[str, Any]:
         if _has_parts(model, name) and not isinstance(value, dict):
             raise ValueError(
                 f"{name} has several settings; give them one by one, such as --set {name}.name=NAME, "
-                f"got {value!r}"
+                f"got {brief(value)}"
             )
     return found
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import brief
 from . import options
 from .app import Group
 from .flags import Flag, described, flags_of_rows, takes
@@ -208,7 +209,7 @@ def _numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise ValueError(
-            f"--times must be numbers with commas between, such as 1000,400,0, got {text!r}"
+            f"--times must be numbers with commas between, such as 1000,400,0, got {brief(text)}"
         ) from None
 
 

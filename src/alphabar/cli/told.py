@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import brief
 from .flags import flags_of
 from .settings import in_flags
 
@@ -63,7 +64,7 @@ def told_of(how: Mapping[str, Any]) -> dict[str, str]:
     for pair in how.get("cond", []):
         name, equals, value = pair.partition("=")
         if not (equals and name):
-            raise ValueError(f"--cond takes NAME=VALUE, such as class=7, got {pair!r}")
+            raise ValueError(f"--cond takes NAME=VALUE, such as class=7, got {brief(pair)}")
         if name in words:
             raise ValueError(f"{name} is told twice, {words[name]!r} and {value!r}: tell it once")
         words[name] = value

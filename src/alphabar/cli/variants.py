@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..errors import brief
 from ..files import expanded, missing
 from .flags import Flag
 from .told import told_of
@@ -43,7 +44,7 @@ def variant_of(text: str, first: Variant, flags: Mapping[str, Flag]) -> Variant:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ValueError(f"--compare: {error}, got {text!r}") from None
+        raise ValueError(f"--compare: {error}, got {brief(text)}") from None
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or expanded(word).exists():
@@ -58,7 +59,7 @@ def variant_of(text: str, first: Variant, flags: Mapping[str, Flag]) -> Variant:
             raise ValueError(f"--compare: {error}") from None
         own[field] = [*own[field], *read] if isinstance(read, list) and field in own else read
     if path == first.path and not own:
-        raise ValueError(f"--compare takes a run, or options of sampling such as steps=10, got {text!r}")
+        raise ValueError(f"--compare takes a run, or options of sampling such as steps=10, got {brief(text)}")
     how = _changed(first.how, own) if own or is_model(path) or not expanded(path).exists() else {}
     return checked(Variant(path, how, text), flags)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ..errors import unknown
+from ..errors import brief, unknown
 
 ColumnKind = Literal["number", "category", "date"]
 NUMBER = re.compile(
@@ -103,10 +103,10 @@ class Column:
         if self.kind == "date":
             seconds = _seconds(text, self.form)
             if seconds is None:
-                raise ValueError(f"a date must have the form {self.form}, got {text!r}")
+                raise ValueError(f"a date must have the form {self.form}, got {brief(text)}")
             return seconds
         if not _parsed(text, self.comma):
-            raise ValueError(f"a number must be finite, got {text!r}")
+            raise ValueError(f"a number must be finite, got {brief(text)}")
         return float(text.replace(",", ".") if self.comma else text)
 
     def rounded(self, values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from PIL import ImageColor
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ..errors import unknown
+from ..errors import brief, unknown
 from ..settings import Settings
 from .conditions.kinds import CONDITIONS
 from .parsing import parse_pairs, parse_range, parse_sides, parse_size
@@ -40,7 +40,7 @@ def _above_zero(name: str, unit: str) -> BeforeValidator:
         except (TypeError, ValueError):
             fine = False
         if not fine:
-            raise ValueError(f"{name} must be a number of {unit} above 0, got {given!r}")
+            raise ValueError(f"{name} must be a number of {unit} above 0, got {brief(given)}")
         return given
 
     return BeforeValidator(check)
@@ -231,7 +231,9 @@ def check_background(background: str) -> str:
             f"unknown background {background!r}; give a color such as 'white' or '#808080'"
         ) from None
     if len(color) == 4 and color[3] < 255:
-        raise ValueError(f"a background must be opaque, got {background!r}; channels rgba keeps transparency")
+        raise ValueError(
+            f"a background must be opaque, got {brief(background)}; channels rgba keeps transparency"
+        )
     return background
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..errors import brief
+
 SIZES = 4, 4096
 """The least and the greatest side of a picture."""
 
@@ -22,7 +24,8 @@ def parse_size(given: Any) -> Any:
         return None
     if not isinstance(sides, Sequence) or len(sides) != 2 or not all(type(side) is int for side in sides):
         raise ValueError(
-            f"size must be a side such as 64, or height and width as 48x64, (48, 64) in Python, got {given!r}"
+            "size must be a side such as 64, or height and width as 48x64, (48, 64) in Python, "
+            f"got {brief(given)}"
         )
     if not all(SIZES[0] <= side <= SIZES[1] for side in sides):
         raise ValueError(f"size must be {SIZES[0]} to {SIZES[1]} pixels a side, got {sides[0]} × {sides[1]}")
@@ -41,7 +44,7 @@ def parse_sides(given: Any) -> Any:
         found = ()
     if not 1 <= len(found) <= 3 or min(found) < 1:
         raise ValueError(
-            f"sides must be one such as 32, or a row as 32x48x48, (32, 48, 48) in Python, got {given!r}"
+            f"sides must be one such as 32, or a row as 32x48x48, (32, 48, 48) in Python, got {brief(given)}"
         )
     return found
 
@@ -54,7 +57,9 @@ def parse_range(given: Any) -> Any:
     try:
         low, high = (float(end) for end in ends)
     except (TypeError, ValueError):
-        raise ValueError(f"range must be two numbers, the least and the greatest, got {given!r}") from None
+        raise ValueError(
+            f"range must be two numbers, the least and the greatest, got {brief(given)}"
+        ) from None
     if not low < high or high - low == float("inf"):
         raise ValueError(f"the range must rise from one finite number to another, got {low} to {high}")
     return low, high
@@ -66,5 +71,5 @@ def parse_pairs(given: Any, what: str, form: str) -> Any:
         return given
     pairs = [part.rpartition("=") for part in given.split(",") if part.strip()]
     if not all(name.strip() and kind.strip() for name, _, kind in pairs):
-        raise ValueError(f"{what} must be {form}, one or more with commas between them, got {given!r}")
+        raise ValueError(f"{what} must be {form}, one or more with commas between them, got {brief(given)}")
     return {name.strip(): kind.strip() for name, _, kind in pairs}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import unknown
+from ..errors import brief, unknown
 from .columns import Column, LabelColumn
 from .differences import less
 from .kinds import KINDS, shown_shape
@@ -286,5 +286,5 @@ def _check_dtype(name: str) -> None:
         dtype = np.dtype("O")
     if dtype.kind not in "buif" or dtype.itemsize > 8:
         raise ValueError(
-            f"a sample's dtype must be one of real numbers, such as uint8 or float32, got {name!r}"
+            f"a sample's dtype must be one of real numbers, such as uint8 or float32, got {brief(name)}"
         )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import brief
 from ..files import DamagedFile
 from .conditions.base import Condition
 from .space import Space
@@ -42,7 +43,7 @@ class ByNumber:
         if numbers.dtype == bool and numbers.shape == self.shape[:1]:
             numbers = np.flatnonzero(numbers)
         if numbers.dtype.kind not in "iu" and numbers.size:
-            raise IndexError(f"samples are had by a number, a slice, numbers or a mask, got {first!r}")
+            raise IndexError(f"samples are had by a number, a slice, numbers or a mask, got {brief(first)}")
         places = np.where(numbers < 0, numbers + len(self), numbers).astype(np.int64).ravel()
         if places.size and not 0 <= places.min() <= places.max() < len(self):
             raise IndexError(

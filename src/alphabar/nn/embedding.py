@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import unknown
+from ..errors import brief, unknown
 
 
 class TimeEmbedding(nn.Module):
@@ -125,4 +125,6 @@ def check_cond(cond: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]
 def check_name(name: str) -> None:
     """ValueError for a name that no condition can have in a network."""
     if not name or "." in name:
-        raise ValueError(f"network: the name of a condition must not be empty or have dots, got {name!r}")
+        raise ValueError(
+            f"network: the name of a condition must not be empty or have dots, got {brief(name)}"
+        )

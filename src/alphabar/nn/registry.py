@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import unknown
+from ..errors import brief, unknown
 from .mlp import MLP
 from .unet import UNet
 from .vit import ViT
@@ -141,7 +141,9 @@ def network_class(name: Any) -> type[nn.Module]:
             f"there is no {path} in {module_name}, which the network {name} needs: {advice}"
         ) from None
     if not isinstance(found, type) or not issubclass(found, nn.Module):
-        raise ValueError(f"the network {name} must be a class derived from torch.nn.Module, got {found!r}")
+        raise ValueError(
+            f"the network {name} must be a class derived from torch.nn.Module, got {brief(found)}"
+        )
     return found
 
 

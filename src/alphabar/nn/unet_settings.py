@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import unknown
+from ..errors import brief, unknown
 from .layers import CONVOLUTIONS
 
 SKIPS = ("concat", "add")
@@ -28,10 +28,10 @@ def checked(config: dict[str, Any]) -> dict[str, Any]:
             config[name] = numbers
         most = MOST_BLOCKS if name in ("num_res_blocks", "patch") else MOST
         if not all(type(n) is int and n >= least for n in numbers):
-            raise ValueError(f"network: {name} must be {what} of at least {least}, got {value!r}")
+            raise ValueError(f"network: {name} must be {what} of at least {least}, got {brief(value)}")
         if len(numbers) > MOST_LEVELS or any(int(n or 0) > most for n in numbers):
             raise ValueError(
-                f"network: {name} must be at most {most}, at {MOST_LEVELS} levels at most, got {value!r}"
+                f"network: {name} must be at most {most}, at {MOST_LEVELS} levels at most, got {brief(value)}"
             )
     if not config["channel_mult"]:
         raise ValueError("network: channel_mult needs a factor for each level, got none")
@@ -39,7 +39,7 @@ def checked(config: dict[str, Any]) -> dict[str, Any]:
         raise unknown("skips of the network", config["skips"], SKIPS)
     for name in ("middle_attention", "scale_shift"):
         if type(config[name]) is not bool:
-            raise ValueError(f"network: {name} must be true or false, got {config[name]!r}")
+            raise ValueError(f"network: {name} must be true or false, got {brief(config[name])}")
     levels, channels, groups = len(config["channel_mult"]), config["channels"], config["groups"]
     if not set(config["attention_levels"]) <= set(range(levels)):
         got = config["attention_levels"]

@@ -20,7 +20,7 @@ from pydantic import (
 from ..data.conditions.base import plain
 from ..data.conditions.picture import as_json
 from ..data.parsing import parse_sides
-from ..errors import check_whole, unknown
+from ..errors import brief, check_whole, unknown
 from ..files import expanded, parse_json
 from ..model import Denoiser
 from ..model.denoiser import PRECISIONS
@@ -158,7 +158,7 @@ class SampleConfig(Settings):
         """
         if config is not None and not isinstance(config, SampleConfig):
             raise ValueError(
-                f"settings of sampling go by name, such as sample(model, 4, seed=1), got {config!r}"
+                f"settings of sampling go by name, such as sample(model, 4, seed=1), got {brief(config)}"
             )
         given = {} if config is None else {name: getattr(config, name) for name in config.model_fields_set}
         settings = dict(settings or {})

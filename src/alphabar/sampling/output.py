@@ -37,6 +37,8 @@ from .told import told_table
 
 TOLD_GRIDS = "told-{}.npy"
 """The grids of a condition of this name."""
+FACTS = "samples.json"
+"""How all of them were made, the last to be written."""
 LABELS = "labels.csv"
 """What each sample was told, for people and other programs."""
 ON_SHEET = 1024  # pictures on a sheet at most, the first
@@ -52,7 +54,8 @@ def check_free(path: str | Path) -> Path:
     if os.path.lexists(folder) and not folder.is_dir():
         raise Taken(f"{folder} is a file; --out must be a folder")
     if folder.exists() and not (folder / UNFINISHED).exists() and not _is_empty(folder):
-        raise Taken(f"{folder} is not empty; choose a new folder (nothing was written)")
+        done = "its samples are finished, and " * (folder / FACTS).exists()
+        raise Taken(f"{folder} is not empty; choose a new folder ({done}nothing was written)")
     return folder
 
 
@@ -203,7 +206,7 @@ class SampleWriter(PartWriter):
             "indices": self.indices.tolist(), "shape": [len(self.indices), *self.space.shape],
             "dtype": self.space.dtype, "told": self.told, "space": self.space.to_dict(),
         }  # fmt: skip
-        write_json(self.folder / "samples.json", as_json({**self.facts, **self.results, **listing}))
+        write_json(self.folder / FACTS, as_json({**self.facts, **self.results, **listing}))
         (self.folder / UNFINISHED).unlink()
         self.close()
         return sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import check_whole, made_from, row_of, row_options, unknown
+from ..errors import brief, check_whole, made_from, row_of, row_options, unknown
 from .at import At
 from .linear_betas import linear_bounds
 
@@ -95,7 +95,7 @@ class Schedule:
         """
         given = np.asarray(t)
         if given.dtype.kind not in "iuf":
-            raise ValueError(f"t must be numbers within 0..{self.T}, got {t!r}")
+            raise ValueError(f"t must be numbers within 0..{self.T}, got {brief(t)}")
         t = given.astype(np.float64)
         if not np.all((t >= 0) & (t <= self.T)):  # also catches NaN
             bad = t[~((t >= 0) & (t <= self.T))].ravel()[0]
@@ -279,7 +279,7 @@ class Schedule:
             if argument not in accepted:
                 raise unknown(f"setting of the {name} schedule", argument, accepted)
             if isinstance(value, bool) or not isinstance(value, int | float | list | None):
-                raise ValueError(f"{argument} of the {name} schedule must be a number, got {value!r}")
+                raise ValueError(f"{argument} of the {name} schedule must be a number, got {brief(value)}")
         with warnings.catch_warnings():
             if not advise:
                 warnings.simplefilter("ignore")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..data.augment import check_augment
 from ..data.space import Space
-from ..errors import unknown
+from ..errors import brief, unknown
 from .config import BUDGETS, DEFAULT_SCHEDULE, TrainConfig
 
 UPDATES = 500
@@ -211,7 +211,7 @@ def _is_number(value: Any) -> bool:
 def _part(layer: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     part = layer.get(name)
     if part is not None and not isinstance(part, Mapping):
-        raise ValueError(f"{name} must be a dictionary of settings, got {part!r}")
+        raise ValueError(f"{name} must be a dictionary of settings, got {brief(part)}")
     return None if part is None else dict(part)
 
 

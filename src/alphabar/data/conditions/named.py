@@ -12,7 +12,7 @@ from unicodedata import normalize
 
 import numpy as np
 
-from ...errors import check_whole, some, unknown
+from ...errors import brief, check_whole, some, unknown
 from ...files import COUNT
 from .base import EACH, NOT_TOLD, Condition, is_told
 
@@ -118,7 +118,7 @@ class ClassCondition(Named):
             values = values.astype(np.int64)
         if values.ndim != 1 or values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= k:
             raise ValueError(
-                f"a class is a whole number within 0..{k - 1}, one a sample, got {values.tolist()}"
+                f"a class is a whole number within 0..{k - 1}, one a sample, got {brief(values.tolist())}"
             )
         return np.eye(k, dtype=np.float32)[values]
 

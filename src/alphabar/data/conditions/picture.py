@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from ...errors import brief
 from .base import NOT_TOLD, Condition, is_told
 
 PARTS = 8
@@ -192,7 +193,7 @@ class PictureCondition(Condition):
             return
         shown = " × ".join(map(str, self.own_shape))
         raise ValueError(
-            f"a value must be an array {shown}; the commands take a file, as picture=FILE, got {given!r}"
+            f"a value must be an array {shown}; the commands take a file, as picture=FILE, got {brief(given)}"
         )
 
     def value(self, given: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ...errors import check_whole
+from ...errors import brief, check_whole
 from ...files import COUNT
 from ..columns import MISSING
 from .base import NOT_TOLD, Condition, few, is_told
@@ -120,7 +120,7 @@ class VectorCondition(Condition):
             numbers = []
         if len(numbers) != max(self.size, 1) or not all(map(math.isfinite, numbers)):
             what = f"{self.size} numbers, such as 1,2 or FILE.npy" if self.size else "a number"
-            raise ValueError(f"a value must be {what}{self._range()}, got {text!r}")
+            raise ValueError(f"a value must be {what}{self._range()}, got {brief(text)}")
         return numbers if self.size else numbers[0]
 
     def check_asked(self, name: str, values: Sequence[Any] | np.ndarray) -> None:

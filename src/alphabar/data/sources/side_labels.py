@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from shlex import quote
 from typing import Any, Protocol
 
-from ...errors import no_column, some
+from ...errors import brief, no_column, some
 from ...files import expanded, missing, parse_json
 from ..config import DataConfig
 from .classes import classes_named
@@ -112,7 +112,7 @@ def _from_file(files: Readable, pictures: list[str], given: str, kinds: Mapping[
     if not before.lower().endswith(LABEL_FILES):
         raise ValueError(
             f"labels of pictures are a file of names and classes ({', '.join(LABEL_FILES)}; its columns by "
-            f"FILE:NAMES,LABELS), or .ENDING for a file beside each picture, got {given!r}"
+            f"FILE:NAMES,LABELS), or .ENDING for a file beside each picture, got {brief(given)}"
         )
     inside = not path.is_file() and before in files.names
     if not inside and not path.is_file():

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import some
+from ...errors import brief, some
 from ..conditions.base import Condition
 from ..conditions.kinds import CONDITIONS
 from .labels import labels_of
@@ -40,7 +40,7 @@ def told_columns(columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, str] 
     for name, given in columns.items():
         if not name or set(name) & set(".,="):
             raise ValueError(
-                f"the name of a condition must have no dots, commas or =, got {name!r}: rename it"
+                f"the name of a condition must have no dots, commas or =, got {brief(name)}: rename it"
             )
         wanted = kinds.get(name, CLASS if name.lower() in LABEL_NAMES and is_class(given) else "")
         try:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...data import Dataset
+from ...errors import brief
 from ...files import expanded, missing
 from .base import Features, Say, pixel_features, silent
 from .learned import learned_features
@@ -54,7 +55,7 @@ def features_file(given: str) -> Path | None:
     if path.suffix not in FILES:
         raise ValueError(
             f"features must be {', '.join(FEATURES)}, a TorchScript (.pt) or ONNX (.onnx) file, or a "
-            f"timm network's folder ({CONFIG} and weights), got {given!r}"
+            f"timm network's folder ({CONFIG} and weights), got {brief(given)}"
         )
     if not path.is_file():
         raise missing(given, "file")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from ...errors import brief
 from ..gaussian import posterior, step_variance
 from ..schedule import Schedule
 from .plan import Plan
@@ -95,7 +96,7 @@ def _interpolated(
     try:
         times, values = (np.asarray(row, dtype=np.float64) for row in table)
     except TypeError:
-        raise ValueError(f"x0_mse must be two rows, times and numbers, got {table!r}") from None
+        raise ValueError(f"x0_mse must be two rows, times and numbers, got {brief(table)}") from None
     if times.ndim != 1 or not len(times) or times.shape != values.shape or not np.all(values >= 0):
         raise ValueError("x0_mse must be two rows of equal length, times and numbers of at least 0")
     order = np.argsort(times)[::-1]

@@ -24,7 +24,7 @@ from typing import Annotated
 
 import numpy as np
 
-from ...errors import check_whole
+from ...errors import brief, check_whole
 from ..schedule import Schedule
 from .first_order import ETA_HELP, Times, check_eta, pairs, towards_x0
 from .plan import Plan
@@ -193,7 +193,7 @@ def _etas(eta: float | Sequence[float], rows: int) -> np.ndarray:
 
 def _check_order(order: int, most: int) -> None:
     if isinstance(order, bool) or not isinstance(order, int | np.integer) or not 1 <= order <= most:
-        raise ValueError(f"order must be a whole number within 1..{most}, got {order!r}")
+        raise ValueError(f"order must be a whole number within 1..{most}, got {brief(order)}")
 
 
 def _exponential(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import unknown
+from ...errors import brief, unknown
 from ..schedule import Schedule
 
 HISTORIES = ("x0", "eps")
@@ -56,7 +56,7 @@ class Plan:
             except (TypeError, ValueError):
                 raise ValueError(f"{name} of a plan must be a table of numbers") from None
             if not np.all(np.isfinite(array)):
-                raise ValueError(f"{name} of a plan must be finite numbers, got {array.tolist()}")
+                raise ValueError(f"{name} of a plan must be finite numbers, got {brief(array.tolist())}")
             object.__setattr__(self, name, array)
         n = len(self.times) - 1 if self.times.ndim == 1 else 0
         wanted = {"times": (n + 1,), "alpha_bar": (n + 1,), "A": (n,), "C": (n,), "B": (n, *self.B.shape[1:])}
@@ -71,7 +71,7 @@ class Plan:
         if np.any(self.times < 0) or np.any(self.times[:-1] == 0) or np.any(self.C < 0):
             raise ValueError("a plan evaluates at times above 0, ends at one of at least 0, and has C >= 0")
         if not isinstance(self.made_by, dict):
-            raise ValueError(f"made_by of a plan must name what made it, got {self.made_by!r}")
+            raise ValueError(f"made_by of a plan must name what made it, got {brief(self.made_by)}")
         if self.history not in HISTORIES:
             raise unknown("history", self.history, HISTORIES)
 

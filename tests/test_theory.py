@@ -560,6 +560,12 @@ def test_every_row_says_what_it_is(table):
         assert f"{name} ({row_help(row)})" in describe(table)
 
 
+@pytest.mark.parametrize("given", [["x", 0.5], [1, [0.5]], [1, True]])
+def test_a_table_of_other_things_than_numbers_is_named(given):
+    with pytest.raises(ValueError, match=r"alpha_bar of the alpha_bar schedule must be numbers, got \["):
+        Schedule.from_dict({"name": "alpha_bar", "alpha_bar": given})
+
+
 def test_a_new_prediction_loss_or_schedule_is_one_row(monkeypatch):
     def half(at):
         """Half of the noise."""

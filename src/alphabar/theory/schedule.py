@@ -273,12 +273,12 @@ class Schedule:
         """
         name = entry.get("name")
         accepted = row_options(row_of(SCHEDULES, name, "schedule"))
-        for argument, value in ((key, value) for key, value in entry.items() if key != "name"):
+        given = {argument: value for argument, value in entry.items() if argument != "name"}
+        for argument, value in given.items():
             if argument not in accepted:
                 raise unknown(f"setting of the {name} schedule", argument, accepted)
-            parts = value if isinstance(value, list) else [value]
+            what, parts = ("numbers", value) if isinstance(value, list) else ("a number", [value])
             if any(isinstance(part, bool) or not isinstance(part, int | float | None) for part in parts):
-                what = "numbers" if isinstance(value, list) else "a number"
                 raise ValueError(f"{argument} of the {name} schedule must be {what}, got {brief(value)}")
         with warnings.catch_warnings():
             if not advise:

@@ -248,11 +248,6 @@ def _at(values: Sequence[Any], mask: np.ndarray) -> list[Any]:
     return [value for value, here in zip(values, mask.tolist(), strict=True) if here]
 
 
-def few(values: np.ndarray) -> str:
-    """Values in a message, the first of many."""
-    return f"{values.tolist()!r}"[:80]
-
-
 def frozen(value: Any) -> Any:
     """Lists, within lists as well, as tuples."""
     return tuple(map(frozen, value)) if isinstance(value, list | tuple) else value

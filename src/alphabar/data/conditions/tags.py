@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ...errors import unknown
-from .base import NOT_TOLD, few, is_told
+from ...errors import brief, unknown
+from .base import NOT_TOLD, is_told
 from .named import Named
 
 
@@ -75,7 +75,8 @@ class TagsCondition(Named):
         numbers = values.dtype.kind in "biuf"
         if values.shape[1:] != (k,) or not numbers or not ((values == 0) | (values == 1)).all():
             raise ValueError(
-                f"tags are {k} numbers 0 or 1, or names with commas between them, got {few(values)}"
+                f"tags are {k} numbers 0 or 1, or names with commas between them, "
+                f"got {brief(values.tolist())}"
             )
         return np.concatenate([values, np.ones((len(values), 1))], 1).astype(np.float32)
 

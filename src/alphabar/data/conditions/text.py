@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ...errors import check_whole, some
+from ...errors import brief, check_whole, some
 from ...files import COUNT
-from .base import NOT_TOLD, Condition, few
+from .base import NOT_TOLD, Condition
 
 WORD = re.compile(r"\w+")
 SIZE = 256
@@ -95,7 +95,7 @@ class TextCondition(Condition):
     def texts(self, values: np.ndarray) -> list[str]:
         """The values as a list; ValueError for what is no text."""
         if values.ndim != 1 or values.dtype.kind != "U":
-            raise ValueError(f"a value must be a text, got {few(values)}")
+            raise ValueError(f"a value must be a text, got {brief(values.tolist())}")
         return values.tolist()
 
     def parse(self, given: Any) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import brief, check_whole
 from ...files import COUNT
 from ..columns import MISSING
-from .base import NOT_TOLD, Condition, few, is_told
+from .base import NOT_TOLD, Condition, is_told
 
 FEW = 0.1
 """The share of a vector's numbers beyond which it lies outside of what was trained on."""
@@ -93,7 +93,7 @@ class VectorCondition(Condition):
         wanted = (self.size,) if self.size else ()
         if values.shape[1:] != wanted or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
             what = f"{self.size} numbers" if self.size else "a number"
-            got = few(values) if values.size <= SHOWN else f"{values.dtype} {values.shape[1:]}"
+            got = brief(values.tolist()) if values.size <= SHOWN else f"{values.dtype} {values.shape[1:]}"
             raise ValueError(f"a value must be {what}{self._range()}, got {got}")
         rows = values.reshape(len(values), -1).astype(np.float64)
         told = (rows - np.array(self.mean or 0.0)) / (np.array(self.scale or 1.0) * rows.shape[1] ** 0.5)

@@ -62,6 +62,7 @@ CASES = {
     "dropout": {"network": {**NETWORK, "dropout": 0.3}, "condition_dropout": 0.5},
     "vit": {"network": VIT, "optimizer": "adamw"},
     "augmented": {"flip": True, "turns": True, "balanced": True, "stratified": False},
+    "references": {"references": 20, "condition_dropout": 0.5},
     "own": {"net": Masked},
     "crops": {},
 }

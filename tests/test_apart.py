@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from alphabar import rng
-from alphabar.data import Dataset, Space
+from alphabar.data import Space
 from alphabar.model import fit_codec
 from alphabar.model.recorded import Replayed
 from alphabar.runs.run import Run
@@ -34,13 +34,14 @@ from alphabar.training import Diverged
 from alphabar.training.resident import Resident
 from alphabar.training.trainer import Trainer
 from alphabar.training.updates import Dials
-from tiny import NETWORK, tiny_config, tiny_data, tiny_denoiser
+from tiny import NETWORK, gappy_data, tiny_config, tiny_data, tiny_denoiser
 
 CONFIGS = {
     "adamw": {"optimizer": "adamw"},
     "muon, flip": {"optimizer": "muon", "flip": True},
     "turns, balanced": {"turns": True, "balanced": True},
     "micro-batches, dropout": {"micro_batch": 3, "network": {**NETWORK, "dropout": 0.3}},
+    "references": {"references": 16, "flip": True, "condition_dropout": 0.5},
     "told nothing, even times": {"conditional": False, "stratified": False},
     "vit": {"network": {"name": "vit", "channels": 16, "blocks": 1, "patch": 4, "head_channels": 8}},
 }
@@ -50,15 +51,6 @@ CONFIGS = {
 def apart(monkeypatch):
     """The CPU as a device that makes its own numbers."""
     monkeypatch.setattr(rng, "by_numpy", lambda device: False)
-
-
-def gappy_data():
-    """Fields of two channels with gaps that differ from sample to sample."""
-    source = np.random.default_rng(1)
-    images = source.normal(size=(30, 2, 8, 8)).astype(np.float32)
-    images[source.random(images.shape) < 0.2] = np.nan
-    space = Space((2, 8, 8), dtype="float32", kind="field", names=("u", "v"), gaps=True)
-    return Dataset(images, space, fingerprint="gaps")
 
 
 def state(trainer):

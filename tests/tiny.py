@@ -56,6 +56,15 @@ def tiny_data(n=40, seed=0, classes=True, size=8):
     return Dataset(images, space, {"class": condition}, {"class": labels}, "classes")
 
 
+def gappy_data():
+    """Fields of two channels with gaps that differ from sample to sample."""
+    source = np.random.default_rng(1)
+    images = source.normal(size=(30, 2, 8, 8)).astype(np.float32)
+    images[source.random(images.shape) < 0.2] = np.nan
+    space = Space((2, 8, 8), dtype="float32", kind="field", names=("u", "v"), gaps=True)
+    return Dataset(images, space, fingerprint="gaps")
+
+
 def tiny_config(**settings):
     values = {
         "network": NETWORK,

@@ -115,6 +115,36 @@ def eps_from_x0(schedule: Schedule, x_t: Any, x_0: Any, t: ArrayLike | At) -> An
     return (x_t - column(np.sqrt(bar), x_0) * x_0) / column(np.sqrt(1 - bar), x_t)
 
 
+def x0_among(
+    schedule: Schedule, x_t: Any, t: ArrayLike | At, points: Any, among: Any = None, squares: Any = None
+) -> Any:
+    """E[x_0 | x_t] where x_0 is one of some points, each as likely, of x_t's shape.
+
+        sum_j w_j x_j,
+        w = softmax(log q(x_t | x_j))
+          = softmax((sqrt(alpha_bar) x_t·x_j - alpha_bar |x_j|^2 / 2) / (1 - alpha_bar))
+
+    Args:
+        schedule, x_t, t: as elsewhere here; t > 0.
+        points: (n, …), as `x_t` (B, …).
+        among: for each of x_t, which points x_0 may be, at least one, bool (B, n); unless given all.
+        squares: |x_j|^2, (n,), where they are known.
+
+    >>> import numpy as np
+    >>> x0_among(Schedule.linear(), np.zeros((1, 1)), 500, np.array([[-1.0], [3.0]])).round(3)
+    array([[0.662]])
+    """
+    at, xp = schedule.at(t), namespace(x_t)
+    x, each = x_t.reshape(len(x_t), -1), points.reshape(len(points), -1)
+    bar, scale = column(at.alpha_bar, x), column(1 / (1 - at.alpha_bar), x)
+    squares = (each * each).sum(1) if squares is None else squares
+    power = (bar**0.5 * (x @ each.T) - bar / 2 * squares) * scale
+    if among is not None:
+        power = xp.where(among, power, -np.inf)
+    share = xp.exp(power - xp.amax(power, 1)[:, None])
+    return ((share @ each) / share.sum(1)[:, None]).reshape(x_t.shape)
+
+
 def column(values: Any, x: Any) -> Any:
     """`values`, one number or one a sample, in a form that multiplies x of shape (B, …).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -113,12 +113,14 @@ class TrainConfig(Settings):
         "v", "loss weighting over t", "Learning", common=True, choices=LOSSES, glossed=True,
         shown="v, or clipped where x0 is predicted by default, or the preset's",
     )  # fmt: skip
-    times: str = _field(
-        "uniform", "the law that times t are drawn from", "Learning", choices=_times, option="choice"
-    )
+    times: str = _field("uniform", "the law of times t", "Learning", choices=_times, option="choice")
     stratified: bool = _field(
         True, "spread each batch's times evenly", "Learning",
         off="draw each image's time independently, instead of spreading a batch's times evenly",
+    )  # fmt: skip
+    references: int = _field(
+        0, "samples that a stable target is a mean over, in whole batches; 0: it is the sample's own",
+        "Learning", bounds={"ge": 0, "le": MOST_BATCH}, shown="up to 4096 where samples share what is told",
     )  # fmt: skip
     batch_size: int = _field(
         64, "images per update", "Learning", common=True, bounds={"ge": 1, "le": MOST_BATCH}, flag="--batch",
@@ -223,11 +225,9 @@ class TrainConfig(Settings):
     @field_validator("prediction", "loss", "objective", "times")
     @classmethod
     def _known(cls, name: str, info: Any) -> str:
-        tables: dict[str, Callable[[], Iterable[str]]] = {
-            "prediction": lambda: PREDICTIONS, "loss": lambda: LOSSES,
-            "objective": _objectives, "times": _times,
-        }  # fmt: skip
-        known = tables[info.field_name]()
+        extra: Any = cls.model_fields[info.field_name].json_schema_extra
+        known: Any = extra["choices"]
+        known = known() if callable(known) else known
         if name not in known:
             raise unknown(info.field_name, name, known)
         return name

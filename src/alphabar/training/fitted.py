@@ -48,6 +48,8 @@ def config_for(
 ) -> TrainConfig:
     """`resolve` for a data set, with a noise schedule that suits it."""
     shift = fitted_to(data).shift if data.space.shape[1:] else 1.0
+    if not data.is_at_hand and (settings or {}).get("references") is None:
+        settings = {**(settings or {}), "references": 0}  # samples come file by file: the next are others
     return resolve(data.space, data.conditions, len(data), preset, settings, known, shift)
 
 

@@ -126,7 +126,7 @@ class Gradient:
         # backward too is within them, as it is within `generators`
         with keyed_dropout(self.model.net, config.seed, k, places), reduced:
             known = None if inputs.known is None else inputs.known[here]
-            draws = Draws(inputs.t.part(here), eps, known)
+            draws = Draws(inputs.t.part(here), eps, known, inputs.references)
             losses = OBJECTIVES[config.objective](self.model, config.loss, x_0, cond, draws)
             total = torch.stack(list(losses.values())).sum(0)
             (total.sum() / count).backward()

@@ -15,17 +15,18 @@ from .. import rng
 from ..theory.at import namespace
 from ..theory.schedule import Schedule
 from .config import TrainConfig
-from .objectives import TIMES
+from .objectives import TIMES, References
 
 
 class Inputs(NamedTuple):
-    """What update k works on, arrays or tensors; eps is None where a device makes it itself."""
+    """What update k works on, arrays or tensors; t and eps are None where a device makes them itself."""
 
     x_0: Any
     cond: dict[str, Any]
-    t: Any
-    eps: Any
     known: Any = None
+    t: Any = None
+    eps: Any = None
+    references: References | None = None
 
 
 Places = np.ndarray | Tensor

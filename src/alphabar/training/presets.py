@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.augment import check_augment
+from ..data.conditions.named import Named
 from ..data.space import Space
 from ..errors import brief, unknown
 from .config import BUDGETS, DEFAULT_SCHEDULE, TrainConfig
@@ -42,6 +43,7 @@ PRESETS: dict[str, Preset] = {
         loss="simple",
         conditional=False,
         stratified=False,
+        references=0,
         optimizer="adamw",
         lr=2e-4,
         betas=(0.9, 0.999),
@@ -66,6 +68,7 @@ PRESETS: dict[str, Preset] = {
         loss="simple",
         conditional=False,
         stratified=False,
+        references=0,
         flip=True,
         batch_size=128,
         micro_batch=32,
@@ -111,6 +114,10 @@ CLEAN = {"prediction": "x0", "loss": "clipped"}
 """How a network learns that could not pass all of the noise on; why is in docs/log.md."""
 
 
+REFERENCES, REFERENCE_NUMBERS = 4096, 2**22
+"""The most samples that stand beside a batch by default, and the most numbers in them (docs/log.md)."""
+
+
 def default_learning(space: Space, network: Mapping[str, Any]) -> dict[str, Any]:
     """`CLEAN` where one place of the network holds many numbers of a sample, beside its channels.
 
@@ -124,6 +131,20 @@ def default_learning(space: Space, network: Mapping[str, Any]) -> dict[str, Any]
         return {}
     much = MUCH_HELD_BY_TOKENS if network.get("name") == "vit" else MUCH_HELD
     return CLEAN if held(space.shape, patch) >= much * channels else {}
+
+
+def default_references(
+    space: Space, conditions: Mapping[str, Any] | None, num_training: int, batch_size: int
+) -> int:
+    """How many samples stand beside a batch: whole batches, up to `REFERENCES` and half of the data.
+
+    None where no two samples are told the same, or some have gaps, or all are vectors.
+    """
+    shared = all(isinstance(each, Named) for each in (conditions or {}).values())
+    if not space.shape[1:] or space.gaps or not shared:
+        return 0
+    most = min(REFERENCES, REFERENCE_NUMBERS // math.prod(space.shape), num_training // 2 - batch_size)
+    return max(most // batch_size, 0) * batch_size
 
 
 def default_images(num_training: int) -> int:
@@ -195,13 +216,21 @@ def resolve(
     passes = values["epochs"] * num_training if _is_number(values.get("epochs")) else None
     images = values.get("images", passes)
     parts = values.get("virtual_processes", 1)
-    parts = parts if type(parts) is int and parts > 0 else 1
+    parts = parts if _is_whole(parts) else 1
     values.setdefault("batch_size", default_batch(space, images if _is_number(images) else None, parts))
     if not conditions:
         values.setdefault("conditional", False)
+    if _is_whole(values["batch_size"]):
+        told = conditions if values.get("conditional", True) else None
+        references = default_references(space, told, num_training, values["batch_size"])
+        values.setdefault("references", references)
     config = TrainConfig(**values)
     check_augment(space, config.flip, config.turns, conditions)
     return config
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and value > 0
 
 
 def _is_number(value: Any) -> bool:

@@ -43,7 +43,7 @@ VALID = {
     "--layout": ["CHW"], "--holdout": [0.2], "--out": ["other"], "--preset": ["ddpm"], "--images": [24],
     "--epochs": [2], "--minutes": [0.01], "--schedule": ["cosine"], "--T": [200], "--network": ["vit"],
     "--from": ["run"], "--prediction": ["x0"], "--condition-dropout": [0.3], "--loss": ["simple"],
-    "--references": [8], "--batch": [4], "--optimizer": ["adamw"], "--lr": [0.01], "--warmup-images": [8],
+    "--references": [16], "--batch": [4], "--optimizer": ["adamw"], "--lr": [0.01], "--warmup-images": [8],
     "--decay": [0.5],
     "--momentum": [0.5], "--betas": [0.5, 0.6], "--weight-decay": [0.2], "--grad-clip": [0.1],
     "--ema-halflife": [100], "--ema-ramp": [0.5], "--seed": [5], "--micro-batch": [2],

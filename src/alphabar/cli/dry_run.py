@@ -89,14 +89,14 @@ def _asked(run: Run, rate: float, expected: int | None) -> int:
 
 def _network(run: Run, parameters: int, images: int) -> str:
     """Its size, and how that suits the images."""
-    from ..runs.afford import PLACES_A_PARAMETER, places_of
+    from ..runs.afford import places_of, places_wanted
 
     network, text = run.config.network, f"{parameters:,} parameters"
     if "channels" in network:
         text = f"{network['name']} of {network['channels']} channels, {text}"
     if network["name"] == "unet":
         seen = images * places_of(run.data.space, network) / parameters
-        text += f", which see {seen:,.1f} places each ({PLACES_A_PARAMETER:g} suit pictures)"
+        text += f", which see {seen:,.1f} places each ({places_wanted(run.data.space):g} are enough)"
     return text
 
 

@@ -28,7 +28,7 @@ QUICK = {"num_res_blocks": 1, "attention_levels": []}
 WIDTHS = (32, 48, 64, 96, 128, 192, 256)
 """Channels of the U-Nets to choose from, of `QUICK` ones."""
 
-PLACES_A_PARAMETER = 20.0
+PLACES_A_PARAMETER, PLACES_IN_COLOR = 20.0, 7.0
 """A network is large enough for the minutes if it would see so many places for each of its parameters: a
 larger one sees too little, a smaller one is full. Why, and how flat that is, is in docs/log.md."""
 
@@ -82,13 +82,18 @@ def places_of(space: Space, network: Mapping[str, Any]) -> float:
     return math.prod(space.shape) / held(space.shape, network["patch"])
 
 
+def places_wanted(space: Space) -> float:
+    """For each parameter of a U-Net."""
+    return PLACES_IN_COLOR if space.kind == "picture" and space.shape[0] >= 3 else PLACES_A_PARAMETER
+
+
 def measures(space: Space, network: Mapping[str, Any]) -> tuple[float, float]:
     """(images that a U-Net wants to see, its multiplications for one), counted without running it."""
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         net = build_network(network, space.shape)
         net(torch.empty(1, *space.shape), torch.empty(1))
     parameters = sum(p.numel() for p in net.parameters())
-    wants = PLACES_A_PARAMETER * parameters / places_of(space, network)
+    wants = places_wanted(space) * parameters / places_of(space, network)
     return wants, counter.get_total_flops() / 2
 
 

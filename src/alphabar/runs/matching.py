@@ -12,7 +12,7 @@ from .checkpoints import Moment
 from .export import export, facts_after
 
 MOST, FEWEST = 1024, 256  # samples
-SHARE = 0.06  # of a run, at most
+SHARE = 0.15  # of a run, at most
 
 
 def num_samples(trainer: Trainer, total: float) -> int:

@@ -34,7 +34,7 @@ from alphabar.training import Diverged
 from alphabar.training.resident import Resident
 from alphabar.training.trainer import Trainer
 from alphabar.training.updates import Dials
-from tiny import NETWORK, gappy_data, tiny_config, tiny_data, tiny_denoiser
+from tiny import NETWORK, gappy_data, state, tiny_config, tiny_data, tiny_denoiser
 
 CONFIGS = {
     "adamw": {"optimizer": "adamw"},
@@ -51,10 +51,6 @@ CONFIGS = {
 def apart(monkeypatch):
     """The CPU as a device that makes its own numbers."""
     monkeypatch.setattr(rng, "by_numpy", lambda device: False)
-
-
-def state(trainer):
-    return {name: tensor.detach().clone() for name, tensor in trainer.state().items()}
 
 
 # --- formulas and numbers as tensors ------------------------------------------------------------------

@@ -19,7 +19,7 @@ from alphabar.theory.schedule import Schedule
 from alphabar.training.objectives import CLEAR, Draws, References, denoise, stable_x0
 from alphabar.training.presets import default_references, resolve
 from alphabar.training.trainer import Trainer
-from tiny import NETWORK, gappy_data, tiny_config, tiny_data, tiny_denoiser
+from tiny import NETWORK, gappy_data, state, tiny_config, tiny_data, tiny_denoiser
 
 SCHEDULE = Schedule.sigmoid(100)
 
@@ -182,23 +182,19 @@ def test_a_batch_is_the_usual_one_among_the_batches_that_follow_it(name):
                 assert all(each.all(1).any() for each in told)
 
 
-def states(trainer):
-    return {name: tensor.clone() for name, tensor in trainer.state().items()}
-
-
 @pytest.mark.parametrize("settings", [{}, {"micro_batch": 3}, {"batch_size": 4}])
 def test_training_goes_on_from_any_update_to_the_bit(settings):
     config = tiny_config(references=16, **settings)
     whole = Trainer(config, tiny_data())
     for _ in range(3):
         whole.update()
-    before = states(whole)
+    before = state(whole)
     rows = [whole.update() for _ in range(3)]
     other = Trainer(config, tiny_data())
     other.update()
     other.load_state(before, 3)
     assert [other.update() for _ in range(3)] == rows
-    assert all(torch.equal(other.state()[name], tensor) for name, tensor in states(whole).items())
+    assert all(torch.equal(other.state()[name], tensor) for name, tensor in state(whole).items())
 
 
 def test_they_change_what_is_learned_and_not_what_is_measured():

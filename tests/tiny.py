@@ -83,6 +83,11 @@ def default_network(space, name=None):
     return resolve(space, None, 100, settings={"network": name and {"name": name}}).network
 
 
+def state(trainer):
+    """A copy of all that decides a trainer's next bit."""
+    return {name: tensor.detach().clone() for name, tensor in trainer.state().items()}
+
+
 def tiny_denoiser(prediction="eps", seed=0, dropout=0.0, classes=True, **network):
     """A network with random weights everywhere, also where training starts from zero."""
     torch.manual_seed(seed)

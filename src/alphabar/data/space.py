@@ -136,6 +136,11 @@ class Space:
         return self.shape[0]
 
     @property
+    def is_color(self) -> bool:
+        """Whether samples are pictures of three channels or more."""
+        return self.kind == "picture" and self.shape[0] >= 3
+
+    @property
     def is_standardized(self) -> bool:
         """Whether a model sees each channel with mean 0 and standard deviation 1, and not from -1 to 1."""
         return self.low is None or KINDS[self.kind].standardized

@@ -29,8 +29,8 @@ LEAST, LEAST_BY_FEW, FEW = 1.1, 1.2, 512
 """Less is none, for guidance takes evaluations; fewer samples than `FEW` err by 0.1 (docs/log.md)."""
 WITHIN = (0.0, 0.7)
 """Shares of T between which it acts: in more noise it harms (arXiv 2404.07724, docs/sampling.md)."""
-KINDS = {"picture"}, {"class"}
-"""Of samples, and of what they are told: those for which it was shown to help (docs/log.md)."""
+TOLD = {"class"}
+"""The kinds of what color pictures are told for which it was shown to help (docs/log.md)."""
 REFERENCE = 3000  # training samples
 NOISED = 0.3  # the share of T at which the model looks at pictures
 
@@ -46,8 +46,7 @@ def can_be_matched(denoiser: Denoiser) -> bool:
     Digits lose by what is found for them (docs/log.md).
     """
     told = {condition.kind for condition in denoiser.conditions.values()}
-    color = denoiser.space.kind in KINDS[0] and denoiser.space.shape[0] >= 3
-    alike = color and told == KINDS[1] and isinstance(denoiser.net, UNet | ViT)
+    alike = denoiser.space.is_color and told == TOLD and isinstance(denoiser.net, UNet | ViT)
     return alike and bool(droppable(denoiser))
 
 

@@ -84,7 +84,7 @@ def places_of(space: Space, network: Mapping[str, Any]) -> float:
 
 def places_wanted(space: Space) -> float:
     """For each parameter of a U-Net."""
-    return PLACES_IN_COLOR if space.kind == "picture" and space.shape[0] >= 3 else PLACES_A_PARAMETER
+    return PLACES_IN_COLOR if space.is_color else PLACES_A_PARAMETER
 
 
 def measures(space: Space, network: Mapping[str, Any]) -> tuple[float, float]:

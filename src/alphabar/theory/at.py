@@ -31,7 +31,7 @@ class At:
         with np.errstate(divide="ignore"):
             return self.alpha_bar / (1 - self.alpha_bar)
 
-    def part(self, part: slice) -> At:
+    def part(self, part: slice | np.ndarray) -> At:
         """Some of the times."""
         return At(self.t[part], self.alpha_bar[part], self.table)
 

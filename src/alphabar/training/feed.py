@@ -57,8 +57,9 @@ class Feed:
         self._next: tuple[int, Future[Any]] | None = None
 
     def _places(self, part: slice) -> Places:
-        there = torch.arange(part.start, part.stop, device=self.device)
-        return there if self.apart else np.arange(part.start, part.stop)
+        if self.apart:
+            return torch.arange(part.start, part.stop, device=self.device)
+        return np.arange(part.start, part.stop)
 
     def __call__(self, k: int) -> Inputs:
         """The part of batch k as tensors where the network is; the next one is begun."""

@@ -83,8 +83,8 @@ def stable_x0(
         return torch.where(noisy.reshape(-1, *[1] * (x_0.ndim - 1)), found, x_0)
     found, rows = x_0.clone(), np.flatnonzero(noisy)
     if len(rows):
-        there, some = At(at.t[rows], at.alpha_bar[rows]), _same(take(cond, rows), references)
-        found[rows] = x0_among(schedule, x_t[rows], there, references.x_0, some, references.squares)
+        some = _same(take(cond, rows), references)
+        found[rows] = x0_among(schedule, x_t[rows], at.part(rows), references.x_0, some, references.squares)
     return found
 
 
@@ -92,10 +92,7 @@ def _same(cond: Cond, references: References) -> Tensor | None:
     """Whether each is told the same as each reference, (B, n): |c - c'|^2 = 0; None: nothing is told."""
     if not cond:
         return None
-    ours, theirs = (
-        torch.cat([told.flatten(1) for told in of.values()], 1)
-        for of in (cond, {name: references.cond[name] for name in cond})
-    )
+    ours, theirs = (torch.cat([of[name].flatten(1) for name in cond], 1) for of in (cond, references.cond))
     return ours.square().sum(1)[:, None] + theirs.square().sum(1) == 2 * ours @ theirs.T
 
 

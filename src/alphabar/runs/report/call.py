@@ -40,6 +40,8 @@ def short_settings(config: dict[str, Any], data: Dataset) -> dict[str, Any]:
     short = {name: _part(given[name], usual[name]) for name in given if given[name] != usual[name]}
     if any(default[name] != config[name] for name in BUDGETS):
         short = budget | short
+    made = _resolved(data, short)  # some defaults follow from settings that differ
+    short |= {name: given[name] for name in given if made.get(name) != given[name]}
     return short if _resolved(data, short).items() >= config.items() else given
 
 

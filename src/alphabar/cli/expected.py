@@ -78,10 +78,10 @@ def tell_guidance(run: Run, show: Callable[[str], None]) -> None:
     from ..model.file import describe
 
     own = describe(run.folder.model)["guidance"]
-    if own is not None and own["scale"] != 1:
+    if own is not None:
         show(
-            f"samples are guided by {own['scale']:g} unless --guidance says otherwise: so they come nearest "
-            "to the data"
+            f"samples are guided by {own['scale']:g}, which makes up for what is not learned yet; "
+            "--guidance 1 for none"
         )
 
 

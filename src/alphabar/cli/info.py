@@ -93,11 +93,9 @@ def _guidance(denoiser: Denoiser) -> str:
         return "by another model only"
     own = denoiser.guidance
     if own is None:
-        return "yes; none unless asked for (not measured)"
-    if own["interval"] is None:
-        return "yes; none unless asked for: it would not bring samples nearer to the data"
-    low, high = own["interval"]
-    return f"yes; {own['scale']:g} for {low:g} < t <= {high:g} by itself, where samples come nearest"
+        return "yes; none unless asked for"
+    low, high = own["interval"] or (0, denoiser.schedule.T)
+    return f"yes; {own['scale']:g} for {low:g} < t <= {high:g} unless another is asked for"
 
 
 def _fitted(denoiser: Denoiser) -> list[str]:

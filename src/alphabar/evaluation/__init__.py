@@ -5,7 +5,6 @@ from .bound import Bound, variational_bound
 from .comparison import Comparison, compare
 from .conditioning import Conditioning, check_conditioning
 from .features import FEATURES, Features, open_features
-from .guidance import match_guidance
 from .likelihood import Likelihood, ode_likelihood
 from .memorization import Memorization, check_memorization
 from .noise_levels import NoiseLevels, error_by_noise_level, same_conditions
@@ -31,7 +30,6 @@ __all__ = [
     "error_by_noise_level",
     "frechet_distance",
     "kid",
-    "match_guidance",
     "ode_likelihood",
     "open_features",
     "prdc",

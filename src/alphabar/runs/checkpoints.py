@@ -121,7 +121,7 @@ class Moment(NamedTuple):
         return cls(state, facts, trainer.step, trainer.images, checkpoints, part)
 
 
-FITTED_TO_NONE: dict[str, Any] = {"plans": [], "x0_mse": None, "guidance": None}
+FITTED_TO_NONE: dict[str, Any] = {"plans": [], "x0_mse": None}
 
 
 def save_checkpoint(moment: Moment, milestones: Collection[int] = ()) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..files import lock_of, locked, read_metadata, save_tensors
 from ..model.file import averaged
+from ..sampling.guidance import own_guidance
 from ..theory.plans import Plan
 from ..training.config import names_of_role
 from ..training.trainer import Trainer
@@ -27,6 +28,7 @@ def describe_model(trainer: Trainer, told: dict[str, Any]) -> None:
         "updates": trainer.step,
         "training": trainer.config.model_dump(mode="json", exclude=left_out),
     }
+    trainer.ema.guidance = own_guidance(trainer.ema)
 
 
 def export(moment: Moment, path: Path, say: Callable[[str], None]) -> None:
@@ -38,7 +40,6 @@ def export(moment: Moment, path: Path, say: Callable[[str], None]) -> None:
             if before and before["about"]["images"] == moment.images:
                 plans = [Plan.from_dict(entry).to_dict() for entry in before["plans"]]
                 facts |= {"plans": plans, "x0_mse": before["x0_mse"]}
-                facts["guidance"] = facts["guidance"] or before["guidance"]
             elif before and (before["plans"] or before["x0_mse"]):
                 say("the weights have changed: what was fitted to those before is dropped")
         save_tensors(path, averaged(moment.tensors), facts)
@@ -70,12 +71,12 @@ class Best:
         return better
 
 
-def facts_after(images: int, path: Path) -> dict[str, Any]:
-    """What a model file says of itself if it was trained on so many; nothing if not, or if it is damaged."""
+def complete(trainer: Trainer, path: Path, say: Callable[[str], None]) -> None:
+    """Write the averaged model, unless that of so many images is there already."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        facts = _facts_in(path)
-        return facts if facts["about"]["images"] == images else {}
-    return {}
+        if _facts_in(path)["about"]["images"] == trainer.images:
+            return
+    export(Moment.of(trainer, copied=False), path, say)
 
 
 def _facts_in(path: Path) -> dict[str, Any]:

@@ -21,10 +21,10 @@ from ..training.config import TrainConfig
 from ..training.distributed import slots_of
 from ..training.trainer import Trainer
 from ..world import ALONE, World
-from . import history, matching, monitor, previews
+from . import history, monitor, previews
 from . import pace as clock
 from .checkpoints import Moment, checkpoint_steps, load_newest, save_checkpoint
-from .export import Best, describe_model, export
+from .export import Best, complete, describe_model, export
 from .folder import RunFolder
 from .following import led_trainer
 from .history import Entry
@@ -181,7 +181,6 @@ class Run:
         return {
             "monitor": monitor.cost(total),
             "preview": self.asked.previews * previews.cost(total),
-            "guidance": matching.cost(self.trainer, total),
         }
 
     @property
@@ -269,7 +268,7 @@ class Run:
     def _complete(self) -> None:
         """What comes after the last save, or was lost when a process was killed after it."""
         self.settle(wait=True)
-        matching.complete(self.trainer, self.folder.model, self.say)
+        complete(self.trainer, self.folder.model, self.say)
         if self.asked.previews:
             self.previews.draw(self.hurry)
         self.sinks.push(self.trainer.images)

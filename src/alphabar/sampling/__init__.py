@@ -5,7 +5,7 @@ from .config import SampleConfig
 from .edit import encode, interpolate, vary
 from .executor import Denoise, Step, clip, p_sample, threshold, trajectory
 from .fit import estimate_x0_mse, fit_sampler, store_plan
-from .guidance import Guidance, guided
+from .guidance import Guidance, guided, own_guidance
 from .inverse import Known, Observation, Operator, Separable, blurred, downscaled, gray
 from .output import SampleWriter, write_samples, write_stream
 from .restoration import restore
@@ -37,6 +37,7 @@ __all__ = [
     "gray",
     "guided",
     "interpolate",
+    "own_guidance",
     "p_sample",
     "restore",
     "sample",

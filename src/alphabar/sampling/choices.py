@@ -58,8 +58,8 @@ def rule_of(denoiser: Denoiser, config: SampleConfig, from_noise: bool = True) -
 
 
 def _takes(denoiser: Denoiser, config: SampleConfig, own: Guidance) -> bool:
-    """Whether the guidance that was matched for a model acts: on what it was matched for, whole ways from
-    noise that are told something; unless another or none is asked for, or a plan that was fitted without it.
+    """Whether a model's own guidance acts: on whole ways from noise that are told something; unless
+    another or none is asked for, or a plan that was fitted without it.
     """
     other = config.guidance is not None or config.plan is not None
     told = not config.cond or any(value is not None for value in config.cond.values())

@@ -55,8 +55,7 @@ def fit_sampler(
         evaluations: of the plan, 2 to 20.
         n: noises to fit to; as many others are held out to measure the error.
         seed: of the noises.
-        guidance: fit the guided model: a scale, or a `Guidance`; the one that was matched for the model, or
-            none, unless given.
+        guidance: fit the guided model: a scale, or a `Guidance`; the model's own, or none, unless given.
         noise: whether the plan adds noise; without it, every row is the least-squares solution. Unless
             given, from 5 evaluations on: noise needs some rows to pay off.
         progress: called with what is going on.

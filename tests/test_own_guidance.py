@@ -80,7 +80,7 @@ def color_model(images=100_000):
 
 @pytest.mark.parametrize(
     ("images", "scale"),
-    [(64, 2.5), (444_000, 2.5), (753_280, 2.2), (1_000_000, 2), (4_000_000, 1.5), (80_000_000, 1.1)],
+    [(64, 3), (250_000, 3), (444_000, 2.5), (753_280, 2.2), (1_000_000, 2), (4_000_000, 1.5), (80_000_000, 1.1)],
 )
 def test_a_model_of_color_pictures_has_less_of_it_the_longer_it_was_trained(images, scale):
     assert own_guidance(color_model(images)[0]) == {"scale": scale, "interval": [0.0, 800.0]}
@@ -197,7 +197,7 @@ def test_every_file_of_a_run_says_it(tmp_path):
     list(run.train())
     checkpoint = next((tmp_path / "run/checkpoints").glob("*.safetensors"))
     for file in (run.folder.model, run.folder.best, checkpoint):
-        assert load(file).guidance == {"scale": 2.5, "interval": [0.0, 80.0]}
-    assert sample(load(tmp_path / "run"), 2).facts["guidance"]["scale"] == 2.5
+        assert load(file).guidance == {"scale": 3, "interval": [0.0, 80.0]}
+    assert sample(load(tmp_path / "run"), 2).facts["guidance"]["scale"] == 3
     list(Run(tmp_path / "gray", tiny_data(), tiny_config(condition_dropout=0.1)).train())
     assert load(tmp_path / "gray").guidance is None

@@ -130,8 +130,8 @@ def guided(denoiser: Denoiser, guidance: Guidance) -> Denoise:
     return x0_hat
 
 
-YOUNG, MOST = 1e6, 2.5
-"""Images trained on, and the scale of models that have seen fewer than 444,000 (docs/log.md)."""
+YOUNG, MOST = 1e6, 3.0
+"""Images trained on, and the scale of models that have seen up to 250,000 (docs/log.md)."""
 LEAST = 1.1  # is not worth its evaluations
 BELOW = 0.8
 """The share of T above which guidance makes all samples of a class alike (arXiv 2404.07724)."""
@@ -141,7 +141,7 @@ def own_guidance(denoiser: Denoiser) -> dict[str, Any] | None:
     """The guidance that suits a model of color pictures told a class, by what it has been trained on.
 
     A model that has learned little draws what is vague, and guidance makes up for it: less the longer it
-    was trained, as 1 + sqrt(10^6 / images), at most 2.5. Others have none; digits lose by it (docs/log.md).
+    was trained, as 1 + sqrt(10^6 / images), at most 3. Others have none; digits lose by it (docs/log.md).
 
     Returns:
         `scale` and `interval`, as of `Guidance`; or None.

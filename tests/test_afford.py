@@ -91,18 +91,18 @@ def test_a_network_wants_20_places_for_each_parameter_and_its_work_is_counted():
 
 
 def test_color_wants_a_larger_network_than_gray_for_as_many_images():
-    """By distances: 64 channels win at 8 places a parameter where 48 see 19 and 32 see 68 (docs/log.md)."""
+    """By distances: 8 or 19 places a parameter are as good, 68 are too many (docs/log.md)."""
     network = {"name": "unet", "channels": 64, "channel_mult": [1, 2], "num_res_blocks": 1, "patch": 1}
     gray, field, color, clear = (
         afford.places_wanted(Space((c, 8, 8), kind=kind))
         for c, kind in ((1, "picture"), (3, "field"), (3, "picture"), (4, "picture"))
     )
-    assert (gray, field, color, clear) == (20, 20, 7, 7)
+    assert (gray, field, color, clear) == (20, 20, 12, 12)
     wants, _ = afford.measures(Space((3, 8, 8)), network)
     parameters = sum(
         p.numel() for p in UNet((3, 8, 8), **{k: network[k] for k in network if k != "name"}).parameters()
     )
-    assert 64 * wants == pytest.approx(7 * parameters)
+    assert 64 * wants == pytest.approx(12 * parameters)
 
 
 def test_what_does_not_fit_into_memory_is_passed_over(tmp_path, speeds, monkeypatch):

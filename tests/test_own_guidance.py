@@ -79,12 +79,13 @@ def color_model(images=100_000):
 
 
 @pytest.mark.parametrize(
-    ("images", "scale"),
-    [(64, 3), (250_000, 3), (444_000, 2.5), (753_280, 2.2), (4_000_000, 1.5), (80_000_000, 1.1)],
+    ("work", "scale"),
+    [(1e7, 3), (75_136 * 2_273_356, 3), (311_104 * 9_044_108, 2.3), (7e12, 2), (1.12e14, 1.5), (7e16, 1.1)],
 )
-def test_a_model_of_color_pictures_has_less_of_it_the_longer_it_was_trained(images, scale):
-    assert own_guidance(color_model(images)[0]) == {"scale": scale, "interval": [0.0, 800.0]}
-    assert own_guidance(color_model(500_000_000)[0]) is None
+def test_a_model_of_color_pictures_has_less_of_it_the_more_work_went_into_it(work, scale):
+    parameters = sum(p.numel() for p in color_model()[0].net.parameters())
+    assert own_guidance(color_model(work / parameters)[0]) == {"scale": scale, "interval": [0.0, 800.0]}
+    assert own_guidance(color_model(1.3e18 / parameters)[0]) is None
 
 
 # --- where it is taken ---------------------------------------------------------------------------

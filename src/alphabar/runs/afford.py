@@ -28,7 +28,7 @@ QUICK = {"num_res_blocks": 1, "attention_levels": []}
 WIDTHS = (32, 48, 64, 96, 128, 192, 256)
 """Channels of the U-Nets to choose from, of `QUICK` ones."""
 
-PLACES_A_PARAMETER, PLACES_IN_COLOR = 20.0, 7.0
+PLACES_A_PARAMETER, PLACES_IN_COLOR = 20.0, 12.0
 """A network is large enough for the minutes if it would see so many places for each of its parameters: a
 larger one sees too little, a smaller one is full. Why, and how flat that is, is in docs/log.md."""
 

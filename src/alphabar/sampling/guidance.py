@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,18 +129,19 @@ def guided(denoiser: Denoiser, guidance: Guidance) -> Denoise:
     return x0_hat
 
 
-YOUNG, MOST = 1e6, 3.0
-"""Images trained on, and the scale of models that have seen up to 250,000 (docs/log.md)."""
+LEARNED, MOST = 7e12, 3.0
+"""Images trained on times parameters that make the scale 2, and the scale of young models (docs/log.md)."""
 LEAST = 1.1  # is not worth its evaluations
 BELOW = 0.8
 """The share of T above which guidance makes all samples of a class alike (arXiv 2404.07724)."""
 
 
 def own_guidance(denoiser: Denoiser) -> dict[str, Any] | None:
-    """The guidance that suits a model of color pictures told a class, by what it has been trained on.
+    """The guidance that suits a model of color pictures told a class, by what its training took.
 
     A model that has learned little draws what is vague, and guidance makes up for it: less the longer it
-    was trained, as 1 + sqrt(10^6 / images), at most 3. Others have none; digits lose by it (docs/log.md).
+    was trained and the larger it is, as 1 + (7 10^12 / (images · parameters))^(1/4), at most 3. Others have
+    none; digits lose by it (docs/log.md).
 
     Returns:
         `scale` and `interval`, as of `Guidance`; or None.
@@ -150,7 +150,8 @@ def own_guidance(denoiser: Denoiser) -> dict[str, Any] | None:
     images = denoiser.about.get("images", 0)
     if not (denoiser.space.is_color and told == {"class"} and droppable(denoiser) and images):
         return None
-    scale = round(min(1 + math.sqrt(YOUNG / images), MOST), 1)
+    work = images * sum(p.numel() for p in denoiser.net.parameters())
+    scale = round(min(1 + (LEARNED / work) ** 0.25, MOST), 1)
     return {"scale": scale, "interval": [0.0, BELOW * denoiser.schedule.T]} if scale >= LEAST else None
 
 

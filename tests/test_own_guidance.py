@@ -200,5 +200,8 @@ def test_every_file_of_a_run_says_it(tmp_path):
     for file in (run.folder.model, run.folder.best, checkpoint):
         assert load(file).guidance == {"scale": 3, "interval": [0.0, 80.0]}
     assert sample(load(tmp_path / "run"), 2).facts["guidance"]["scale"] == 3
+    written = run.folder.model.stat().st_mtime_ns
+    list(Run(tmp_path / "run", data, tiny_config(images=80, condition_dropout=0.1)).train())
+    assert run.folder.model.stat().st_mtime_ns == written
     list(Run(tmp_path / "gray", tiny_data(), tiny_config(condition_dropout=0.1)).train())
     assert load(tmp_path / "gray").guidance is None

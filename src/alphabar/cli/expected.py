@@ -74,9 +74,7 @@ def tell_end(run: Run, last: dict[str, Any], expected: int | None, show: Callabl
 
 def tell_guidance(run: Run, show: Callable[[str], None]) -> None:
     """Say by what samples are guided from now on, if by anything."""
-    from ..model.file import describe
-
-    own = describe(run.folder.model)["guidance"]
+    own = run.trainer.ema.guidance
     if own is not None:
         show(
             f"samples are guided by {own['scale']:g}, which makes up for what is not learned yet; "

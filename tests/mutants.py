@@ -568,8 +568,8 @@ SAMPLING = [
         30,
         "rescaling is left out of guidance by what is told",
         "sampling.guidance:guided",
-        "_combined(seen, scales, guidance.rescale)",
-        "_combined(seen, scales, guidance.rescale if other is not None else 0.0)",
+        "_rescaled(good + push, good, guidance.rescale)",
+        "_rescaled(good + push, good, guidance.rescale if other is not None else 0.0)",
         "test_guidance.py::test_every_option_acts_in_every_sampler",
     ),
     Mutant(
@@ -583,9 +583,9 @@ SAMPLING = [
     Mutant(
         30,
         "the better and the worse prediction are mixed up",
-        "sampling.guidance:_combined",
-        "out + scale * (good - bad)",
-        "out + scale * (bad - good)",
+        "sampling.guidance:_push",
+        "(scale - 1) * (good - bad)",
+        "(scale - 1) * (bad - good)",
         "test_guidance.py::test_one_guided_step_is_its_closed_form",
     ),
     Mutant(
@@ -599,7 +599,7 @@ SAMPLING = [
     Mutant(
         30,
         "a worse model is told nothing",
-        "sampling.guidance:guided",
+        "sampling.guidance:guided.ask",
         "other(x_t, t, cond)",
         "other(x_t, t, {})",
         "test_guidance.py::test_another_model_is_told_the_same",

@@ -307,14 +307,16 @@ def test_guidance_its_interval_and_its_rescale(here, done):
     interval = ["--guidance-interval", 25, 75]
     done("sample", RUN, *how, "--guidance", 3, *interval, "--spacing", "trailing", "--out", "within")
     done("sample", RUN, *how, "--guidance", 2, "--guide", WEAK, "--out", "by")
+    out, _ = done("sample", RUN, *how, "--guidance", 3, "--guidance-every", 3, "--out", "third")
+    assert "--guidance 3 --guidance-every 3" in out
     arrays = {name: np.load(here / name / "samples.npy") for name in ("plain", "three", "rescaled", "within")}
     assert np.array_equal(arrays["plain"], np.load("one/samples.npy"))
     assert len(np.unique(np.stack([*arrays.values()]).reshape(4, -1), axis=0)) == 4
-    evaluations = {name: facts(here / name)["evaluations"] for name in (*arrays, "by")}
-    assert evaluations == {"plain": 4, "three": 8, "rescaled": 8, "within": 6, "by": 8}
+    evaluations = {name: facts(here / name)["evaluations"] for name in (*arrays, "by", "third")}
+    assert evaluations == {"plain": 4, "three": 8, "rescaled": 8, "within": 6, "by": 8, "third": 6}
     assert facts(here / "plain")["guidance"] is None
     assert facts(here / "within")["guidance"] == {
-        "scale": 3, "interval": [25, 75], "rescale": 0, "by": None
+        "scale": 3, "interval": [25, 75], "rescale": 0, "by": None, "every": 1
     }  # fmt: skip
     assert facts(here / "by")["guidance"]["by"] == load(WEAK).digest
 
@@ -364,6 +366,8 @@ def test_an_order_that_is_not_reached_is_said_and_lowered(here, capfd):
         (RUN, ["--guidance", "nan"], "the guidance scale must be at least 0"),
         (RUN, ["--guidance", "2", "--guidance-interval", "80", "20"], "two rising times, got (80.0, 20.0)"),
         (RUN, ["--guidance", "2", "--guidance-rescale", "2"], "rescale must lie within 0..1, got 2.0"),
+        (RUN, ["--guidance", "2", "--guidance-every", "0"], "must be a whole number of at least 1, got 0"),
+        (RUN, ["--guidance-every", "2"], "act only where the guidance scale is not 1"),
         (RUN, ["--guidance-rescale", "0.5"], "act only where the guidance scale is not 1"),
         (RUN, ["--guide", WEAK], "acts only where the guidance scale is not 1"),
         (RUN, ["--guidance", "2", "--guide", "nowhere"], "no such file: nowhere"),

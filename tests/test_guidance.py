@@ -118,7 +118,7 @@ def test_two_networks_are_asked_exactly_at_low_below_t_to_high(sampler):
     assert Counter(t for t, _ in calls) == Counter(times)
     assert Counter(t for t, label in calls if label[16:] == [None] * 16) == Counter(inside)  # in one batch
     assert drawn.facts["evaluations"] == 10 + len(inside)
-    assert drawn.facts["guidance"] == {"scale": 3.0, "interval": [low, high], "rescale": 0.0, "by": None}
+    assert drawn.facts["guidance"] == Guidance(3.0, (low, high)).facts()
     everywhere = sample(denoiser, 1, plan=plan, cond={"class": 1}, guidance=3.0)
     assert everywhere.facts["evaluations"] == 20
     nowhere = sample(denoiser, 1, plan=plan, cond={"class": 1}, guidance=3.0, guidance_interval=(100, 200))
@@ -126,6 +126,50 @@ def test_two_networks_are_asked_exactly_at_low_below_t_to_high(sampler):
     plain = sample(denoiser, 1, plan=plan, cond={"class": 1})
     assert nowhere.images.tobytes() == plain.images.tobytes()
     assert len({s.images.tobytes() for s in (drawn, everywhere, plain)}) == 3
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "heun", "sa_solver"])
+def test_every_third_asks_anew_at_the_first_of_its_times_and_then_at_each_third(sampler):
+    """Written out: x0_hat = x0_good + (w - 1) (x0_good - x0_bad at the last time that was asked)."""
+    denoiser = small()
+    plan = make_plan(denoiser.schedule, sampler, 12, spacing="trailing")
+    times = plan.times[:-1].tolist()
+    high = sorted(set(times))[-3]
+    inside = [k for k, t in enumerate(times) if 10 < t <= high]
+    anew = {times[k] for k in inside[::3]}
+    assert len(anew) >= 3
+    last = {}
+
+    def written_out(x, t, cond):
+        good = denoiser(x, t, cond)
+        if t in anew:
+            last["difference"] = good - denoiser(x, t)
+        return good + 2.0 * last["difference"] if 10 < t <= high else good
+
+    noise = lambda k: torch.from_numpy(rng.normal(0, "sample", range(2), k + 1, shape=SHAPE))  # noqa: E731
+    *_, end = trajectory(written_out, plan, noise(-1), noise, told(1, 0), [clip(-1, 1)])
+    led = {"plan": plan, "guidance": 3.0, "guidance_interval": (10, high)}
+    calls = calls_of(denoiser)
+    drawn = sample(denoiser, 2, cond={"class": [1, 0]}, guidance_every=3, **led)
+    assert [t for t, label in calls if len(label) == 32] == [t for t in times if t in anew]
+    assert drawn.facts["evaluations"] == len(calls) + sum(t in anew for t in times)
+    assert drawn.facts["guidance"]["every"] == 3
+    np.testing.assert_allclose(drawn.images, end.x_s, atol=1e-5)
+    assert not np.allclose(drawn.images, sample(denoiser, 2, cond={"class": [1, 0]}, **led).images, atol=1e-3)
+    one = sample(denoiser, 2, cond={"class": [1, 0]}, guidance_every=1, **led)
+    assert np.array_equal(one.images, sample(denoiser, 2, cond={"class": [1, 0]}, **led).images)
+
+
+@pytest.mark.parametrize("method", ["projection", "gradient"])
+def test_an_observation_goes_together_with_a_difference_that_is_kept(method):
+    left = np.zeros(SHAPE, bool)
+    left[..., :4] = True
+    seen = Observation(Known(left), np.full(SHAPE, 0.3, np.float32), method)
+    how = {"cond": {"class": 1}, "evaluations": 6, "guidance": 3.0, "observation": seen}
+    kept = sample(small(), 2, guidance_every=3, **how)
+    assert kept.facts["evaluations"] == 8
+    assert np.isfinite(kept.images).all()
+    assert not np.array_equal(kept.images, sample(small(), 2, **how).images)
 
 
 def test_rescaling_brings_back_the_deviation_of_the_conditional_model():

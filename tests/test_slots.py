@@ -150,6 +150,30 @@ def test_guidance_with_an_interval_acts_by_the_time_of_each_slot(denoiser):
     assert changed >= 5
 
 
+def test_a_difference_is_kept_for_each_slot_from_its_own_last_time(denoiser):
+    """Jobs of one plan that arrive one after another, those that are done making room for new ones."""
+    plan = make_plan(denoiser.schedule, "dpmpp_sde", 7)
+    guidance = Guidance(3.0, (0, 90), 0.5, every=3)
+    slots = Slots(guided(denoiser, guidance, plan.times[:-1]), denoiser.space.shape, [clip(-1, 1)])
+    waiting, found = list(range(20)), {}
+    while waiting or slots.live:
+        if waiting:
+            told = sample(denoiser, indices=waiting[:1], seed=3, evaluations=1).told
+            cond = {name: value[0] for name, value in denoiser.told(told, 1).items()}
+            if slots.has_room(job := Job(plan, waiting[0], 3, cond)):
+                slots.put(job)
+                waiting.pop(0)
+        found |= {job.index: x for job, x in slots.step()}
+    assert len(found) == 20
+    settings = {"guidance": 3.0, "guidance_interval": (0, 90), "guidance_rescale": 0.5, "guidance_every": 3}
+    for i, x in found.items():
+        alone = as_sample_draws(denoiser, plan, 3, i, **settings)
+        assert denoiser.codec.decode(x).tobytes() == alone.tobytes(), i
+        assert not np.array_equal(
+            alone, as_sample_draws(denoiser, plan, 3, i, **settings | {"guidance_every": 1})
+        )
+
+
 @pytest.mark.parametrize("method", ["projection", "gradient"])
 def test_an_observation_acts_on_every_slot_at_its_own_time(denoiser, method):
     left = np.zeros((1, 8, 8), bool)

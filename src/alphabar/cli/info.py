@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from . import options
-from .sampling import OPTIMAL_WORDS, fitted_words
+from .sampling import OPTIMAL_WORDS, fitted_words, guidance_words
 
 if TYPE_CHECKING:
     from ..model import Denoiser
@@ -94,8 +94,7 @@ def _guidance(denoiser: Denoiser) -> str:
     own = denoiser.guidance
     if own is None:
         return "yes; none unless asked for"
-    low, high = own["interval"] or (0, denoiser.schedule.T)
-    return f"yes; {own['scale']:g} for {low:g} < t <= {high:g} unless another is asked for"
+    return f"yes; {guidance_words(own['scale'], own['interval'], own['every'])} unless another is asked for"
 
 
 def _fitted(denoiser: Denoiser) -> list[str]:

@@ -104,14 +104,17 @@ def fitted_words(evaluations: int, guidance: float | dict[str, float]) -> str:
     return f"--steps {evaluations}" + (f" {guidance_words(guidance)}" if guidance != 1 else "")
 
 
-def guidance_words(scale: float | dict[str, float], interval: Sequence[float] | None = None) -> str:
+def guidance_words(
+    scale: float | dict[str, float], interval: Sequence[float] | None = None, every: int = 1
+) -> str:
     """The options of a guidance."""
     if isinstance(scale, dict):
         words = ",".join(f"{name}={exact(one)}" for name, one in scale.items())
     else:
         words = exact(scale)
     within = "" if interval is None else f" --guidance-interval {exact(interval[0])} {exact(interval[1])}"
-    return f"--guidance {words}{within}"
+    kept = "" if every == 1 else f" --guidance-every {every}"
+    return f"--guidance {words}{within}{kept}"
 
 
 OPTIMAL_WORDS = f"--sampler {ORIGINAL_SAMPLER} --variance optimal"

@@ -124,7 +124,8 @@ def report_written(folder: Path, samples: SampleStream, json: bool, elapsed_s: f
         return
     plan = samples.facts["plan"].get("made_by", samples.facts["plan"])
     name, guidance = plan.get("sampler", "a given plan"), samples.facts["guidance"]
-    led = "" if guidance is None else f", {guidance_words(guidance['scale'], guidance['interval'])}"
+    words = ("scale", "interval", "every")
+    led = "" if guidance is None else f", {guidance_words(*(guidance[word] for word in words))}"
     show(
         f"{n} sample{'s' * (n > 1)} in {evaluations} evaluation{'s' * (evaluations > 1)} ({name}{led}), "
         f"{elapsed_s:.1f} s; look at {folder / 'grid.png'}"

@@ -43,7 +43,7 @@ class Denoiser(nn.Module):
         plans: samplers that were fitted to these weights.
         scales: of the data, if they were measured.
         x0_mse: (times, E (x_0 - x0_hat)^2 per dimension there), if it was estimated.
-        guidance: `scale` and `interval` of the guidance that `sample` takes by itself, if any.
+        guidance: `scale`, `interval` and `every` of the guidance that `sample` takes by itself, if any.
         precision: "float32", or "bfloat16" to run the network in it (`in_precision`).
         call: `call_network`, or a compiled one.
         whole: sides of the samples that are drawn unless other ones are asked for, where the network was

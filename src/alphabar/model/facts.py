@@ -77,7 +77,7 @@ MODEL = {
     "plans": [PLAN],
     "scales": (None, [float]),
     "x0_mse": (None, [[float], [float]]),
-    "guidance": (None, {"scale": float, "interval": (None, [float])}),
+    "guidance": (None, {"scale": float, "interval": (None, [float]), "every": int}),
     "about": ABOUT,
     "checkpoint?": CHECKPOINT["checkpoint"],
     str: Any,

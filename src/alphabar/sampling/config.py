@@ -122,6 +122,10 @@ class SampleConfig(Settings):
         0.0, "undo the excess contrast from guidance: 0 not at all, 1 fully (as diffusers' guidance_rescale)",
         GUIDANCE, metavar="SHARE",
     )  # fmt: skip
+    guidance_every: int = _field(
+        1, "ask what guidance leads away from at every N-th of its times only, and keep the difference in "
+        "between: its evaluations are left for --steps", GUIDANCE, metavar="N",
+    )  # fmt: skip
     guide: Guide = _field(
         None,
         "autoguidance: guide with this weaker model (smaller, or trained less) instead of the unconditional "
@@ -216,7 +220,7 @@ class SampleConfig(Settings):
         scale = 1.0 if self.guidance is None else self.guidance
         if guide is None and self.guide is not None and scale == 1:
             raise ValueError("a model to guide by acts only where the guidance scale is not 1")
-        return Guidance(scale, self.guidance_interval, self.guidance_rescale, guide)
+        return Guidance(scale, self.guidance_interval, self.guidance_rescale, guide, self.guidance_every)
 
     def settings(self) -> dict[str, Any]:
         """As JSON, the settings that are not the defaults."""

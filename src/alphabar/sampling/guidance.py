@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..errors import unknown
+from ..errors import check_whole, unknown
 from ..model import Cond, Denoiser
 from ..model.conditions import cat
 from .executor import Denoise
@@ -34,18 +34,25 @@ class Guidance:
     arXiv 2211.09800). Its score is that of p(x given the rest) p(c_1 given x)^w_1 p(c_2 given x, c_1)^w_2 …;
     for equal scales it is the formula above, and for 1 the model itself, however the conditions go together.
 
+    The difference to the model itself, x0_hat - x0_good, changes slowly on the way: asked for anew at one in
+    `every` of the times where guidance acts, and kept in between, it leaves evaluations for more steps (arXiv
+    2408.11194).
+
     Attributes:
         scale: 1 is the model itself, exactly; 0 is x0_bad. Or name → scale.
         interval: (low, high): guide at times low < t <= high only (arXiv 2404.07724).
         rescale: how far, 0..1, each guided x0_hat is brought back to the standard deviation (over
             the sample) of x0_good: phi of sec. 3.4 of arXiv 2305.08891.
         by: an earlier or a smaller model, for autoguidance.
+        every: 1 asks for x0_bad wherever guidance acts; n at the first of a plan's times where it does, and
+            then at each n-th.
     """
 
     scale: float | Mapping[str, float] = 1.0
     interval: tuple[float, float] | None = None
     rescale: float = 0.0
     by: Denoiser | None = None
+    every: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.scale, Mapping):
@@ -57,8 +64,11 @@ class Guidance:
             raise ValueError(f"the guidance's rescale must lie within 0..1, got {self.rescale}")
         if self.interval is not None and not 0 <= self.interval[0] < self.interval[1]:
             raise ValueError(f"the guidance interval must be two rising times, got {self.interval}")
-        if not self.acts and (self.interval or self.rescale or self.by is not None):
-            raise ValueError("interval, rescale and another model act only where the guidance scale is not 1")
+        check_whole("the guidance's every", self.every, 1)
+        if not self.acts and (self.interval or self.rescale or self.by is not None or self.every > 1):
+            raise ValueError(
+                "interval, rescale, every and another model act only where the guidance scale is not 1"
+            )
         if self.by is not None and isinstance(self.scale, dict):
             raise ValueError(
                 f"another model guides by all conditions at once: give one scale, got {self.scale}"
@@ -85,24 +95,43 @@ class Guidance:
         return found
 
     def acts_at(self, t: ArrayLike) -> np.ndarray:
-        """Whether more than one network is asked at time t, or at each of several."""
+        """Whether anything is changed at time t, or at each of several."""
         low, high = self.interval or (0.0, np.inf)
         t = np.asarray(t)
         return self.acts & (low < t) & (t <= high)
 
+    def asks_at(self, times: Sequence[float]) -> np.ndarray:
+        """At which of a plan's times x0_bad is asked for."""
+        acts = self.acts_at(times)
+        return acts & np.isin(times, np.asarray(times)[acts][:: self.every])
+
     def evaluations(self, times: Sequence[float]) -> int:
-        """How many networks are asked at these times, all together."""
-        return sum(1 + len(self.steps(())) * int(self.acts_at(t)) for t in times)
+        """How many networks are asked at a plan's times, all together."""
+        return len(times) + len(self.steps(())) * int(self.asks_at(times).sum())
 
     def facts(self) -> dict[str, Any]:
         """As JSON."""
         by = None if self.by is None else self.by.digest
         interval = None if self.interval is None else list(self.interval)
-        return {"scale": self.scale, "interval": interval, "rescale": self.rescale, "by": by}
+        return {
+            "scale": self.scale,
+            "interval": interval,
+            "rescale": self.rescale,
+            "by": by,
+            "every": self.every,
+        }
 
 
-def guided(denoiser: Denoiser, guidance: Guidance) -> Denoise:
-    """The model under guidance, as a function (x_t, t, cond) → x0_hat for any plan."""
+def guided(denoiser: Denoiser, guidance: Guidance, times: Sequence[float] | None = None) -> Denoise:
+    """The model under guidance, as a function (x_t, t, cond) → x0_hat for any plan.
+
+    Args:
+        denoiser: the model.
+        guidance: the rule.
+        times: of a plan, for `guidance.every`: the function is then for runs of this plan alone, each at a
+            place of its own in batches of one size, and remembers the last difference at each place. Unless
+            given, it asks anew wherever guidance acts.
+    """
     if not guidance.acts:
         return denoiser
     other, steps = guidance.by, guided_steps(denoiser, guidance)
@@ -111,40 +140,59 @@ def guided(denoiser: Denoiser, guidance: Guidance) -> Denoise:
         _check_alike(denoiser, other)
         other = other.in_precision(denoiser.precision)
 
-    def x0_hat(x_t: Tensor, t: ArrayLike, cond: Cond | None = None) -> Tensor:
-        acts = guidance.acts_at(t)
-        if not acts.any():
-            return denoiser(x_t, t, cond)
+    anew = None if times is None or guidance.every == 1 else np.asarray(times)[guidance.asks_at(times)]
+    kept: Tensor | float = 0.0
+
+    def ask(x_t: Tensor, t: ArrayLike, cond: Cond) -> tuple[Tensor, Tensor]:
+        """(x0_good, how far guidance takes x0_hat from it)."""
         if other is None:
-            seen = _told_more_and_more(denoiser, x_t, t, cond or {}, [names for _, names in steps])
+            seen = _told_more_and_more(denoiser, x_t, t, cond, [names for _, names in steps])
         else:
             seen = [other(x_t, t, cond), denoiser(x_t, t, cond)]
-        out = _combined(seen, scales, guidance.rescale)
-        if acts.all():
-            return out
-        # those outside the interval get the bytes that they would get without those inside
-        acting = torch.from_numpy(acts).to(x_t.device).reshape(-1, *[1] * (x_t.ndim - 1))
-        return torch.where(acting, out, denoiser(x_t, t, cond))
+        return seen[-1], _push(seen, scales)
+
+    def x0_hat(x_t: Tensor, t: ArrayLike, cond: Cond | None = None) -> Tensor:
+        nonlocal kept
+        acts = guidance.acts_at(t)
+        asks = acts if anew is None else acts & np.isin(t, anew)
+        if asks.all():
+            good, push = ask(x_t, t, cond or {})
+        else:
+            good, push = denoiser(x_t, t, cond), kept
+            if asks.any():  # of a batch at several times: each gets the bytes that it would get alone
+                at, asked = _column(asks, x_t), ask(x_t, t, cond or {})
+                good, push = torch.where(at, asked[0], good), torch.where(at, asked[1], push)
+        if not acts.any():
+            return good
+        kept = push.detach() if isinstance(push, Tensor) else push
+        out = _rescaled(good + push, good, guidance.rescale)
+        return out if acts.all() else torch.where(_column(acts, x_t), out, good)
 
     return x0_hat
 
 
-LEARNED, MOST = 7e12, 3.0
+def _column(which: np.ndarray, x: Tensor) -> Tensor:
+    return torch.from_numpy(which).to(x.device).reshape(-1, *[1] * (x.ndim - 1))
+
+
+LEARNED, MOST = 2.8e12, 3.0
 """Images trained on times parameters that make the scale 2, and the scale of young models (docs/log.md)."""
 LEAST = 1.1  # is not worth its evaluations
 BELOW = 0.8
 """The share of T above which guidance makes all samples of a class alike (arXiv 2404.07724)."""
+EVERY = 5
+"""One in how many of its times asks anew: the evaluations are worth more as steps (docs/log.md)."""
 
 
 def own_guidance(denoiser: Denoiser) -> dict[str, Any] | None:
     """The guidance that suits a model of color pictures told a class, by what its training took.
 
     A model that has learned little draws what is vague, and guidance makes up for it: less the longer it
-    was trained and the larger it is, as 1 + (7 10^12 / (images · parameters))^(1/4), at most 3. Others have
+    was trained and the larger it is, as 1 + (2.8 10^12 / (images · parameters))^(1/4), at most 3. Others have
     none; digits lose by it (docs/log.md).
 
     Returns:
-        `scale` and `interval`, as of `Guidance`; or None.
+        `scale`, `interval` and `every`, as of `Guidance`; or None.
     """
     told = {condition.kind for condition in denoiser.conditions.values()}
     images = denoiser.about.get("images", 0)
@@ -152,7 +200,9 @@ def own_guidance(denoiser: Denoiser) -> dict[str, Any] | None:
         return None
     work = images * sum(p.numel() for p in denoiser.net.parameters())
     scale = round(min(1 + (LEARNED / work) ** 0.25, MOST), 1)
-    return {"scale": scale, "interval": [0.0, BELOW * denoiser.schedule.T]} if scale >= LEAST else None
+    if scale < LEAST:
+        return None
+    return {"scale": scale, "interval": [0.0, BELOW * denoiser.schedule.T], "every": EVERY}
 
 
 def droppable(denoiser: Denoiser) -> list[str]:
@@ -193,16 +243,21 @@ def _told_more_and_more(
     return [*denoiser(torch.cat([x_t] * len(told)), times, cat(*told)).chunk(len(told))][::-1]
 
 
-def _combined(seen: Sequence[Tensor], scales: Sequence[float], rescale: float) -> Tensor:
-    """x0^0 + sum_i w_i (x0^i - x0^(i - 1)), its deviation brought back to the last one's as far as asked."""
-    out = seen[0]
+def _push(seen: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
+    """sum_i (w_i - 1) (x0^i - x0^(i - 1))."""
+    push = torch.zeros_like(seen[0])
     for scale, bad, good in zip(scales, seen[:-1], seen[1:], strict=True):
-        out = out + scale * (good - bad)
-    if rescale:
-        dims = tuple(range(1, out.ndim))
-        ratio = seen[-1].std(dims, keepdim=True) / out.std(dims, keepdim=True).clamp(min=1e-8)
-        out = out * (1 + rescale * (ratio - 1))
-    return out
+        push = push + (scale - 1) * (good - bad)
+    return push
+
+
+def _rescaled(out: Tensor, good: Tensor, rescale: float) -> Tensor:
+    """`out`, its deviation brought back to that of `good` as far as asked."""
+    if not rescale:
+        return out
+    dims = tuple(range(1, out.ndim))
+    ratio = good.std(dims, keepdim=True) / out.std(dims, keepdim=True).clamp(min=1e-8)
+    return out * (1 + rescale * (ratio - 1))
 
 
 def check_can_be_untold(denoiser: Denoiser, what: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -96,6 +97,7 @@ class SampleStream:
         told: what each is told.
         facts: as in `Samples`.
         plan: that they follow.
+        begin: () → the function of one run, (x_t, t, cond) → x0_hat.
         images_of: x_0 in model space → images in data space.
     """
 
@@ -118,11 +120,15 @@ class SampleStream:
         given = origin.given or observation is not None
         chosen = choose(denoiser, config, from_noise=not given)
         guidance, self.plan, self.on_x0 = chosen.guidance, chosen.plan, chosen.on_x0
-        self.denoise = guided(denoiser.in_precision(chosen.precision), guidance)
+        self.begin = partial(
+            guided, denoiser.in_precision(chosen.precision), guidance, self.plan.times[:-1].tolist()
+        )
+        self.begin()  # refuses a guidance that doesn't fit the model
         origin.check(denoiser, self.plan, len(indices))
         if observation is not None:
             self.on_x0 = [*self.on_x0, *observation.on_x0()]
-            self.denoise = observation.within(self.denoise, denoiser.schedule)
+            begin = self.begin
+            self.begin = lambda: observation.within(begin(), denoiser.schedule)
         silent = given and not guidance.acts
         self.told = tell(denoiser, indices, config.seed, config.cond, silent)
         if config.guidance is not None:
@@ -187,7 +193,7 @@ class SampleStream:
 
     def states(self) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         """(which of the samples, x_0 (m, *shape), kept states (R, m, *shape)), model space, by blocks."""
-        slots = Slots(self.denoise, self.denoiser.shape, self.on_x0, self.denoiser.device)
+        slots = Slots(self.begin(), self.denoiser.shape, self.on_x0, self.denoiser.device)
         steps = steps_of(self.indices[self.where].tolist(), self.plan, slots.size)
         for finished in slots.run(self._jobs(), self.progress, steps):
             finished.sort(key=lambda pair: pair[0].tag)

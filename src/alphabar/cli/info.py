@@ -24,7 +24,7 @@ def info(run: options.Model, json: options.Json = False) -> None:
     facts: dict[str, Any] = {
         "file": str(model_path(run)),
         "digest": denoiser.digest,
-        "parameters": sum(p.numel() for p in denoiser.parameters()),
+        "parameters": denoiser.num_parameters,
         "terminal_signal": denoiser.schedule.terminal_signal,
         **facts_of(denoiser),
     }

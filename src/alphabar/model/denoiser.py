@@ -94,12 +94,17 @@ class Denoiser(nn.Module):
             )
 
     def __repr__(self) -> str:
-        parameters = sum(p.numel() for p in self.parameters())
         told = f", told {', '.join(self.conditions)}" if self.conditions else ""
         return (
-            f"Denoiser({type(self.net).__name__} of {parameters:,} parameters, predicts {self.prediction}, "
-            f"{self.schedule!r}, samples {self.space.shown_shape()} {self.space.dtype}{told})"
+            f"Denoiser({type(self.net).__name__} of {self.num_parameters:,} parameters, "
+            f"predicts {self.prediction}, {self.schedule!r}, "
+            f"samples {self.space.shown_shape()} {self.space.dtype}{told})"
         )
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers training finds."""
+        return sum(p.numel() for p in self.parameters())
 
     @property
     def space(self) -> Space:

@@ -198,7 +198,7 @@ def own_guidance(denoiser: Denoiser) -> dict[str, Any] | None:
     images = denoiser.about.get("images", 0)
     if not (denoiser.space.is_color and told == {"class"} and droppable(denoiser) and images):
         return None
-    work = images * sum(p.numel() for p in denoiser.net.parameters())
+    work = images * denoiser.num_parameters
     scale = round(min(1 + (LEARNED / work) ** 0.25, MOST), 1)
     if scale < LEAST:
         return None

@@ -56,7 +56,7 @@ class Page:
         conditions = ", ".join(self._condition(name) for name in self.model.conditions)
         formula = self.model.schedule.to_dict()
         return [
-            ("parameters", f"{sum(p.numel() for p in self.model.parameters()):,}"),
+            ("parameters", f"{self.model.num_parameters:,}"),
             ("images trained on", f"{images:,}" + f" of {total:,}" * (images < total)),
             ("passes over the data", f"{images / len(self.dataset):,.1f}"),
             ("training time", duration(times[-1]["spent_s"]) if times else None),

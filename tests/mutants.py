@@ -599,7 +599,7 @@ SAMPLING = [
     Mutant(
         30,
         "a worse model is told nothing",
-        "sampling.guidance:guided.ask",
+        "sampling.guidance:guided",
         "other(x_t, t, cond)",
         "other(x_t, t, {})",
         "test_guidance.py::test_another_model_is_told_the_same",

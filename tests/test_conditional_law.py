@@ -150,8 +150,8 @@ def test_scales_that_are_equal_are_one_scale_and_1_is_the_model_itself():
 
 def seen_with(model, x, cond):
     """Guidance by the size alone, written out: the angle is told in both."""
-    bad = model(x, 300, {**cond, "size": torch.zeros_like(cond["size"])})
-    return bad + 2.5 * (model(x, 300, cond) - bad)
+    good = model(x, 300, cond)
+    return good + 1.5 * (good - model(x, 300, {**cond, "size": torch.zeros_like(cond["size"])}))
 
 
 def test_samples_have_the_law_and_say_what_guided_them():

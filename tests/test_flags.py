@@ -495,6 +495,8 @@ def test_the_closing_line_says_how_many_samples_were_compared():
     expected.tell_distance({"sample_distance": 1.0, "sample_floor": 2.0, "sample_n": 64}, said.append)
     assert said[0] == "8 samples lie 1.5 times as far from the data as held-out ones do"
     assert said[1].startswith("64 samples lie 15.0 times as far")
+    expected.tell_distance({"sample_distance": 30.0, "sample_floor": 2.0, "sample_n": 64}, said.append, True)
+    assert said.pop(3).startswith("64 samples without guidance lie 15.0 times as far")
     assert said[2].endswith("copies is told by alphabar eval")
     assert len(said) == 3
 

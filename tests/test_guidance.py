@@ -172,6 +172,15 @@ def test_an_observation_goes_together_with_a_difference_that_is_kept(method):
     assert not np.array_equal(kept.images, sample(small(), 2, **how).images)
 
 
+def test_without_times_of_a_plan_nothing_is_kept_from_one_batch_for_another():
+    denoiser, x = small(), noisy(4).float()
+    led = guided(denoiser, Guidance(3.0, (20, 60)))
+    led(x, 40, told(0, 1, 1, 0))
+    t = np.array([40, 80])
+    fresh = guided(denoiser, Guidance(3.0, (20, 60)))(x[:2], t, told(0, 1))
+    assert torch.equal(led(x[:2], t, told(0, 1)), fresh)
+
+
 def test_rescaling_brings_back_the_deviation_of_the_conditional_model():
     denoiser = model().double()
     x, label = noisy(), told(0, 1, 1, 0)

@@ -164,7 +164,8 @@ def guided(denoiser: Denoiser, guidance: Guidance, times: Sequence[float] | None
                 good, push = torch.where(at, asked[0], good), torch.where(at, asked[1], push)
         if not acts.any():
             return good
-        kept = push.detach() if isinstance(push, Tensor) else push
+        if anew is not None and isinstance(push, Tensor):
+            kept = push.detach()
         out = _rescaled(good + push, good, guidance.rescale)
         return out if acts.all() else torch.where(_column(acts, x_t), out, good)
 
